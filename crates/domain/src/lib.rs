@@ -1,1 +1,49 @@
-//! (skeleton)
+//! Chronovisor's rules, and nothing else: what a command may do, which events it decides, and what
+//! state those events fold to.
+//!
+//! Pure by construction: no runtime, no broker, no disk, no clock, no randomness. Whoever calls
+//! [`decide()`] hands in the time and the hosts that are alive; [`Projection::apply_batch`] needs neither.
+//! The scheduler, the host daemon, the command line and every test use this one copy of the rules.
+
+pub mod actor;
+pub mod command;
+pub mod decide;
+pub mod desired;
+pub mod event;
+mod evolve;
+pub mod hash;
+pub mod host;
+pub mod ids;
+pub mod invariants;
+pub mod name;
+pub mod placement;
+pub mod projection;
+pub mod record;
+pub mod rejection;
+pub mod seq;
+pub mod spec;
+pub mod stored;
+pub mod time;
+pub mod trace;
+pub mod units;
+pub mod vm;
+
+pub use actor::Actor;
+pub use command::{Command, Observation, Submission, Verb, VmRef};
+pub use decide::{Context, Decided, decide, decide_onto};
+pub use desired::{DesiredVm, HostSlice};
+pub use event::{Event, ExitReason, Resource};
+pub use hash::RecordHash;
+pub use host::{Capacity, Host, HostFacts, HypervisorFacts, HypervisorKind};
+pub use ids::{ClusterId, CommandId, HostId, ReplicaId, VmId};
+pub use name::{HostName, ProjectName, UserName, VmName};
+pub use placement::{Placed, Refusal, Verdict};
+pub use projection::{BatchOutcome, Outcome, Projection};
+pub use record::{Batch, Cause, Record};
+pub use rejection::{Rejection, RejectionCode};
+pub use seq::{Epoch, Seq, Term};
+pub use spec::VmSpec;
+pub use time::Timestamp;
+pub use trace::TraceContext;
+pub use units::{Memory, Vcpus};
+pub use vm::{Phase, Power, Status, StopHow, Vm};

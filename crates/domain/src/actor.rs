@@ -1,0 +1,55 @@
+//! Who did it: the author of a record.
+//!
+//! An actor is always taken from the NATS subject that a message came on, which the server's permissions
+//! tie to one user; it is never read from a payload.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{HostName, NameError, UserName};
+
+/// The author of a record. Written `alice` for a user and `host/h1` for a host daemon.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Actor {
+    /// A person or a program with a NATS user of its own.
+    User(UserName),
+    /// A host's daemon, reporting what it measured.
+    Host(HostName),
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(name) => f.pad(name.as_str()),
+            Self::Host(name) => f.pad(&format!("host/{name}")),
+        }
+    }
+}
+
+impl FromStr for Actor {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match text.strip_prefix("host/") {
+            Some(host) => host.parse().map(Self::Host),
+            None => text.parse().map(Self::User),
+        }
+    }
+}
+
+impl TryFrom<String> for Actor {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<Actor> for String {
+    fn from(actor: Actor) -> String {
+        actor.to_string()
+    }
+}

@@ -1,0 +1,231 @@
+//! What is asked for. A command is imperative and may be rejected; it is never stored, its events are.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::actor::Actor;
+use crate::event::ExitReason;
+use crate::host::{HostFacts, HypervisorKind};
+use crate::ids::{CommandId, HostId, VmId};
+use crate::name::{HostName, ProjectName, VmName};
+use crate::seq::{Epoch, Seq};
+use crate::spec::{StopTimeout, VmSpec};
+use crate::time::Timestamp;
+use crate::trace::TraceContext;
+
+/// A VM, named as a person would.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VmRef {
+    /// By id.
+    Id(VmId),
+    /// By name in a project.
+    Name(ProjectName, VmName),
+}
+
+impl fmt::Display for VmRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Name(project, name) => write!(f, "{project}/{name}"),
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Create a VM and place it.
+    CreateVm {
+        /// The project it belongs to.
+        project: ProjectName,
+        /// Its name, free in the project.
+        name: VmName,
+        /// Free-form labels.
+        labels: BTreeMap<String, String>,
+        /// What it is.
+        spec: Box<VmSpec>,
+        /// Whether it should run at once.
+        start: bool,
+    },
+    /// Let a VM run. A VM that should run already is left as it is.
+    StartVm {
+        /// Which.
+        vm: VmRef,
+    },
+    /// Stop a VM: power button, then after the timeout the hard way.
+    StopVm {
+        /// Which.
+        vm: VmRef,
+        /// The timeout, instead of the spec's.
+        timeout: Option<StopTimeout>,
+    },
+    /// Stop a VM at once.
+    KillVm {
+        /// Which.
+        vm: VmRef,
+    },
+    /// Remove a VM.
+    DeleteVm {
+        /// Which.
+        vm: VmRef,
+        /// Also when it should be running.
+        force: bool,
+    },
+    /// Introduce a host, or tell what changed about it. Only the host itself may.
+    RegisterHost {
+        /// The host.
+        host: HostId,
+        /// What it found out.
+        facts: HostFacts,
+    },
+    /// Keep new VMs away from a host.
+    CordonHost {
+        /// Which.
+        host: HostName,
+    },
+    /// Let new VMs come to a host again.
+    UncordonHost {
+        /// Which.
+        host: HostName,
+    },
+    /// Tell what was measured of a VM. Only the host that it is placed on may.
+    ReportVm {
+        /// The VM.
+        vm: VmId,
+        /// The grant that the host works under.
+        epoch: Epoch,
+        /// What it measured.
+        observation: Observation,
+    },
+}
+
+/// What a host measured of one VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observation {
+    /// The hypervisor runs it.
+    Started {
+        /// What runs it.
+        hypervisor: HypervisorKind,
+        /// Its process.
+        pid: u32,
+        /// From the first step to the hypervisor's word, in microseconds.
+        took_us: u64,
+    },
+    /// The guest said that it is ready.
+    Ready,
+    /// It ran already when the daemon started.
+    Adopted {
+        /// What runs it.
+        hypervisor: HypervisorKind,
+        /// Its process.
+        pid: u32,
+        /// How long that process has run, in milliseconds.
+        uptime_ms: u64,
+    },
+    /// It ended.
+    Exited(ExitReason),
+    /// A step can't be done now; the host goes on trying.
+    Blocked(String),
+    /// What stood in the way is gone.
+    Unblocked,
+    /// Nothing of it is left on the host.
+    Removed,
+}
+
+/// What kind of command, as `noun.verb`: two tokens of the subject that it is published on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verb {
+    /// [`Command::CreateVm`].
+    VmCreate,
+    /// [`Command::StartVm`].
+    VmStart,
+    /// [`Command::StopVm`].
+    VmStop,
+    /// [`Command::KillVm`].
+    VmKill,
+    /// [`Command::DeleteVm`].
+    VmDelete,
+    /// [`Command::RegisterHost`].
+    HostRegister,
+    /// [`Command::CordonHost`].
+    HostCordon,
+    /// [`Command::UncordonHost`].
+    HostUncordon,
+    /// [`Command::ReportVm`].
+    HostReport,
+}
+
+impl Verb {
+    /// Every verb.
+    pub const ALL: [Self; 9] = [
+        Self::VmCreate,
+        Self::VmStart,
+        Self::VmStop,
+        Self::VmKill,
+        Self::VmDelete,
+        Self::HostRegister,
+        Self::HostCordon,
+        Self::HostUncordon,
+        Self::HostReport,
+    ];
+
+    /// As `noun.verb`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::VmCreate => "vm.create",
+            Self::VmStart => "vm.start",
+            Self::VmStop => "vm.stop",
+            Self::VmKill => "vm.kill",
+            Self::VmDelete => "vm.delete",
+            Self::HostRegister => "host.register",
+            Self::HostCordon => "host.cordon",
+            Self::HostUncordon => "host.uncordon",
+            Self::HostReport => "host.report",
+        }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Command {
+    /// Its kind.
+    pub const fn verb(&self) -> Verb {
+        match self {
+            Self::CreateVm { .. } => Verb::VmCreate,
+            Self::StartVm { .. } => Verb::VmStart,
+            Self::StopVm { .. } => Verb::VmStop,
+            Self::KillVm { .. } => Verb::VmKill,
+            Self::DeleteVm { .. } => Verb::VmDelete,
+            Self::RegisterHost { .. } => Verb::HostRegister,
+            Self::CordonHost { .. } => Verb::HostCordon,
+            Self::UncordonHost { .. } => Verb::HostUncordon,
+            Self::ReportVm { .. } => Verb::HostReport,
+        }
+    }
+}
+
+/// A command as it reached the leader: who sent it, and under which conditions it may be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submission {
+    /// The sender's id for it; a retry has the same.
+    pub id: CommandId,
+    /// The sender, from the subject.
+    pub actor: Actor,
+    /// What is asked for.
+    pub command: Command,
+    /// The revision that the resource must have; any when not given.
+    pub expected: Option<Seq>,
+    /// The time after which it must not be done any more.
+    pub deadline: Option<Timestamp>,
+    /// The trace it belongs to.
+    pub trace: Option<TraceContext>,
+    /// The event that the sender acted on, for reports.
+    pub follows: Option<Seq>,
+}

@@ -1,0 +1,212 @@
+//! The rule: what a command does to the state, as the events it decides, or why it is refused.
+//!
+//! A new command gets its arm in [`decide_events`] and its rule in the file of its noun.
+
+mod host;
+mod report;
+mod vm_create;
+mod vm_power;
+
+use std::collections::BTreeSet;
+
+use crate::actor::Actor;
+use crate::command::{Command, Submission};
+use crate::event::{Event, Resource};
+use crate::ids::HostId;
+use crate::name::HostName;
+use crate::projection::{CLOCK_SLACK, OUTCOME_WINDOW, Outcome, Projection};
+use crate::record::{Cause, Record};
+use crate::rejection::{Rejection, RejectionCode};
+use crate::seq::{Seq, Term};
+use crate::time::Timestamp;
+
+/// What the rule may know besides the state and the command.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The leader's clock.
+    pub now: Timestamp,
+    /// The leader's term.
+    pub term: Term,
+    /// The hosts whose heartbeats are fresh.
+    pub alive: &'a BTreeSet<HostId>,
+}
+
+/// What was decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decided {
+    /// New facts. They count once they are committed.
+    Record(Record),
+    /// It was done before: this is what came of it.
+    Repeat(Outcome),
+    /// It is so already: nothing is to be recorded.
+    Unchanged {
+        /// What the command is about.
+        resource: Resource,
+        /// That resource's revision.
+        revision: Seq,
+    },
+}
+
+/// A rule's finding: events to record, or that it is so already.
+pub(crate) enum Finding {
+    Events(Vec<Event>),
+    Already(Resource, Seq),
+}
+
+/// Decides one command on `state`.
+pub fn decide(
+    state: &Projection,
+    submission: &Submission,
+    context: Context<'_>,
+) -> Result<Decided, Rejection> {
+    if let Some(outcome) = state.outcome(submission.id) {
+        return Ok(Decided::Repeat(outcome));
+    }
+    in_time(submission, context.now)?;
+    match decide_events(state, submission, context)? {
+        Finding::Events(events) => Ok(Decided::Record(record(state, submission, context, events))),
+        Finding::Already(resource, revision) => Ok(Decided::Unchanged { resource, revision }),
+    }
+}
+
+/// Decides `submission` and, when it makes a record, folds that record into `state`, so that the next
+/// command of the same batch is decided on what this one did.
+pub fn decide_onto(
+    state: &mut Projection,
+    submission: &Submission,
+    context: Context<'_>,
+) -> Result<Decided, Rejection> {
+    let decided = decide(state, submission, context)?;
+    if let Decided::Record(record) = &decided {
+        state.fold(record);
+    }
+    Ok(decided)
+}
+
+fn decide_events(
+    state: &Projection,
+    submission: &Submission,
+    context: Context<'_>,
+) -> Result<Finding, Rejection> {
+    match &submission.command {
+        Command::CreateVm {
+            project,
+            name,
+            labels,
+            spec,
+            start,
+        } => {
+            user(submission)?;
+            vm_create::create(
+                state,
+                submission,
+                context,
+                vm_create::Wanted {
+                    project,
+                    name,
+                    labels,
+                    spec,
+                    start: *start,
+                },
+            )
+        }
+        Command::StartVm { vm } => user(submission).and_then(|()| vm_power::start(state, submission, vm)),
+        Command::StopVm { vm, timeout } => {
+            user(submission).and_then(|()| vm_power::stop(state, submission, vm, *timeout))
+        }
+        Command::KillVm { vm } => user(submission).and_then(|()| vm_power::kill(state, submission, vm)),
+        Command::DeleteVm { vm, force } => {
+            user(submission).and_then(|()| vm_power::delete(state, submission, vm, *force))
+        }
+        Command::RegisterHost { host, facts } => host::register(state, from_host(submission)?, *host, facts),
+        Command::CordonHost { host } => {
+            user(submission).and_then(|()| host::cordon(state, submission, host, true))
+        }
+        Command::UncordonHost { host } => {
+            user(submission).and_then(|()| host::cordon(state, submission, host, false))
+        }
+        Command::ReportVm {
+            vm,
+            epoch,
+            observation,
+        } => report::report(state, from_host(submission)?, *vm, *epoch, observation),
+    }
+}
+
+fn in_time(submission: &Submission, now: Timestamp) -> Result<(), Rejection> {
+    if submission.deadline.is_some_and(|deadline| deadline < now) {
+        let message = "the command's deadline passed before it was decided; send it again with a later one";
+        return Err(Rejection::new(RejectionCode::Expired, message));
+    }
+    let made = Timestamp::from_millis(submission.id.made_at_ms());
+    if made.plus(OUTCOME_WINDOW) < now {
+        let message = format!(
+            "command {} was made over {} minutes ago, too long to tell a retry from a new one; send it with a new id",
+            submission.id,
+            OUTCOME_WINDOW.as_secs() / 60
+        );
+        return Err(Rejection::new(RejectionCode::Clock, message));
+    }
+    if made > now.plus(CLOCK_SLACK) {
+        let message = format!(
+            "command {} is from {} seconds in the future; set the sender's clock",
+            submission.id,
+            made.since(now).as_secs()
+        );
+        return Err(Rejection::new(RejectionCode::Clock, message));
+    }
+    Ok(())
+}
+
+fn record(state: &Projection, submission: &Submission, context: Context<'_>, events: Vec<Event>) -> Record {
+    let cause = Cause {
+        command: submission.id,
+        verb: submission.command.verb(),
+        follows: submission.follows,
+    };
+    Record {
+        first: state.seq().next(),
+        term: context.term,
+        time: context.now.max(state.time()),
+        actor: submission.actor.clone(),
+        cause,
+        trace: submission.trace,
+        prev: state.hash(),
+        events,
+    }
+}
+
+fn user(submission: &Submission) -> Result<(), Rejection> {
+    match &submission.actor {
+        Actor::User(_) => Ok(()),
+        Actor::Host(name) => Err(not_permitted(format!(
+            "host {name} may not ask for {}",
+            submission.command.verb()
+        ))),
+    }
+}
+
+fn from_host(submission: &Submission) -> Result<&HostName, Rejection> {
+    match &submission.actor {
+        Actor::Host(name) => Ok(name),
+        Actor::User(name) => Err(not_permitted(format!(
+            "{name} is not a host; only hosts may send {}",
+            submission.command.verb()
+        ))),
+    }
+}
+
+pub(crate) fn not_permitted(message: String) -> Rejection {
+    Rejection::new(RejectionCode::NotPermitted, message)
+}
+
+/// Refuses when the command expects another revision than the resource has.
+pub(crate) fn expects(submission: &Submission, what: &str, revision: Seq) -> Result<(), Rejection> {
+    match submission.expected {
+        Some(expected) if expected != revision => Err(Rejection::new(
+            RejectionCode::Conflict,
+            format!("{what} is at revision {revision}, not {expected}; look at it again, then decide"),
+        )),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,119 @@
+//! Reports are claims: a host is heard only about VMs placed on it, only under its current grant, and
+//! only what differs from what is known becomes an event.
+
+use super::{Finding, not_permitted};
+use crate::command::Observation;
+use crate::event::{Event, Resource};
+use crate::ids::VmId;
+use crate::name::HostName;
+use crate::projection::Projection;
+use crate::rejection::{Rejection, RejectionCode};
+use crate::seq::Epoch;
+use crate::vm::{Phase, Power, Vm};
+
+/// The longest reason that is taken from a host, in bytes; what is longer is cut.
+const MAX_REASON: usize = 2048;
+
+pub(super) fn report(
+    state: &Projection,
+    name: &HostName,
+    id: VmId,
+    epoch: Epoch,
+    observation: &Observation,
+) -> Result<Finding, Rejection> {
+    let Some(host) = state.host_named(name) else {
+        let message = format!("host {name} is not registered");
+        return Err(Rejection::new(RejectionCode::NotFound, message));
+    };
+    let Some(vm) = state.vm(id) else {
+        return Err(Rejection::new(
+            RejectionCode::NotFound,
+            format!("there is no VM {id}"),
+        ));
+    };
+    let Some(placement) = vm.placement.filter(|placement| placement.host == host.id) else {
+        return Err(not_permitted(format!("VM {id} is not placed on host {name}")));
+    };
+    if placement.epoch != epoch {
+        let message = format!(
+            "VM {id} has epoch {} on host {name}, not {epoch}",
+            placement.epoch
+        );
+        return Err(Rejection::new(RejectionCode::StaleEpoch, message));
+    }
+    Ok(match event(vm, epoch, observation)? {
+        Some(event) => Finding::Events(vec![event]),
+        None => Finding::Already(Resource::Vm(id), vm.revision()),
+    })
+}
+
+fn event(vm: &Vm, epoch: Epoch, observation: &Observation) -> Result<Option<Event>, Rejection> {
+    let id = vm.id;
+    Ok(match observation {
+        Observation::Started {
+            hypervisor,
+            pid,
+            took_us,
+        } => match &vm.phase {
+            Phase::Running { pid: known, .. } if known == pid => None,
+            _ => Some(Event::VmStarted {
+                vm: id,
+                epoch,
+                hypervisor: *hypervisor,
+                pid: *pid,
+                took_us: *took_us,
+            }),
+        },
+        Observation::Adopted {
+            hypervisor,
+            pid,
+            uptime_ms,
+        } => {
+            let (hypervisor, pid, uptime_ms) = (*hypervisor, *pid, *uptime_ms);
+            Some(Event::VmAdopted {
+                vm: id,
+                epoch,
+                hypervisor,
+                pid,
+                uptime_ms,
+            })
+        }
+        Observation::Ready => match &vm.phase {
+            Phase::Running { ready: None, .. } => Some(Event::VmReady { vm: id, epoch }),
+            _ => None,
+        },
+        Observation::Exited(reason) => vm.is_running().then(|| Event::VmExited {
+            vm: id,
+            epoch,
+            reason: reason.clone(),
+        }),
+        Observation::Blocked(reason) => {
+            let reason = cut(reason);
+            let known = vm
+                .trouble
+                .as_ref()
+                .is_some_and(|trouble| trouble.reason == reason);
+            (!known).then_some(Event::VmBlocked {
+                vm: id,
+                epoch,
+                reason,
+            })
+        }
+        Observation::Unblocked => vm
+            .trouble
+            .is_some()
+            .then_some(Event::VmUnblocked { vm: id, epoch }),
+        Observation::Removed if vm.power == Power::Deleted => Some(Event::VmDeleted { vm: id }),
+        Observation::Removed => {
+            let message = format!("VM {id} is not to be deleted, so its host may not remove it");
+            return Err(Rejection::new(RejectionCode::State, message));
+        }
+    })
+}
+
+fn cut(reason: &str) -> String {
+    let end = (0..=MAX_REASON.min(reason.len()))
+        .rev()
+        .find(|at| reason.is_char_boundary(*at));
+    reason[..end.unwrap_or(0)].to_owned()
+}

@@ -1,0 +1,90 @@
+//! Creating a VM: its name must be free, and a host must be able to take it.
+
+use std::collections::BTreeMap;
+
+use super::{Context, Finding};
+use crate::command::Submission;
+use crate::event::Event;
+use crate::ids::VmId;
+use crate::name::{ProjectName, VmName};
+use crate::placement::place;
+use crate::projection::Projection;
+use crate::rejection::{Rejection, RejectionCode};
+use crate::seq::Seq;
+use crate::spec::VmSpec;
+use crate::vm::{Power, StopHow};
+
+/// The most labels that a VM has, and the longest key and value, in bytes.
+const MAX_LABELS: (usize, usize, usize) = (64, 128, 1024);
+
+pub(super) struct Wanted<'a> {
+    pub(super) project: &'a ProjectName,
+    pub(super) name: &'a VmName,
+    pub(super) labels: &'a BTreeMap<String, String>,
+    pub(super) spec: &'a VmSpec,
+    pub(super) start: bool,
+}
+
+pub(super) fn create(
+    state: &Projection,
+    submission: &Submission,
+    context: Context<'_>,
+    wanted: Wanted<'_>,
+) -> Result<Finding, Rejection> {
+    let Wanted {
+        project,
+        name,
+        labels,
+        spec,
+        start,
+    } = wanted;
+    if let Some(expected) = submission.expected.filter(|expected| *expected != Seq::ZERO) {
+        let message =
+            format!("a VM to be created has no revision, but {expected} is expected; expect 0 or none");
+        return Err(Rejection::new(RejectionCode::Conflict, message));
+    }
+    labels_within_bounds(labels)?;
+    if let Some(there) = state.vm_named(project, name) {
+        let message = format!(
+            "a VM named {name} exists in project {project} ({}); choose another name, or delete it first",
+            there.id
+        );
+        return Err(Rejection::new(RejectionCode::Exists, message));
+    }
+    let vm = VmId::created_by(submission.id);
+    if state.vm(vm).is_some() {
+        let message = format!("the id {vm} is a VM's already; send the command with a new id");
+        return Err(Rejection::new(RejectionCode::Exists, message));
+    }
+    let placed = place(state, spec, context.alive)?;
+    let power = if start {
+        Power::Running
+    } else {
+        Power::Stopped(StopHow::Graceful(spec.stop_timeout))
+    };
+    Ok(Finding::Events(vec![
+        Event::VmCreated {
+            vm,
+            project: project.clone(),
+            name: name.clone(),
+            labels: labels.clone(),
+            spec: spec.clone(),
+            power,
+        },
+        Event::VmPlaced { vm, placed },
+    ]))
+}
+
+fn labels_within_bounds(labels: &BTreeMap<String, String>) -> Result<(), Rejection> {
+    let (count, key, value) = MAX_LABELS;
+    let oversized = labels
+        .iter()
+        .any(|(k, v)| k.is_empty() || k.len() > key || v.len() > value);
+    if labels.len() > count || oversized {
+        let message = format!(
+            "labels: at most {count}, each with a key of 1 to {key} bytes and a value of at most {value}"
+        );
+        return Err(Rejection::new(RejectionCode::Invalid, message));
+    }
+    Ok(())
+}

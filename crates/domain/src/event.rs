@@ -1,0 +1,232 @@
+//! What happened. Events are facts in the past tense: committed, never rejected, never changed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::{HostFacts, HypervisorKind};
+use crate::ids::{HostId, VmId};
+use crate::name::{HostName, ProjectName, VmName};
+use crate::placement::Placed;
+use crate::seq::Epoch;
+use crate::spec::VmSpec;
+use crate::vm::{Power, StopHow};
+
+/// How a guest ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExitReason {
+    /// The guest powered itself off, asked by the power button or by itself.
+    PoweredOff,
+    /// The host killed it because a kill or a forced delete was asked for.
+    Killed,
+    /// It did not stop within its timeout, so the host killed it.
+    StopTimedOut,
+    /// The hypervisor ended with an error; its status and last words.
+    Crashed(String),
+    /// The hypervisor's process was gone, and nobody had asked for that.
+    Vanished,
+}
+
+impl fmt::Display for ExitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PoweredOff => f.write_str("powered off"),
+            Self::Killed => f.write_str("killed as asked"),
+            Self::StopTimedOut => f.write_str("killed after the stop timeout"),
+            Self::Crashed(detail) => write!(f, "hypervisor failed: {detail}"),
+            Self::Vanished => f.write_str("process gone, not by Chronovisor"),
+        }
+    }
+}
+
+/// One fact. Its number, time, actor and cause are its record's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Event {
+    /// A host daemon introduced its host.
+    HostRegistered {
+        /// The host.
+        host: HostId,
+        /// Its name.
+        name: HostName,
+        /// What it found out about itself.
+        facts: HostFacts,
+    },
+    /// A host daemon found out something new about its host.
+    HostFactsChanged {
+        /// The host.
+        host: HostId,
+        /// All of its facts, as they are now.
+        facts: HostFacts,
+    },
+    /// New VMs are kept away from the host.
+    HostCordoned {
+        /// The host.
+        host: HostId,
+    },
+    /// New VMs may come to the host again.
+    HostUncordoned {
+        /// The host.
+        host: HostId,
+    },
+    /// A VM was accepted into a project.
+    VmCreated {
+        /// The VM.
+        vm: VmId,
+        /// Its project.
+        project: ProjectName,
+        /// Its name.
+        name: VmName,
+        /// Its labels.
+        labels: BTreeMap<String, String>,
+        /// What it is.
+        spec: VmSpec,
+        /// What it should do from the start.
+        power: Power,
+    },
+    /// A host was chosen; this event's seq is the VM's epoch there.
+    VmPlaced {
+        /// The VM.
+        vm: VmId,
+        /// Where, and why there.
+        placed: Placed,
+    },
+    /// The VM should run.
+    VmStartRequested {
+        /// The VM.
+        vm: VmId,
+    },
+    /// The VM should not run.
+    VmStopRequested {
+        /// The VM.
+        vm: VmId,
+        /// How to stop it.
+        how: StopHow,
+    },
+    /// The VM should be removed.
+    VmDeleteRequested {
+        /// The VM.
+        vm: VmId,
+    },
+    /// The hypervisor said that the guest's processors run.
+    VmStarted {
+        /// The VM.
+        vm: VmId,
+        /// The grant under which it was started.
+        epoch: Epoch,
+        /// What runs it.
+        hypervisor: HypervisorKind,
+        /// Its process on the host.
+        pid: u32,
+        /// From the first step to the hypervisor's word, in microseconds, by the host's clock.
+        took_us: u64,
+    },
+    /// The guest said that it is ready.
+    VmReady {
+        /// The VM.
+        vm: VmId,
+        /// The grant under which it runs.
+        epoch: Epoch,
+    },
+    /// A restarted host daemon found the guest still running, and looks after it again.
+    VmAdopted {
+        /// The VM.
+        vm: VmId,
+        /// The grant under which it runs.
+        epoch: Epoch,
+        /// What runs it.
+        hypervisor: HypervisorKind,
+        /// Its process on the host.
+        pid: u32,
+        /// How long that process has run, in milliseconds.
+        uptime_ms: u64,
+    },
+    /// The guest ended.
+    VmExited {
+        /// The VM.
+        vm: VmId,
+        /// The grant under which it ran.
+        epoch: Epoch,
+        /// How it ended.
+        reason: ExitReason,
+    },
+    /// The host can't make the VM what it should be; it goes on trying.
+    VmBlocked {
+        /// The VM.
+        vm: VmId,
+        /// The grant under which the host tries.
+        epoch: Epoch,
+        /// What stands in the way, and what to do.
+        reason: String,
+    },
+    /// What stood in the way is gone, without another event that says so.
+    VmUnblocked {
+        /// The VM.
+        vm: VmId,
+        /// The grant under which the host tried.
+        epoch: Epoch,
+    },
+    /// Nothing of the VM is left on its host, and its name is free again.
+    VmDeleted {
+        /// The VM.
+        vm: VmId,
+    },
+}
+
+/// What an event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resource {
+    /// A VM.
+    Vm(VmId),
+    /// A host.
+    Host(HostId),
+}
+
+impl Event {
+    /// What it is about.
+    pub const fn resource(&self) -> Resource {
+        match self {
+            Self::HostRegistered { host, .. }
+            | Self::HostFactsChanged { host, .. }
+            | Self::HostCordoned { host }
+            | Self::HostUncordoned { host } => Resource::Host(*host),
+            Self::VmCreated { vm, .. }
+            | Self::VmPlaced { vm, .. }
+            | Self::VmStartRequested { vm }
+            | Self::VmStopRequested { vm, .. }
+            | Self::VmDeleteRequested { vm }
+            | Self::VmStarted { vm, .. }
+            | Self::VmReady { vm, .. }
+            | Self::VmAdopted { vm, .. }
+            | Self::VmExited { vm, .. }
+            | Self::VmBlocked { vm, .. }
+            | Self::VmUnblocked { vm, .. }
+            | Self::VmDeleted { vm } => Resource::Vm(*vm),
+        }
+    }
+
+    /// Its kind: the last token of the subject that it is published on, and what `chv events` shows.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::HostRegistered { .. } => "registered",
+            Self::HostFactsChanged { .. } => "facts-changed",
+            Self::HostCordoned { .. } => "cordoned",
+            Self::HostUncordoned { .. } => "uncordoned",
+            Self::VmCreated { .. } => "created",
+            Self::VmPlaced { .. } => "placed",
+            Self::VmStartRequested { .. } => "start-requested",
+            Self::VmStopRequested { .. } => "stop-requested",
+            Self::VmDeleteRequested { .. } => "delete-requested",
+            Self::VmStarted { .. } => "started",
+            Self::VmReady { .. } => "ready",
+            Self::VmAdopted { .. } => "adopted",
+            Self::VmExited { .. } => "exited",
+            Self::VmBlocked { .. } => "blocked",
+            Self::VmUnblocked { .. } => "unblocked",
+            Self::VmDeleted { .. } => "deleted",
+        }
+    }
+}

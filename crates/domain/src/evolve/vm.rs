@@ -1,0 +1,182 @@
+//! What events do to VMs, and to the reservations that their hosts hold for them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::host;
+use crate::event::ExitReason;
+use crate::host::{Capacity, HypervisorKind};
+use crate::ids::{HostId, VmId};
+use crate::name::{ProjectName, VmName};
+use crate::projection::Projection;
+use crate::record::Record;
+use crate::seq::{Epoch, Seq};
+use crate::spec::VmSpec;
+use crate::vm::{Ordered, Phase, Placement, Power, Trouble, Vm};
+
+/// Who a new VM is.
+pub(super) struct Identity<'a> {
+    pub(super) id: VmId,
+    pub(super) project: &'a ProjectName,
+    pub(super) name: &'a VmName,
+    pub(super) labels: &'a BTreeMap<String, String>,
+}
+
+fn ordered_by(record: &Record, seq: Seq) -> Ordered {
+    Ordered {
+        command: record.cause.command,
+        seq,
+        time: record.time,
+        trace: record.trace,
+    }
+}
+
+pub(super) fn created(
+    state: &mut Projection,
+    record: &Record,
+    seq: Seq,
+    identity: Identity<'_>,
+    spec: &VmSpec,
+    power: Power,
+) {
+    let Identity {
+        id,
+        project,
+        name,
+        labels,
+    } = identity;
+    let vm = Vm {
+        id,
+        project: project.clone(),
+        name: name.clone(),
+        labels: labels.clone(),
+        spec: spec.clone(),
+        power,
+        ordered: ordered_by(record, seq),
+        placement: None,
+        phase: Phase::Created,
+        trouble: None,
+        created: record.time,
+    };
+    state.vms.insert(id, Arc::new(vm));
+    state.vm_names.insert((project.clone(), name.clone()), id);
+}
+
+pub(super) fn placed(state: &mut Projection, seq: Seq, id: VmId, to: HostId) {
+    release(state, seq, id);
+    let Some(vm) = state.vms.get_mut(&id) else { return };
+    let vm = Arc::make_mut(vm);
+    vm.placement = Some(Placement {
+        host: to,
+        epoch: Epoch(seq),
+    });
+    let reserved = Capacity::of(&vm.spec);
+    host::change(state, to, |host| {
+        host.vms.insert(id);
+        host.reserved = host.reserved.plus(reserved);
+        host.feed = seq;
+    });
+}
+
+/// Takes a VM's reservation off the host that holds it.
+fn release(state: &mut Projection, seq: Seq, id: VmId) {
+    let Some(vm) = state.vms.get(&id) else { return };
+    let (Some(placement), reserved) = (vm.placement, Capacity::of(&vm.spec)) else {
+        return;
+    };
+    host::change(state, placement.host, |host| {
+        host.vms.remove(&id);
+        host.reserved = host.reserved.minus(reserved);
+        host.feed = seq;
+    });
+}
+
+pub(super) fn ordered(state: &mut Projection, record: &Record, seq: Seq, id: VmId, power: Power) {
+    let mut placement = None;
+    change(state, id, |vm| {
+        vm.power = power;
+        vm.ordered = ordered_by(record, seq);
+        placement = vm.placement;
+    });
+    if let Some(placement) = placement {
+        host::change(state, placement.host, |host| host.feed = seq);
+    }
+}
+
+pub(super) fn running(
+    state: &mut Projection,
+    record: &Record,
+    id: VmId,
+    hypervisor: HypervisorKind,
+    pid: u32,
+) {
+    change(state, id, |vm| {
+        vm.phase = Phase::Running {
+            hypervisor,
+            pid,
+            since: record.time,
+            ready: None,
+        };
+        vm.trouble = None;
+    });
+}
+
+pub(super) fn adopted(
+    state: &mut Projection,
+    record: &Record,
+    id: VmId,
+    hypervisor: HypervisorKind,
+    pid: u32,
+) {
+    change(state, id, |vm| match &vm.phase {
+        Phase::Running { pid: known, .. } if *known == pid => {}
+        _ => {
+            vm.phase = Phase::Running {
+                hypervisor,
+                pid,
+                since: record.time,
+                ready: None,
+            }
+        }
+    });
+}
+
+pub(super) fn ready(state: &mut Projection, record: &Record, id: VmId) {
+    change(state, id, |vm| {
+        if let Phase::Running { ready, .. } = &mut vm.phase {
+            *ready = Some(record.time);
+        }
+    });
+}
+
+pub(super) fn exited(state: &mut Projection, record: &Record, id: VmId, reason: &ExitReason) {
+    change(state, id, |vm| {
+        vm.phase = Phase::Stopped {
+            reason: reason.clone(),
+            since: record.time,
+        };
+        vm.trouble = None;
+    });
+}
+
+pub(super) fn blocked(state: &mut Projection, record: &Record, id: VmId, reason: Option<&String>) {
+    change(state, id, |vm| {
+        vm.trouble = reason.map(|reason| Trouble {
+            reason: reason.clone(),
+            since: record.time,
+        });
+    });
+}
+
+pub(super) fn deleted(state: &mut Projection, seq: Seq, id: VmId) {
+    release(state, seq, id);
+    if let Some(vm) = state.vms.remove(&id) {
+        state.vm_names.remove(&(vm.project.clone(), vm.name.clone()));
+    }
+}
+
+fn change(state: &mut Projection, id: VmId, change: impl FnOnce(&mut Vm)) {
+    if let Some(vm) = state.vms.get_mut(&id) {
+        change(Arc::make_mut(vm));
+    }
+}

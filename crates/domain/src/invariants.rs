@@ -1,0 +1,99 @@
+//! What must hold of every projection. Tests check it after every step they take; nothing else does.
+
+use std::collections::BTreeMap;
+
+use crate::host::Capacity;
+use crate::projection::Projection;
+
+/// Every violated invariant, in words; empty when all hold.
+pub fn violations(state: &Projection) -> Vec<String> {
+    let mut found = Vec::new();
+    names(state, &mut found);
+    reservations(state, &mut found);
+    outcomes(state, &mut found);
+    if state.published() > state.seq() {
+        found.push(format!(
+            "published {} of {} events",
+            state.published(),
+            state.seq()
+        ));
+    }
+    found
+}
+
+fn names(state: &Projection, found: &mut Vec<String>) {
+    if state.vm_names.len() != state.vms.len() {
+        found.push(format!(
+            "{} VM names for {} VMs",
+            state.vm_names.len(),
+            state.vms.len()
+        ));
+    }
+    for vm in state.vms.values() {
+        let named = state.vm_names.get(&(vm.project.clone(), vm.name.clone()));
+        if named != Some(&vm.id) {
+            found.push(format!(
+                "the name {}/{} leads to {named:?}, not to {}",
+                vm.project, vm.name, vm.id
+            ));
+        }
+    }
+    if state.host_names.len() != state.hosts.len() {
+        found.push(format!(
+            "{} host names for {} hosts",
+            state.host_names.len(),
+            state.hosts.len()
+        ));
+    }
+}
+
+fn reservations(state: &Projection, found: &mut Vec<String>) {
+    let mut expected: BTreeMap<_, (Capacity, Vec<_>)> = BTreeMap::new();
+    for vm in state.vms.values() {
+        let Some(placement) = vm.placement else {
+            found.push(format!("VM {} is not placed", vm.id));
+            continue;
+        };
+        if placement.epoch.0 > state.seq() {
+            found.push(format!("VM {} has an epoch from the future", vm.id));
+        }
+        let entry = expected.entry(placement.host).or_default();
+        entry.0 = entry.0.plus(Capacity::of(&vm.spec));
+        entry.1.push(vm.id);
+    }
+    for host in state.hosts.values() {
+        let (reserved, vms) = expected.remove(&host.id).unwrap_or_default();
+        if host.reserved != reserved {
+            found.push(format!(
+                "host {} reserves {:?}, its VMs need {reserved:?}",
+                host.name, host.reserved
+            ));
+        }
+        if !host.vms.iter().eq(vms.iter()) {
+            found.push(format!(
+                "host {} lists other VMs than are placed there",
+                host.name
+            ));
+        }
+        if host.feed > state.seq() {
+            found.push(format!("host {} has a feed from the future", host.name));
+        }
+    }
+    for host in expected.keys() {
+        found.push(format!("VMs are placed on {host}, which is no host"));
+    }
+}
+
+fn outcomes(state: &Projection, found: &mut Vec<String>) {
+    let mut spans: Vec<_> = state
+        .outcomes
+        .values()
+        .map(|outcome| (outcome.first, outcome.last))
+        .collect();
+    spans.sort_unstable();
+    for pair in spans.windows(2) {
+        if pair[0].1 >= pair[1].0 {
+            found.push(format!("two commands share the events from {}", pair[1].0));
+        }
+    }
+}

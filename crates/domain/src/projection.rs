@@ -1,0 +1,195 @@
+//! The state that the events fold to. One serde struct, so that a snapshot is the whole of it by
+//! construction; persistent maps, so that a copy costs nothing and readers never stop the fold.
+
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+
+use crate::command::VmRef;
+use crate::event::Resource;
+use crate::evolve;
+use crate::hash::RecordHash;
+use crate::host::Host;
+use crate::ids::{CommandId, HostId, VmId};
+use crate::name::{HostName, ProjectName, VmName};
+use crate::record::{Batch, Record};
+use crate::seq::{Seq, Term};
+use crate::stored;
+use crate::time::Timestamp;
+use crate::vm::Vm;
+
+/// How long the outcome of a command is kept, counted from the time in the command's id. A command with
+/// an older id is refused, so within this window a retry always gets the first answer.
+pub const OUTCOME_WINDOW: Duration = Duration::from_secs(3600);
+
+/// How far a sender's clock may be ahead of the leader's.
+pub const CLOCK_SLACK: Duration = Duration::from_secs(300);
+
+/// What came of an accepted command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outcome {
+    /// Its first event.
+    pub first: Seq,
+    /// Its last event.
+    pub last: Seq,
+    /// What the first event is about.
+    pub resource: Resource,
+}
+
+/// What came of a batch that reached the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BatchOutcome {
+    /// All of its records are facts now; the last event is this one.
+    Applied {
+        /// The last event's number.
+        last: Seq,
+    },
+    /// None is: it was decided in another term, or on another state. Every replica drops it alike.
+    Dropped,
+}
+
+/// The folded state.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Projection {
+    seq: Seq,
+    time: Timestamp,
+    hash: RecordHash,
+    published: Seq,
+    pub(crate) vms: OrdMap<VmId, Arc<Vm>>,
+    pub(crate) vm_names: OrdMap<(ProjectName, VmName), VmId>,
+    pub(crate) hosts: OrdMap<HostId, Arc<Host>>,
+    pub(crate) host_names: OrdMap<HostName, HostId>,
+    pub(crate) outcomes: OrdMap<CommandId, Outcome>,
+}
+
+impl Projection {
+    /// The last event folded in.
+    pub const fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// The last record's time.
+    pub const fn time(&self) -> Timestamp {
+        self.time
+    }
+
+    /// The last record's hash, which the next record carries.
+    pub const fn hash(&self) -> RecordHash {
+        self.hash
+    }
+
+    /// Every event up to this one was published by some leader.
+    pub const fn published(&self) -> Seq {
+        self.published
+    }
+
+    /// A VM by id.
+    pub fn vm(&self, id: VmId) -> Option<&Arc<Vm>> {
+        self.vms.get(&id)
+    }
+
+    /// A VM by name.
+    pub fn vm_named(&self, project: &ProjectName, name: &VmName) -> Option<&Arc<Vm>> {
+        let id = self.vm_names.get(&(project.clone(), name.clone()))?;
+        self.vms.get(id)
+    }
+
+    /// A VM as a person names it.
+    pub fn resolve(&self, vm: &VmRef) -> Option<&Arc<Vm>> {
+        match vm {
+            VmRef::Id(id) => self.vm(*id),
+            VmRef::Name(project, name) => self.vm_named(project, name),
+        }
+    }
+
+    /// Every VM, in the order of project and name, beginning after `after`.
+    pub fn vms_by_name(&self, after: Option<&(ProjectName, VmName)>) -> impl Iterator<Item = &Arc<Vm>> {
+        let start: Bound<&(ProjectName, VmName)> = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let range: (Bound<&_>, Bound<&_>) = (start, Bound::Unbounded);
+        self.vm_names
+            .range::<_, (ProjectName, VmName)>(range)
+            .filter_map(|(_, id)| self.vms.get(id))
+    }
+
+    /// How many VMs there are.
+    pub fn vm_count(&self) -> usize {
+        self.vms.len()
+    }
+
+    /// A host by id.
+    pub fn host(&self, id: HostId) -> Option<&Arc<Host>> {
+        self.hosts.get(&id)
+    }
+
+    /// A host by name.
+    pub fn host_named(&self, name: &HostName) -> Option<&Arc<Host>> {
+        self.hosts.get(self.host_names.get(name)?)
+    }
+
+    /// Every host, in the order of their names.
+    pub fn hosts_by_name(&self) -> impl Iterator<Item = &Arc<Host>> {
+        self.host_names.values().filter_map(|id| self.hosts.get(id))
+    }
+
+    /// What came of a command, while it is kept.
+    pub fn outcome(&self, command: CommandId) -> Option<Outcome> {
+        self.outcomes.get(&command).copied()
+    }
+
+    /// A digest of the whole state: equal on two replicas exactly when they hold the same.
+    pub fn digest(&self) -> RecordHash {
+        let bytes = stored::encode(self).expect("a projection is made of values that always encode");
+        RecordHash::of(&bytes)
+    }
+
+    /// Folds a committed batch in, or drops it whole when any of its records was decided in another term
+    /// than its entry's, or does not continue the chain.
+    pub fn apply_batch(&mut self, entry_term: Term, batch: &Batch) -> BatchOutcome {
+        let mut next = self.clone();
+        for record in &batch.records {
+            let continues = record.first == next.seq.next() && record.prev == next.hash;
+            if record.term != entry_term || !continues || record.events.is_empty() {
+                return BatchOutcome::Dropped;
+            }
+            next.fold(record);
+        }
+        next.published = next.published.max(batch.published);
+        *self = next;
+        BatchOutcome::Applied { last: self.seq }
+    }
+
+    /// Folds one record in. The caller knows that it continues the chain.
+    pub(crate) fn fold(&mut self, record: &Record) {
+        self.time = record.time;
+        self.hash = record.hash();
+        for (seq, event) in record.numbered() {
+            self.seq = seq;
+            evolve::evolve(self, record, seq, event);
+        }
+        if let Some(first) = record.events.first() {
+            let outcome = Outcome {
+                first: record.first,
+                last: record.last(),
+                resource: first.resource(),
+            };
+            self.outcomes.insert(record.cause.command, outcome);
+        }
+        self.forget_outcomes();
+    }
+
+    fn forget_outcomes(&mut self) {
+        let keep_from = self.time.minus(OUTCOME_WINDOW + CLOCK_SLACK).as_millis();
+        while let Some((oldest, _)) = self.outcomes.get_min() {
+            if oldest.made_at_ms() >= keep_from {
+                break;
+            }
+            let oldest = *oldest;
+            self.outcomes.remove(&oldest);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Direct kernel boot: which files on the host, and the kernel's command line.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest command line that x86 Linux takes, in bytes, without the final zero.
+pub const MAX_CMDLINE: usize = 2047;
+
+/// The kernel that a VM boots, directly, without firmware.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Boot {
+    /// The kernel image.
+    pub kernel: HostPath,
+    /// The initial RAM file system, when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initramfs: Option<HostPath>,
+    /// The kernel's command line. The host puts its console argument before it.
+    #[serde(default, skip_serializing_if = "Cmdline::is_empty")]
+    pub cmdline: Cmdline,
+}
+
+/// A file on the host: absolute, or relative to the host's image directory. It never climbs out by `..`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HostPath(String);
+
+/// Why a text is no path for a host.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HostPathError {
+    /// Nothing there.
+    #[error("a path can't be empty")]
+    Empty,
+    /// Longer than Linux takes.
+    #[error("a path has at most 4095 bytes, this one has {0}")]
+    TooLong(usize),
+    /// Control characters.
+    #[error("the path {0:?} has a control character in it")]
+    Control(String),
+    /// Climbing out.
+    #[error("the path {0:?} has `..` in it; name the file directly")]
+    Parent(String),
+}
+
+impl HostPath {
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for HostPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl TryFrom<String> for HostPath {
+    type Error = HostPathError;
+
+    fn try_from(text: String) -> Result<Self, HostPathError> {
+        match () {
+            () if text.is_empty() => Err(HostPathError::Empty),
+            () if text.len() > 4095 => Err(HostPathError::TooLong(text.len())),
+            () if text.chars().any(char::is_control) => Err(HostPathError::Control(text)),
+            () if text.split('/').any(|part| part == "..") => Err(HostPathError::Parent(text)),
+            () => Ok(Self(text)),
+        }
+    }
+}
+
+impl From<HostPath> for String {
+    fn from(path: HostPath) -> String {
+        path.0
+    }
+}
+
+/// A kernel command line: printable ASCII, at most [`MAX_CMDLINE`] bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Cmdline(String);
+
+/// Why a text is no kernel command line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CmdlineError {
+    /// Longer than the kernel takes.
+    #[error("a kernel command line has at most {MAX_CMDLINE} bytes, this one has {0}")]
+    TooLong(usize),
+    /// Something else than printable ASCII.
+    #[error("a kernel command line is printable ASCII; {0:?} is not")]
+    Character(char),
+}
+
+impl Cmdline {
+    /// The command line as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether nothing is on it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl TryFrom<String> for Cmdline {
+    type Error = CmdlineError;
+
+    fn try_from(text: String) -> Result<Self, CmdlineError> {
+        if text.len() > MAX_CMDLINE {
+            return Err(CmdlineError::TooLong(text.len()));
+        }
+        match text.chars().find(|c| !matches!(c, ' '..='~')) {
+            Some(odd) => Err(CmdlineError::Character(odd)),
+            None => Ok(Self(text)),
+        }
+    }
+}
+
+impl From<Cmdline> for String {
+    fn from(cmdline: Cmdline) -> String {
+        cmdline.0
+    }
+}

@@ -1,0 +1,187 @@
+//! A virtual machine as the log knows it: what it should be, where it was placed, and what its host
+//! last measured.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::ExitReason;
+use crate::host::HypervisorKind;
+use crate::ids::{CommandId, HostId, VmId};
+use crate::name::{ProjectName, VmName};
+use crate::seq::{Epoch, Seq};
+use crate::spec::{StopTimeout, VmSpec};
+use crate::time::Timestamp;
+use crate::trace::TraceContext;
+
+/// How a VM is to be stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopHow {
+    /// The power button, then after this time the hard way.
+    Graceful(StopTimeout),
+    /// At once, as if the cord were pulled.
+    Hard,
+}
+
+/// What a VM should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Power {
+    /// Running, and started again when found otherwise.
+    Running,
+    /// Not running.
+    Stopped(StopHow),
+    /// Gone, with everything that its host made for it.
+    Deleted,
+}
+
+/// What a VM's host last measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Never started.
+    Created,
+    /// Its hypervisor runs it.
+    Running {
+        /// The hypervisor.
+        hypervisor: HypervisorKind,
+        /// The hypervisor's process on the host.
+        pid: u32,
+        /// When the log took note of the start.
+        since: Timestamp,
+        /// When the log took note that the guest said it is ready.
+        ready: Option<Timestamp>,
+    },
+    /// It ran, and ended.
+    Stopped {
+        /// How it ended.
+        reason: ExitReason,
+        /// When the log took note.
+        since: Timestamp,
+    },
+}
+
+/// Why a VM is not yet what it should be. The host goes on trying.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// What stands in the way, and what to do.
+    pub reason: String,
+    /// When the log took note.
+    pub since: Timestamp,
+}
+
+/// The host that runs a VM, and its right to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// The host.
+    pub host: HostId,
+    /// The grant.
+    pub epoch: Epoch,
+}
+
+/// The desired state's last change: what a host's steps are caused by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ordered {
+    /// The command that asked for it.
+    pub command: CommandId,
+    /// The event that accepted it.
+    pub seq: Seq,
+    /// When.
+    pub time: Timestamp,
+    /// The trace it belongs to.
+    pub trace: Option<TraceContext>,
+}
+
+/// One virtual machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vm {
+    /// Its id.
+    pub id: VmId,
+    /// Its project.
+    pub project: ProjectName,
+    /// Its name, unique in the project.
+    pub name: VmName,
+    /// What people say about it; no meaning to Chronovisor.
+    pub labels: BTreeMap<String, String>,
+    /// What it is.
+    pub spec: VmSpec,
+    /// What it should do.
+    pub power: Power,
+    /// The command behind the last change of `spec` or `power`; its seq is the VM's revision.
+    pub ordered: Ordered,
+    /// Where it is.
+    pub placement: Option<Placement>,
+    /// What its host measured.
+    pub phase: Phase,
+    /// What keeps its host from converging, if anything.
+    pub trouble: Option<Trouble>,
+    /// When it was created.
+    pub created: Timestamp,
+}
+
+/// A VM's state in one word, for people: what it should be and what was measured, taken together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Should run, does not yet.
+    Starting,
+    /// Runs; the guest has not said that it is ready.
+    Running,
+    /// Runs, and the guest said that it is ready.
+    Ready,
+    /// Should not run, still does.
+    Stopping,
+    /// Does not run, and should not.
+    Stopped,
+    /// Its host can't make it what it should be, says why, and goes on trying.
+    Blocked,
+    /// Being removed from its host.
+    Deleting,
+}
+
+impl Status {
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Ready => "ready",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Blocked => "blocked",
+            Self::Deleting => "deleting",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Vm {
+    /// The event that last changed what the VM should be. A command may carry it as what it expects.
+    pub const fn revision(&self) -> Seq {
+        self.ordered.seq
+    }
+
+    /// Whether its host says that its hypervisor runs it.
+    pub const fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running { .. })
+    }
+
+    /// The state in one word.
+    pub const fn status(&self) -> Status {
+        match (self.power, &self.phase, &self.trouble) {
+            (_, _, Some(_)) => Status::Blocked,
+            (Power::Deleted, _, _) => Status::Deleting,
+            (Power::Running, Phase::Running { ready: Some(_), .. }, _) => Status::Ready,
+            (Power::Running, Phase::Running { ready: None, .. }, _) => Status::Running,
+            (Power::Running, _, _) => Status::Starting,
+            (Power::Stopped(_), Phase::Running { .. }, _) => Status::Stopping,
+            (Power::Stopped(_), _, _) => Status::Stopped,
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! What must hold over any history: the invariants, replay, exactly-once, the chain, and totality.
+
+use std::time::Duration;
+
+use chv_domain::invariants::violations;
+use chv_domain::*;
+use proptest::prelude::*;
+
+use crate::history::*;
+
+/// One move of somebody, over few enough names that they meet.
+#[derive(Debug, Clone)]
+enum Move {
+    Create { name: u8, vcpus: u32, memory: u32 },
+    Start(u8),
+    Stop(u8),
+    Kill(u8),
+    Delete { name: u8, force: bool },
+    Cordon(u8),
+    Uncordon(u8),
+    Register { host: u8, vcpus: u32 },
+    Die(u8),
+    Report { name: u8, observation: u8 },
+    Wait(u32),
+    Retry(prop::sample::Index),
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = prop_oneof![
+        4 => (0u8..6, 1u32..5, 1u32..2000).prop_map(|(name, vcpus, memory)| Move::Create { name, vcpus, memory }),
+        1 => (0u8..6).prop_map(Move::Start),
+        1 => (0u8..6).prop_map(Move::Stop),
+        1 => (0u8..6).prop_map(Move::Kill),
+        2 => (0u8..6, any::<bool>()).prop_map(|(name, force)| Move::Delete { name, force }),
+        1 => (1u8..4).prop_map(Move::Cordon),
+        1 => (1u8..4).prop_map(Move::Uncordon),
+        1 => (1u8..4, 1u32..16).prop_map(|(host, vcpus)| Move::Register { host, vcpus }),
+        1 => (1u8..4).prop_map(Move::Die),
+        6 => (0u8..6, 0u8..7).prop_map(|(name, observation)| Move::Report { name, observation }),
+        1 => (0u32..4000).prop_map(Move::Wait),
+        2 => any::<prop::sample::Index>().prop_map(Move::Retry),
+    ];
+    prop::collection::vec(one, 0..60)
+}
+
+fn observation(number: u8) -> Observation {
+    match number {
+        0 => started(7),
+        1 => Observation::Ready,
+        2 => Observation::Adopted {
+            hypervisor: HypervisorKind::QemuTcg,
+            pid: 7,
+            uptime_ms: 5,
+        },
+        3 => Observation::Exited(ExitReason::Vanished),
+        4 => Observation::Blocked("the kernel can't be read".to_owned()),
+        5 => Observation::Unblocked,
+        _ => Observation::Removed,
+    }
+}
+
+/// Plays the moves; every submission that was sent comes back with what was answered first.
+fn play(cluster: &mut Cluster, moves: Vec<Move>) -> Vec<(Submission, Result<Decided, Rejection>)> {
+    let mut sent: Vec<(Submission, Result<Decided, Rejection>)> = Vec::new();
+    for step in moves {
+        let vm = |name: u8| named(&format!("vm{name}"));
+        let (actor, command) = match step {
+            Move::Create { name, vcpus, memory } => (
+                "alice".to_owned(),
+                create(&format!("vm{name}"), spec(vcpus, memory)),
+            ),
+            Move::Start(name) => ("alice".to_owned(), Command::StartVm { vm: vm(name) }),
+            Move::Stop(name) => (
+                "bob".to_owned(),
+                Command::StopVm {
+                    vm: vm(name),
+                    timeout: None,
+                },
+            ),
+            Move::Kill(name) => ("bob".to_owned(), Command::KillVm { vm: vm(name) }),
+            Move::Delete { name, force } => ("bob".to_owned(), Command::DeleteVm { vm: vm(name), force }),
+            Move::Cordon(host) => (
+                "carol".to_owned(),
+                Command::CordonHost {
+                    host: format!("h{host}").parse().unwrap(),
+                },
+            ),
+            Move::Uncordon(host) => (
+                "carol".to_owned(),
+                Command::UncordonHost {
+                    host: format!("h{host}").parse().unwrap(),
+                },
+            ),
+            Move::Register { host, vcpus } => {
+                cluster.alive.insert(host_id(host.into()));
+                let register = Command::RegisterHost {
+                    host: host_id(host.into()),
+                    facts: facts(vcpus, 4096),
+                };
+                (format!("host/h{host}"), register)
+            }
+            Move::Die(host) => {
+                cluster.alive.remove(&host_id(host.into()));
+                continue;
+            }
+            Move::Report {
+                name,
+                observation: number,
+            } => {
+                let Some(found) = cluster.state.resolve(&vm(name)).cloned() else {
+                    continue;
+                };
+                let placement = found.placement.unwrap();
+                let host = cluster.state.host(placement.host).unwrap().name.clone();
+                let report = Command::ReportVm {
+                    vm: found.id,
+                    epoch: placement.epoch,
+                    observation: observation(number),
+                };
+                (format!("host/{host}"), report)
+            }
+            Move::Wait(seconds) => {
+                cluster.now = cluster.now.plus(Duration::from_secs(seconds.into()));
+                continue;
+            }
+            Move::Retry(index) => {
+                let accepted: Vec<_> = sent
+                    .iter()
+                    .filter(|(_, answer)| matches!(answer, Ok(Decided::Record(_))))
+                    .collect();
+                if let Some((submission, first)) = accepted.get(index.index(accepted.len().max(1))) {
+                    retried(cluster, submission, first);
+                }
+                continue;
+            }
+        };
+        let submission = cluster.submission(&actor, command);
+        let answer = cluster.submit(&submission);
+        assert_eq!(violations(&cluster.state), Vec::<String>::new());
+        sent.push((submission, answer));
+    }
+    sent
+}
+
+/// A retry changes nothing, and gets the first answer or is refused as too old.
+fn retried(cluster: &mut Cluster, submission: &Submission, first: &Result<Decided, Rejection>) {
+    let before = cluster.state.digest();
+    let again = cluster.submit(submission);
+    assert_eq!(cluster.state.digest(), before);
+    match (first, again) {
+        (Ok(Decided::Record(record)), Ok(Decided::Repeat(outcome))) => {
+            assert_eq!((outcome.first, outcome.last), (record.first, record.last()));
+        }
+        (_, Err(rejection)) => assert_eq!(rejection.code, RejectionCode::Clock),
+        (first, again) => panic!("first {first:?}, then {again:?}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_history_keeps_the_invariants_and_replays_to_the_same_state(moves in moves()) {
+        let mut cluster = Cluster::with_hosts(2);
+        play(&mut cluster, moves);
+
+        let mut replayed = Projection::default();
+        for record in &cluster.records {
+            let batch = Batch { published: Seq::ZERO, records: vec![record.clone()] };
+            replayed.apply_batch(TERM, &batch);
+        }
+        prop_assert_eq!(replayed.digest(), cluster.state.digest());
+    }
+
+    #[test]
+    fn numbers_have_no_holes_times_never_go_back_and_the_chain_holds(moves in moves()) {
+        let mut cluster = Cluster::with_hosts(2);
+        play(&mut cluster, moves);
+
+        let (mut next, mut time, mut prev) = (Seq(1), Timestamp(0), RecordHash::ZERO);
+        for record in &cluster.records {
+            prop_assert_eq!(record.first, next);
+            prop_assert!(record.time >= time);
+            prop_assert_eq!(record.prev, prev);
+            (next, time, prev) = (record.last().next(), record.time, record.hash());
+        }
+        prop_assert_eq!(cluster.state.seq().next(), next);
+    }
+
+    #[test]
+    fn one_batch_of_many_commands_equals_many_batches_of_one(moves in moves()) {
+        let mut cluster = Cluster::with_hosts(2);
+        play(&mut cluster, moves);
+        let mut at_once = Projection::default();
+        let all = Batch { published: Seq::ZERO, records: cluster.records.clone() };
+        at_once.apply_batch(TERM, &all);
+        prop_assert_eq!(at_once.digest(), cluster.state.digest());
+    }
+
+    #[test]
+    fn a_batch_of_another_term_or_out_of_the_chain_changes_nothing(moves in moves(), other in 4u64..9) {
+        let mut cluster = Cluster::with_hosts(1);
+        play(&mut cluster, moves);
+        let mut state = Projection::default();
+        let batch = Batch { published: Seq::ZERO, records: cluster.records.clone() };
+        prop_assert_eq!(state.apply_batch(Term(other), &batch), BatchOutcome::Dropped);
+        let tail = Batch { published: Seq::ZERO, records: cluster.records[1..].to_vec() };
+        if !tail.records.is_empty() {
+            prop_assert_eq!(state.apply_batch(TERM, &tail), BatchOutcome::Dropped);
+        }
+        prop_assert_eq!(state, Projection::default());
+    }
+
+    #[test]
+    fn a_stored_projection_and_its_records_read_back(moves in moves()) {
+        let mut cluster = Cluster::with_hosts(2);
+        play(&mut cluster, moves);
+        let again: Projection = stored::decode(&stored::encode(&cluster.state).unwrap()).unwrap();
+        prop_assert_eq!(&again, &cluster.state);
+        let records: Vec<Record> = stored::decode(&stored::encode(&cluster.records).unwrap()).unwrap();
+        prop_assert_eq!(&records, &cluster.records);
+    }
+
+    #[test]
+    fn a_host_is_never_given_more_than_it_offered_when_it_was_chosen(moves in moves()) {
+        let moves: Vec<_> = moves.into_iter().filter(|step| !matches!(step, Move::Register { .. })).collect();
+        let mut cluster = Cluster::with_hosts(3);
+        play(&mut cluster, moves);
+        for host in cluster.state.hosts_by_name() {
+            prop_assert!(host.reserved.vcpus <= host.facts.capacity.vcpus);
+            prop_assert!(host.reserved.memory_mib <= host.facts.capacity.memory_mib);
+        }
+    }
+
+    #[test]
+    fn a_hosts_feed_number_moves_exactly_when_its_slice_does(moves in moves()) {
+        let mut cluster = Cluster::with_hosts(2);
+        play(&mut cluster, moves);
+        let mut state = Projection::default();
+        for record in &cluster.records {
+            let before = state.clone();
+            state.apply_batch(TERM, &Batch { published: Seq::ZERO, records: vec![record.clone()] });
+            for host in before.hosts_by_name() {
+                let (old, new) = (HostSlice::of(&before, host.id).unwrap(), HostSlice::of(&state, host.id).unwrap());
+                prop_assert_eq!(old.feed != new.feed, old.vms != new.vms);
+            }
+        }
+    }
+}
