@@ -1,0 +1,114 @@
+//! Going down: the ACPI power button, and the power off itself.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::mpsc::SyncSender;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::reboot::{RebootMode, reboot};
+
+use crate::event::{Event, Why, tell};
+use crate::mount;
+
+/// `struct input_event` on a 64-bit kernel: a time of 16 bytes, a type, a code and a value.
+const EVENT_SIZE: usize = 24;
+const EV_KEY: u16 = 1;
+const KEY_POWER: u16 = 116;
+
+/// Watches every input device for the power key, as long as there is one.
+pub(crate) fn watch_button(events: &SyncSender<Event>) {
+    let mut devices = devices();
+    if devices.is_empty() {
+        say!("no input device: the power button does nothing");
+    }
+    while !devices.is_empty() {
+        let mut waiting: Vec<PollFd<'_>> = devices
+            .iter()
+            .map(|device| PollFd::new(device.as_fd(), PollFlags::POLLIN))
+            .collect();
+        if poll(&mut waiting, PollTimeout::NONE).is_err() {
+            continue;
+        }
+        let awake: Vec<bool> = waiting.iter().map(|fd| fd.any().unwrap_or(false)).collect();
+        let mut bytes = [0; EVENT_SIZE * 16];
+        let mut index = 0;
+        devices.retain_mut(|device| {
+            let ready = awake[index];
+            index += 1;
+            if !ready {
+                return true;
+            }
+            match device.read(&mut bytes) {
+                Ok(count) if count > 0 => {
+                    if is_power_pressed(&bytes[..count]) {
+                        tell(events, Event::PowerOff(Why::PowerButton));
+                    }
+                    true
+                }
+                _ => false,
+            }
+        });
+    }
+}
+
+fn devices() -> Vec<File> {
+    let Ok(entries) = fs::read_dir("/dev/input") else {
+        return Vec::new();
+    };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| {
+        path.file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"event"))
+    });
+    paths.sort();
+    paths.iter().filter_map(|path| File::open(path).ok()).collect()
+}
+
+/// Whether the power key goes down in these `struct input_event`s.
+fn is_power_pressed(events: &[u8]) -> bool {
+    events.chunks_exact(EVENT_SIZE).any(|event| {
+        let kind = u16::from_ne_bytes([event[16], event[17]]);
+        let code = u16::from_ne_bytes([event[18], event[19]]);
+        let value = i32::from_ne_bytes([event[20], event[21], event[22], event[23]]);
+        (kind, code, value) == (EV_KEY, KEY_POWER, 1)
+    })
+}
+
+/// Powers the guest off. Should the kernel refuse, the guest stays up, idle, for its host to end.
+pub(crate) fn off(why: Why) -> ! {
+    say!("powering off ({why})");
+    nix::unistd::sync();
+    mount::undo();
+    nix::unistd::sync();
+    let Err(error) = reboot(RebootMode::RB_POWER_OFF);
+    say!("can't power off: {error}");
+    loop {
+        std::thread::park();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: u16, code: u16, value: i32) -> Vec<u8> {
+        let mut bytes = vec![0; 16];
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(code.to_ne_bytes());
+        bytes.extend(value.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn given_input_events_when_read_then_only_the_power_key_going_down_counts() {
+        let down = event(EV_KEY, KEY_POWER, 1);
+        let up = event(EV_KEY, KEY_POWER, 0);
+        let sync = event(0, 0, 0);
+        let other = event(EV_KEY, 30, 1);
+        assert!(is_power_pressed(&[sync.clone(), down.clone()].concat()));
+        assert!(!is_power_pressed(&[up, sync, other].concat()));
+        assert!(!is_power_pressed(&down[..23]));
+    }
+}
