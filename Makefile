@@ -1,0 +1,74 @@
+# On a Debian 12 with Rust: `make demo` to see it, `make test` to check it, `make help` for the rest.
+
+# dev builds in a third of release's time, and the demo waits for disks and guests, not for our code.
+PROFILE ?= dev
+CARGO_NEXTEST_VERSION := 0.9.143
+CARGO_DENY_VERSION := 0.20.2
+
+TOOLS := $(CURDIR)/target/tools
+OUT := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+# Debian's nats-server is in /usr/sbin, which a person's PATH leaves out.
+export PATH := $(PATH):$(HOME)/.cargo/bin:$(TOOLS)/bin:/usr/sbin
+
+.PHONY: help deps tools guest build test fmt-check doc-test lint licences deny demo fmt clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+
+demo: build guest ## start a cluster on loopback and show it at work; ONCE=1 ends by itself
+	@echo "== demo"
+	@exec $(OUT)/chv-demo $(if $(ONCE),--once)
+
+test: deps tools fmt-check licences lint doc-test guest build ## everything: formatting, lints, licences, all tests
+	@echo "== test: unit, property and end-to-end tests"
+	@.ci/nextest
+
+build: deps ## build every program; PROFILE=release for optimised ones
+	@echo "== build ($(PROFILE))"
+	@cargo build --workspace --profile $(PROFILE)
+
+guest: deps ## build the guest: Debian's cloud kernel and uOS, in target/guest
+	@echo "== guest: kernel and initramfs"
+	@deploy/guest/build.sh
+
+deps: ## install what is missing from Debian's packages
+	@deploy/debian/install-deps
+
+fmt: ## format the sources
+	@cargo fmt --all
+
+lint: deps ## clippy, warnings denied
+	@echo "== lint"
+	@cargo clippy --workspace --all-targets -- -D warnings
+
+deny: deps tools ## check dependencies: licences, bans, sources and security advisories (needs the internet)
+	@echo "== deny"
+	@cargo deny check
+
+clean: ## remove everything that was built
+	@cargo clean
+
+# The parts of `test`.
+
+fmt-check:
+	@echo "== test: formatting"
+	@cargo fmt --all --check
+
+licences: tools
+	@echo "== test: licences and sources of dependencies"
+	@cargo deny check licenses bans sources
+
+doc-test: deps
+	@echo "== test: examples in the documentation"
+	@cargo test --workspace --doc --quiet
+
+# The tools that are in the PATH serve; others are built once into target/tools, unoptimised, which takes about two
+# minutes instead of seven on two cores.
+tools: deps
+	@command -v cargo-nextest >/dev/null || { echo "== tools: cargo-nextest $(CARGO_NEXTEST_VERSION)"; \
+	  $(INSTALL) --no-default-features --features default-no-update cargo-nextest@$(CARGO_NEXTEST_VERSION); }
+	@command -v cargo-deny >/dev/null || { echo "== tools: cargo-deny $(CARGO_DENY_VERSION)"; \
+	  $(INSTALL) cargo-deny@$(CARGO_DENY_VERSION); }
+	@rm -rf $(TOOLS)/build
+
+INSTALL = CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug --root $(TOOLS) --target-dir $(TOOLS)/build
