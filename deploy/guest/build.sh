@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the guest: target/guest/vmlinuz and target/guest/initramfs.cpio.
+# Builds the guest in target/guest: vmlinuz, vmlinux (the same kernel uncompressed) and initramfs.cpio.
 #
 # The kernel is Debian's cloud kernel, unpacked and not installed. Run again, it downloads and builds nothing; a newer
 # kernel is taken only after target/guest/kernel was deleted. Needs Rust, apt-get and dpkg-deb, and no root.
@@ -55,18 +55,25 @@ if [[ ! -d $kernel ]]; then
 fi
 
 version=$(basename "$(find "$kernel/lib/modules" -mindepth 1 -maxdepth 1 -type d | sort -V | tail -n 1)")
-vmlinuz=$kernel/boot/vmlinuz-$version
-[[ -f $vmlinuz ]] || fail "$kernel holds no kernel; delete it and run this again"
-if ! cmp -s "$vmlinuz" "$guest/vmlinuz"; then
-    cp "$vmlinuz" "$guest/vmlinuz.new"
-    mv "$guest/vmlinuz.new" "$guest/vmlinuz"
-    say "kernel $version"
-fi
+packed=$kernel/boot/vmlinuz-$version
+[[ -f $packed ]] || fail "$kernel holds no kernel; delete it and run this again"
 
 say "building chv-uos"
 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static" \
-    cargo build --quiet --locked -p chv-uos --profile uos --target "$triple"
+    cargo build --quiet -p chv-uos --profile uos --target "$triple"
 built=target/$triple/uos
-"$built/chv-initramfs" --init "$built/chv-uos" --modules "$kernel/lib/modules/$version" \
+
+if ! cmp -s "$packed" "$guest/vmlinuz"; then
+    cp "$packed" "$guest/vmlinuz.new"
+    mv "$guest/vmlinuz.new" "$guest/vmlinuz"
+    rm -f "$guest/vmlinux"
+    say "kernel $version"
+fi
+if [[ ! -f $guest/vmlinux ]]; then
+    # Without it, guests boot from vmlinuz, a little later.
+    "$built/chv-initramfs" kernel --vmlinuz "$guest/vmlinuz" --output "$guest/vmlinux" ||
+        say "going on without an uncompressed kernel"
+fi
+"$built/chv-initramfs" pack --init "$built/chv-uos" --modules "$kernel/lib/modules/$version" \
     --output "$guest/initramfs.cpio"
-say "ready: $guest/vmlinuz and $guest/initramfs.cpio (kernel $version)"
+say "ready: vmlinuz, vmlinux and initramfs.cpio in $guest (kernel $version)"

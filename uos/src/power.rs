@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::mpsc::SyncSender;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -17,11 +17,11 @@ const EVENT_SIZE: usize = 24;
 const EV_KEY: u16 = 1;
 const KEY_POWER: u16 = 116;
 
-/// Watches every input device for the power key, as long as there is one.
+/// Watches the power keys, as long as there is one.
 pub(crate) fn watch_button(events: &SyncSender<Event>) {
     let mut devices = devices();
     if devices.is_empty() {
-        say!("no input device: the power button does nothing");
+        say!("no power button found");
     }
     while !devices.is_empty() {
         let mut waiting: Vec<PollFd<'_>> = devices
@@ -53,17 +53,26 @@ pub(crate) fn watch_button(events: &SyncSender<Event>) {
     }
 }
 
+/// The devices that have a power key. The others stay closed: opening a keyboard talks to it, which takes time.
 fn devices() -> Vec<File> {
-    let Ok(entries) = fs::read_dir("/dev/input") else {
+    let Ok(entries) = fs::read_dir("/sys/class/input") else {
         return Vec::new();
     };
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.retain(|path| {
-        path.file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"event"))
+    let with_key = entries.flatten().filter(|entry| {
+        let keys = fs::read_to_string(entry.path().join("device/capabilities/key"));
+        entry.file_name().as_encoded_bytes().starts_with(b"event")
+            && keys.is_ok_and(|keys| has_key(&keys, KEY_POWER))
     });
-    paths.sort();
-    paths.iter().filter_map(|path| File::open(path).ok()).collect()
+    with_key
+        .filter_map(|entry| File::open(Path::new("/dev/input").join(entry.file_name())).ok())
+        .collect()
+}
+
+/// Whether a key is in sysfs's bitmap: words of 64 bits in hexadecimal, the highest first.
+fn has_key(bitmap: &str, key: u16) -> bool {
+    let word = bitmap.split_ascii_whitespace().rev().nth(usize::from(key / 64));
+    word.and_then(|word| u64::from_str_radix(word, 16).ok())
+        .is_some_and(|bits| bits >> (key % 64) & 1 == 1)
 }
 
 /// Whether the power key goes down in these `struct input_event`s.
@@ -99,6 +108,16 @@ mod tests {
         bytes.extend(code.to_ne_bytes());
         bytes.extend(value.to_ne_bytes());
         bytes
+    }
+
+    #[test]
+    fn given_a_bitmap_of_keys_when_asked_then_it_has_those_alone() {
+        let button = "10000000000000 0\n";
+        assert!(has_key(button, KEY_POWER));
+        assert!(!has_key(button, 115));
+        assert!(!has_key("10000000000000", KEY_POWER));
+        assert!(!has_key("", KEY_POWER));
+        assert!(!has_key("zz 0", KEY_POWER));
     }
 
     #[test]
