@@ -1,0 +1,162 @@
+//! A machine that has a process: how it is named in the process list, and found again by a restarted daemon.
+
+use std::io::{self, Read, Seek, SeekFrom};
+use std::time::{Duration, Instant};
+
+use chv_domain::{HypervisorKind, VmId};
+use serde::{Deserialize, Serialize};
+
+use super::lock::LockFile;
+use super::process::Process;
+use super::run_dir::RunDir;
+
+/// How much of a hypervisor's log its last words are taken from, in bytes, and how many lines they are.
+const LAST_WORDS: (u64, usize) = (4096, 10);
+
+/// How long a process that holds a run directory may have no marker: from fork to exec, and while it ends.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// A machine and the process that runs it, or ran it. Everything needed to speak to it after a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The VM.
+    pub vm: VmId,
+    /// What runs it.
+    pub kind: HypervisorKind,
+    /// Where its sockets and logs are.
+    pub run_dir: RunDir,
+    /// Its process.
+    pub process: Process,
+}
+
+impl Instance {
+    /// Finds the process that runs a machine in `run_dir`, whoever started it; `None` when nothing does.
+    ///
+    /// # Errors
+    /// When something holds the directory that is no machine, or when it can't be told. Nothing must be
+    /// launched there then.
+    pub async fn find(run_dir: RunDir) -> io::Result<Option<Self>> {
+        on_a_blocking_thread(move || Self::find_now(run_dir)).await
+    }
+
+    /// As [`Instance::find`]; blocks on the file system.
+    fn find_now(run_dir: RunDir) -> io::Result<Option<Self>> {
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            let Some((pid, process)) = holder(&run_dir)? else {
+                return Ok(None);
+            };
+            let words = process.command_line()?;
+            match words.iter().find_map(|word| parse_marker(word)) {
+                Some((vm, kind)) => {
+                    return Ok(Some(Self {
+                        vm,
+                        kind,
+                        run_dir,
+                        process,
+                    }));
+                }
+                // It is starting or ending just now.
+                None if Instant::now() < deadline => std::thread::sleep(SETTLE / 100),
+                None => {
+                    return Err(io::Error::other(format!(
+                        "{} is held by process {pid}, which runs no machine: {words:?}",
+                        run_dir.path().display()
+                    )));
+                }
+            }
+        }
+    }
+
+    /// The last lines that its hypervisor wrote; a stand-in when it wrote none.
+    pub async fn last_words(&self) -> String {
+        let log = self.run_dir.hypervisor_log();
+        let read = on_a_blocking_thread(move || {
+            let mut file = std::fs::File::open(log)?;
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(LAST_WORDS.0)))?;
+            let mut tail = Vec::new();
+            file.take(LAST_WORDS.0).read_to_end(&mut tail)?;
+            Ok(tail)
+        });
+        match read.await {
+            Ok(tail) => last_lines(&String::from_utf8_lossy(&tail), LAST_WORDS.1),
+            Err(error) => format!("(its log can't be read: {error})"),
+        }
+    }
+}
+
+fn holder(run_dir: &RunDir) -> io::Result<Option<(u32, Process)>> {
+    let Some(lock) = LockFile::open(&run_dir.lock())? else {
+        return Ok(None);
+    };
+    let Some(pid) = lock.holder()? else {
+        return Ok(None);
+    };
+    Ok(Process::of(pid)?.map(|process| (pid, process)))
+}
+
+/// Runs `work` where it may block.
+pub(super) async fn on_a_blocking_thread<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+/// The word that marks a hypervisor's command line: `chv-<vm id>-<kind>`.
+pub(super) fn marker(vm: VmId, kind: HypervisorKind) -> String {
+    format!("chv-{vm}-{kind}")
+}
+
+pub(crate) fn parse_marker(word: &str) -> Option<(VmId, HypervisorKind)> {
+    let (vm, kind) = word.strip_prefix("chv-")?.split_once('-')?;
+    Some((vm.parse().ok()?, kind.parse().ok()?))
+}
+
+/// The last `count` lines that have something in them, on one line.
+pub(crate) fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    match lines.len() {
+        0 => "(none)".to_owned(),
+        length => lines[length.saturating_sub(count)..].join(" | "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn given_any_vm_when_marked_then_it_is_read_back(bytes: [u8; 16], kind in 0usize..3) {
+            let (vm, kind) = (VmId::from_bytes(bytes), HypervisorKind::ALL[kind]);
+            prop_assert_eq!(parse_marker(&marker(vm, kind)), Some((vm, kind)));
+        }
+    }
+
+    #[test]
+    fn given_words_that_are_no_marker_then_they_are_not_taken_for_one() {
+        for word in [
+            "chv-",
+            "chv-hello-qemu-tcg",
+            "qemu-system-x86_64",
+            "chv-01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        ] {
+            assert_eq!(parse_marker(word), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn given_a_log_then_its_last_words_are_its_last_lines() {
+        assert_eq!(last_lines("one\n\ntwo\n three \n", 2), "two | three");
+        assert_eq!(last_lines(" \n", 2), "(none)");
+    }
+}

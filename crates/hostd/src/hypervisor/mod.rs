@@ -1,0 +1,108 @@
+//! Runs machines on this host: one trait, a driver for each hypervisor, one process for each machine. A process
+//! outlives this daemon and is found again by the next one; nothing about it is kept in memory here.
+//!
+//! What this layer doesn't do: decide. It launches, looks, presses and kills when it is told to.
+
+mod agent;
+mod binary;
+pub mod cloud_hypervisor;
+mod console;
+mod error;
+mod instance;
+mod lock;
+mod machine;
+mod process;
+pub mod qemu;
+mod run_dir;
+mod spawn;
+mod status;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chv_domain::HypervisorKind;
+
+pub use agent::{AgentChannel, AgentError, FromGuest, ToGuest};
+pub use binary::Binary;
+pub use console::{ConsoleClosed, ConsoleInput, ConsolePump};
+pub use error::{HypervisorError, Operation, Part, Remedy};
+pub use instance::Instance;
+pub(crate) use instance::{last_lines, parse_marker};
+pub use machine::{Machine, MachineDisk, MachineNic};
+pub use process::{Exit, Process};
+pub use run_dir::{RunDir, RunDirError};
+pub use status::Status;
+
+/// How long a killed process may take to be gone. Only one that the kernel can't let go of takes longer.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+
+/// Something that runs machines, each in a process of its own that outlives this daemon. Holds no state about
+/// the machines: after a restart, [`Instance::find`] gives back what every method here takes.
+#[async_trait]
+pub trait Hypervisor: std::fmt::Debug + Send + Sync {
+    /// Which hypervisor it is.
+    fn kind(&self) -> HypervisorKind;
+
+    /// Its program.
+    fn binary(&self) -> &Binary;
+
+    /// Creates the machine and boots it. Returns when the hypervisor itself says that its vCPUs run.
+    ///
+    /// Never gives a VM a second process: that is [`HypervisorError::AlreadyRunning`]. After any other error,
+    /// and when the future is dropped, no process is left.
+    async fn launch(&self, machine: &Machine) -> Result<Instance, HypervisorError>;
+
+    /// Asks the hypervisor how the machine is. A fault on the way is [`Status::Unknown`], never a state.
+    async fn status(&self, instance: &Instance) -> Status;
+
+    /// Presses the machine's power button. The guest may not have heard, when it is still booting: press again
+    /// until it is gone, or the caller's patience is. Pressing for a machine that is gone is an error.
+    async fn press_power_button(&self, instance: &Instance) -> Result<(), HypervisorError>;
+
+    /// Ends the machine's process at once, and waits until it is gone; done already, when it is.
+    async fn kill(&self, instance: &Instance) -> Result<Exit, HypervisorError> {
+        let vm = instance.vm;
+        let failed = |error: std::io::Error| HypervisorError::Api {
+            operation: Operation::Kill,
+            vm,
+            why: error.to_string(),
+        };
+        instance.process.kill().map_err(failed)?;
+        match tokio::time::timeout(KILL_LIMIT, instance.process.exited()).await {
+            Ok(exit) => exit.map_err(failed),
+            Err(_) => Err(HypervisorError::Timeout {
+                operation: Operation::Kill,
+                vm,
+                after: KILL_LIMIT,
+            }),
+        }
+    }
+
+    /// Resolves when the machine's process has ended, and reaps it. Run it once for every machine launched,
+    /// for no other does. May be dropped and called again.
+    async fn exited(&self, instance: &Instance) -> std::io::Result<Exit> {
+        instance.process.exited().await
+    }
+}
+
+/// Explains an error of a control socket during `operation`: when the process has ended, that is the reason, and
+/// its log says more.
+async fn explain(instance: &Instance, operation: Operation, why: String) -> HypervisorError {
+    /// A process that closed its socket because it ends is gone this soon.
+    const ENDING: Duration = Duration::from_millis(500);
+    let vm = instance.vm;
+    // Waits without reaping: the end is for the one who waits for it to be told.
+    let _ = tokio::time::timeout(ENDING, instance.process.ended()).await;
+    match instance.process.has_ended() {
+        Ok(Some(exit)) => HypervisorError::Exited {
+            operation,
+            vm,
+            exit,
+            last_words: instance.last_words().await,
+        },
+        Ok(None) | Err(_) => HypervisorError::Api { operation, vm, why },
+    }
+}

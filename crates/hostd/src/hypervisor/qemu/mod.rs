@@ -1,0 +1,171 @@
+//! QEMU, one process for each machine, driven by QMP; with KVM, or emulating the processor.
+
+mod args;
+mod qmp;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chv_domain::HypervisorKind;
+
+use self::args::Accelerator;
+use self::qmp::{Qmp, QmpError};
+use super::binary::{self, Binary};
+use super::error::{HypervisorError, Operation};
+use super::instance::Instance;
+use super::machine::Machine;
+use super::spawn::spawn;
+use super::status::Status;
+use super::{Hypervisor, explain};
+
+/// Names the program, instead of the first `qemu-system-x86_64` on the PATH.
+pub const BINARY_VARIABLE: &str = "CHV_QEMU";
+
+/// How long QEMU may take to set a machine up. It allocates no memory for it, but the host may be busy.
+const LAUNCH_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long QEMU may take to answer a question.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// QEMU with one accelerator.
+#[derive(Debug, Clone)]
+pub struct Qemu {
+    binary: Binary,
+    accelerator: Accelerator,
+    /// Whether this QEMU was built with seccomp.
+    sandbox: bool,
+}
+
+impl Qemu {
+    /// Finds QEMU, to be used with KVM. Whether KVM runs guests here is not looked at: the probe shows it.
+    pub async fn kvm() -> Result<Self, HypervisorError> {
+        Self::find(Accelerator::Kvm).await
+    }
+
+    /// Finds QEMU, to emulate the processor.
+    pub async fn tcg() -> Result<Self, HypervisorError> {
+        Self::find(Accelerator::Tcg).await
+    }
+
+    async fn find(accelerator: Accelerator) -> Result<Self, HypervisorError> {
+        let binary = Binary::find(accelerator.kind(), BINARY_VARIABLE, "qemu-system-x86_64").await?;
+        let sandbox = binary::version(&binary.path, &["-sandbox", "on", "--version"])
+            .await
+            .is_ok();
+        Ok(Self {
+            binary,
+            accelerator,
+            sandbox,
+        })
+    }
+}
+
+#[async_trait]
+impl Hypervisor for Qemu {
+    fn kind(&self) -> HypervisorKind {
+        self.accelerator.kind()
+    }
+
+    fn binary(&self) -> &Binary {
+        &self.binary
+    }
+
+    #[tracing::instrument(name = "launch", skip_all, fields(vm = %machine.vm, hypervisor = %self.kind()))]
+    async fn launch(&self, machine: &Machine) -> Result<Instance, HypervisorError> {
+        // Built here for its errors, and once more when the descriptor's number is known.
+        args::args(machine, self.accelerator, self.sandbox, 0)?;
+        let (of, accelerator, sandbox) = (machine.clone(), self.accelerator, self.sandbox);
+        let fledgling = spawn(machine, self.kind(), self.binary.path.clone(), move |qmp_fd| {
+            args::args(&of, accelerator, sandbox, qmp_fd).unwrap_or_default()
+        })
+        .await?;
+        let instance = fledgling.instance();
+        // The greeting comes when QEMU has set the machine up and let its vCPUs run.
+        let running =
+            async { wait_until_running(&mut Qmp::connect(&instance.run_dir.api_socket()).await?).await };
+        match tokio::time::timeout(LAUNCH_LIMIT, running).await {
+            Ok(Ok(())) => Ok(fledgling.proven()),
+            Ok(Err(error)) => Err(explain(instance, Operation::Launch, error.to_string()).await),
+            Err(_) => Err(HypervisorError::Timeout {
+                operation: Operation::Launch,
+                vm: machine.vm,
+                after: LAUNCH_LIMIT,
+            }),
+        }
+    }
+
+    async fn status(&self, instance: &Instance) -> Status {
+        match instance.process.has_ended() {
+            Ok(None) => {}
+            Ok(Some(exit)) => return Status::Gone(exit),
+            Err(error) => return Status::Unknown(error.to_string()),
+        }
+        let asked = async { query_status(&mut Qmp::connect(&instance.run_dir.api_socket()).await?).await };
+        match tokio::time::timeout(ANSWER_LIMIT, asked).await {
+            Ok(Ok(status)) => status,
+            Ok(Err(error)) => match instance.process.has_ended() {
+                Ok(Some(exit)) => Status::Gone(exit),
+                Ok(None) | Err(_) => Status::Unknown(error.to_string()),
+            },
+            Err(_) => Status::Unknown(format!("QEMU did not answer within {ANSWER_LIMIT:?}")),
+        }
+    }
+
+    async fn press_power_button(&self, instance: &Instance) -> Result<(), HypervisorError> {
+        let operation = Operation::PowerButton;
+        let pressed = async {
+            let mut qmp = Qmp::connect(&instance.run_dir.api_socket()).await?;
+            qmp.execute("system_powerdown").await
+        };
+        match tokio::time::timeout(ANSWER_LIMIT, pressed).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(explain(instance, operation, error.to_string()).await),
+            Err(_) => Err(HypervisorError::Timeout {
+                operation,
+                vm: instance.vm,
+                after: ANSWER_LIMIT,
+            }),
+        }
+    }
+}
+
+async fn wait_until_running(qmp: &mut Qmp) -> Result<(), QmpError> {
+    loop {
+        match query_status(qmp).await? {
+            Status::Running => return Ok(()),
+            // Not seen so far: vCPUs run before the greeting. A question takes longer than this pause.
+            Status::Booting => tokio::time::sleep(Duration::from_millis(1)).await,
+            other => {
+                return Err(QmpError::Malformed(format!(
+                    "a machine that was just made is {other:?}"
+                )));
+            }
+        }
+    }
+}
+
+async fn query_status(qmp: &mut Qmp) -> Result<Status, QmpError> {
+    let reply = qmp.execute("query-status").await?;
+    match reply["status"].as_str() {
+        Some(state) => Ok(status(state)),
+        None => Err(QmpError::Malformed(reply.to_string())),
+    }
+}
+
+/// QEMU's run state, in our words.
+fn status(state: &str) -> Status {
+    match state {
+        "running" => Status::Running,
+        "prelaunch" | "inmigrate" | "preconfig" => Status::Booting,
+        "paused" | "suspended" | "debug" | "save-vm" | "restore-vm" | "postmigrate" | "finish-migrate" => {
+            Status::Paused
+        }
+        "shutdown" => Status::ShuttingDown,
+        "internal-error" | "io-error" | "guest-panicked" | "watchdog" => Status::Broken(state.to_owned()),
+        other => Status::Unknown(format!(
+            "QEMU is in a state that this daemon doesn't know: {other}"
+        )),
+    }
+}

@@ -1,0 +1,251 @@
+//! What every driver must do, done with real guests. Where the guest or the hypervisor is missing these tests
+//! fail; the Makefile leaves them out by their names, and says so.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chv_domain::{Memory, Vcpus, VmId};
+
+use super::*;
+
+/// More than a guest needs to boot on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The guest that `make guest` builds.
+pub(crate) fn guest_file(name: &str) -> PathBuf {
+    let dir = std::env::var_os("CHV_TEST_GUEST").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guest"),
+        PathBuf::from,
+    );
+    let path = dir.join(name);
+    path.canonicalize()
+        .unwrap_or_else(|error| panic!("{}: {error}; run `make guest`", path.display()))
+}
+
+pub(crate) fn machine(run_dir: &Path) -> Machine {
+    static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let id = (u128::from(std::process::id()) << 64) | u128::from(count);
+    Machine {
+        vm: VmId::from_bytes(id.to_be_bytes()),
+        run_dir: RunDir::new(run_dir.join("vm")).unwrap(),
+        vcpus: Vcpus::new(1).unwrap(),
+        memory: Memory::from_mib(256).unwrap(),
+        kernel: guest_file("vmlinuz"),
+        initramfs: Some(guest_file("initramfs.cpio")),
+        cmdline: "quiet".to_owned().try_into().unwrap(),
+        disk: None,
+        nic: None,
+    }
+}
+
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
+}
+
+async fn ready(channel: &mut AgentChannel) {
+    soon("ready", async {
+        while !matches!(channel.next().await.unwrap(), FromGuest::Ready(_)) {}
+    })
+    .await;
+}
+
+/// Kills the machine when a test fails before it has.
+struct Leash(Instance);
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        self.0.process.kill().unwrap();
+    }
+}
+
+/// Launch, running, ready, power button, gone.
+async fn lives_and_stops(hypervisor: &dyn Hypervisor) {
+    let dir = tempfile::tempdir().unwrap();
+    let machine = machine(dir.path());
+
+    let instance = hypervisor.launch(&machine).await.unwrap();
+    let _leash = Leash(instance.clone());
+    assert_eq!(hypervisor.status(&instance).await, Status::Running);
+    let mut channel = AgentChannel::open(&instance).await.unwrap();
+    let (pump, _input) = ConsolePump::open(&instance).await.unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let pump = tokio::spawn(pump.run(stop.clone()));
+    ready(&mut channel).await;
+
+    soon("gone after the power button", async {
+        hypervisor.press_power_button(&instance).await.unwrap();
+        assert_eq!(hypervisor.exited(&instance).await.unwrap(), Exit::Code(0));
+    })
+    .await;
+    assert!(matches!(hypervisor.status(&instance).await, Status::Gone(_)));
+    soon("no more words", async { while channel.next().await.is_ok() {} }).await;
+    soon("the console's end", pump).await.unwrap().ok();
+    let console = std::fs::read_to_string(instance.run_dir.console_log()).unwrap();
+    assert!(console.contains("chv-uos: ready"), "{console}");
+    assert_eq!(Instance::find(instance.run_dir).await.unwrap(), None);
+}
+
+/// What a restarted daemon finds, and how it goes on with it.
+async fn is_adopted_and_killed(hypervisor: &dyn Hypervisor) {
+    let dir = tempfile::tempdir().unwrap();
+    let machine = machine(dir.path());
+    let instance = hypervisor.launch(&machine).await.unwrap();
+    let _leash = Leash(instance.clone());
+    let mut channel = AgentChannel::open(&instance).await.unwrap();
+    ready(&mut channel).await;
+    drop(channel);
+
+    let found = Instance::find(machine.run_dir.clone()).await.unwrap().unwrap();
+    assert_eq!(found, instance);
+    assert_eq!(hypervisor.status(&found).await, Status::Running);
+    let mut channel = AgentChannel::open(&found).await.unwrap();
+
+    let again = hypervisor.launch(&machine).await.unwrap_err();
+    assert!(
+        matches!(again, HypervisorError::AlreadyRunning { pid, .. } if pid == instance.process.pid),
+        "{again}"
+    );
+    assert_eq!(
+        hypervisor.status(&found).await,
+        Status::Running,
+        "the refused launch harmed it"
+    );
+
+    assert_eq!(hypervisor.kill(&found).await.unwrap(), Exit::Signal(9));
+    assert_eq!(hypervisor.kill(&found).await.unwrap(), Exit::Unobserved);
+    assert_eq!(Instance::find(machine.run_dir.clone()).await.unwrap(), None);
+    soon("the channel's end", async {
+        while channel.next().await.is_ok() {}
+    })
+    .await;
+    assert!(matches!(
+        hypervisor.press_power_button(&found).await.unwrap_err(),
+        HypervisorError::Exited {
+            operation: Operation::PowerButton,
+            ..
+        }
+    ));
+
+    // What the killed one left behind is in nobody's way.
+    let second = hypervisor.launch(&machine).await.unwrap();
+    hypervisor.kill(&second).await.unwrap();
+}
+
+/// The agent's way to power off, after the daemon that heard `ready` has ended.
+async fn powers_off_when_the_agent_is_asked(hypervisor: &dyn Hypervisor) {
+    let dir = tempfile::tempdir().unwrap();
+    let instance = hypervisor.launch(&machine(dir.path())).await.unwrap();
+    let _leash = Leash(instance.clone());
+    let mut channel = AgentChannel::open(&instance).await.unwrap();
+    ready(&mut channel).await;
+    drop(channel);
+    let mut channel = AgentChannel::open(&instance).await.unwrap();
+    channel.send(ToGuest::PowerOff).await.unwrap();
+    soon("bye", async {
+        while channel.next().await.unwrap() != FromGuest::Bye {}
+    })
+    .await;
+    assert_eq!(
+        soon("gone", hypervisor.exited(&instance)).await.unwrap(),
+        Exit::Code(0)
+    );
+}
+
+/// Files that the host can't read, and files that are no kernel.
+async fn refuses_what_can_not_boot(hypervisor: &dyn Hypervisor) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut machine = machine(dir.path());
+    machine.kernel = dir.path().join("absent");
+    let error = hypervisor.launch(&machine).await.unwrap_err();
+    assert!(
+        matches!(&error, HypervisorError::Unreadable { part: Part::Kernel, path, .. } if *path == machine.kernel)
+    );
+    assert_eq!(error.remedy(), Remedy::WaitForHost);
+    assert!(
+        !machine.run_dir.path().exists(),
+        "something was made for a machine that can't boot"
+    );
+
+    std::fs::write(&machine.kernel, "no kernel").unwrap();
+    let error = hypervisor.launch(&machine).await.unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            HypervisorError::Exited { .. } | HypervisorError::Api { .. }
+        ),
+        "{error}: a file that is no kernel was booted"
+    );
+    assert_eq!(error.remedy(), Remedy::Retry);
+    assert_eq!(Instance::find(machine.run_dir.clone()).await.unwrap(), None);
+}
+
+/// A launch that is given up leaves nothing running.
+async fn a_dropped_launch_leaves_no_process(hypervisor: &dyn Hypervisor) {
+    let dir = tempfile::tempdir().unwrap();
+    let machine = machine(dir.path());
+    let find = || async { Instance::find(machine.run_dir.clone()).await.unwrap() };
+    let started = async {
+        loop {
+            if let Some(instance) = find().await {
+                return instance;
+            }
+        }
+    };
+    let instance = tokio::select! {
+        biased;
+        instance = started => instance,
+        launched = hypervisor.launch(&machine) => panic!("launched before it could be dropped: {launched:?}"),
+    };
+    soon("gone", instance.process.ended()).await.unwrap();
+    assert_eq!(find().await, None);
+}
+
+/// The process is cut loose from its daemon.
+async fn is_independent_of_the_daemon(hypervisor: &dyn Hypervisor) {
+    let dir = tempfile::tempdir().unwrap();
+    let leaked = dir.path().join("leaked");
+    // A file that this process inherited open, as from a shell or from make.
+    let file = std::fs::File::create(&leaked).unwrap();
+    rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).unwrap();
+    let instance = hypervisor.launch(&machine(dir.path())).await.unwrap();
+    let _leash = Leash(instance.clone());
+    let pid = instance.process.pid;
+
+    let session = rustix::process::getsid(rustix::process::Pid::from_raw(pid.cast_signed())).unwrap();
+    assert_eq!(session.as_raw_nonzero().get().unsigned_abs(), pid);
+    let open: Vec<PathBuf> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+        .collect();
+    assert!(open.contains(&instance.run_dir.hypervisor_log()), "{open:?}");
+    assert!(!open.contains(&leaked), "{open:?}");
+    assert!(std::fs::read(format!("/proc/{pid}/environ")).unwrap().is_empty());
+    let words = instance.process.command_line().unwrap().join(" ");
+    assert!(words.contains(&instance.vm.to_string()), "{words}");
+    hypervisor.kill(&instance).await.unwrap();
+}
+
+macro_rules! every_driver_must {
+    ($module:ident, $find:expr) => {
+        mod $module {
+            use super::*;
+
+            every_driver_must!(@ $find;
+                lives_and_stops, is_adopted_and_killed, powers_off_when_the_agent_is_asked,
+                refuses_what_can_not_boot, a_dropped_launch_leaves_no_process, is_independent_of_the_daemon,
+            );
+        }
+    };
+    (@ $find:expr; $($name:ident),* $(,)?) => {
+        $(#[tokio::test]
+        async fn $name() {
+            super::$name(&$find.await.unwrap_or_else(|error| panic!("{error}"))).await;
+        })*
+    };
+}
+
+every_driver_must!(needs_guest, qemu::Qemu::tcg());
+every_driver_must!(needs_cloud_hypervisor, cloud_hypervisor::CloudHypervisor::find());
