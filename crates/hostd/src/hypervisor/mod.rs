@@ -18,8 +18,9 @@ mod spawn;
 mod status;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -86,6 +87,16 @@ pub trait Hypervisor: std::fmt::Debug + Send + Sync {
     async fn exited(&self, instance: &Instance) -> std::io::Result<Exit> {
         instance.process.exited().await
     }
+}
+
+/// Finds the driver for `kind`: whether its program is here, and which. Whether it runs guests here is not looked
+/// at.
+pub async fn find(kind: HypervisorKind) -> Result<Arc<dyn Hypervisor>, HypervisorError> {
+    Ok(match kind {
+        HypervisorKind::CloudHypervisor => Arc::new(cloud_hypervisor::CloudHypervisor::find().await?),
+        HypervisorKind::QemuKvm => Arc::new(qemu::Qemu::kvm().await?),
+        HypervisorKind::QemuTcg => Arc::new(qemu::Qemu::tcg().await?),
+    })
 }
 
 /// Explains an error of a control socket during `operation`: when the process has ended, that is the reason, and

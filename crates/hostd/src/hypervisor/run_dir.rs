@@ -64,7 +64,7 @@ impl RunDir {
     }
 
     /// The serial console's socket. One client at a time.
-    pub(super) fn console_socket(&self) -> PathBuf {
+    pub(crate) fn console_socket(&self) -> PathBuf {
         self.0.join(CONSOLE_SOCKET)
     }
 
