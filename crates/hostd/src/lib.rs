@@ -1,1 +1,15 @@
-//! (skeleton)
+//! The host daemon: follows what the log wants of this host, makes its machines so, and reports what it measured.
+//!
+//! What it never does: decide. Which VM is to run where is the leader's word; here it is only carried out.
+
+pub mod clock;
+pub mod converge;
+pub mod data_dir;
+pub mod files;
+pub mod hypervisor;
+pub mod ledger;
+pub mod plan;
+pub mod probe;
+pub mod report;
+pub mod stock;
+mod uptime;

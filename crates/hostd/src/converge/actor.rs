@@ -1,0 +1,477 @@
+//! One VM's task: asks for the next step, does it, and waits when there is none.
+
+use std::sync::Arc;
+
+use chv_domain::{Epoch, ExitReason, Observation, Timestamp, VmId};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, info_span};
+
+use super::attached::{Attached, Console, Happened};
+use super::here::Here;
+use super::launch::{self, Fault, Launched};
+use crate::hypervisor::{Exit, FromGuest, Instance};
+use crate::ledger::{Noted, VmNote};
+use crate::plan::{self, Ended, Guest, Observed, Step, Stop, Wanted};
+use crate::report::{Outbox, Report};
+use crate::stock::{Running, Stock};
+use crate::uptime;
+
+/// Failures in a row that are not worth a report yet.
+const PASSING_FAILURES: u32 = 1;
+
+/// One VM's task.
+pub(super) struct Actor {
+    vm: VmId,
+    here: Arc<Here>,
+    wanted: watch::Receiver<Wanted>,
+    observed: Observed,
+    /// A process that was found and is not yet looked after.
+    found: Option<Running>,
+    attached: Option<Attached>,
+    /// Whether an end is noted that the log may not know.
+    end_noted: bool,
+    outbox: Outbox,
+    console: watch::Sender<Console>,
+}
+
+impl Actor {
+    pub(super) fn new(
+        here: Arc<Here>,
+        stock: Stock,
+        wanted: watch::Receiver<Wanted>,
+        outbox: Outbox,
+    ) -> (Self, watch::Receiver<Console>) {
+        let Stock {
+            vm,
+            observed,
+            running: found,
+        } = stock;
+        let (console, reader) = watch::channel(Console::default());
+        let end_noted = matches!(observed.guest, Guest::Ended { .. });
+        (
+            Self {
+                vm,
+                here,
+                wanted,
+                observed,
+                found,
+                attached: None,
+                end_noted,
+                outbox,
+                console,
+            },
+            reader,
+        )
+    }
+
+    /// Converges until nothing of the VM is left and nobody wants it, or until `stop`.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let mut known = Wanted::Unheard;
+        while !stop.is_cancelled() {
+            let wanted = self.wanted.borrow_and_update().clone();
+            if wanted != known {
+                self.observed.asked(&wanted);
+                known.clone_from(&wanted);
+            }
+            match plan::next(&wanted, &self.observed, self.here.clock.now()) {
+                Step::Forget => return,
+                Step::Wait(until) => tokio::select! {
+                    () = stop.cancelled() => return,
+                    open = self.wait(until) => if !open { return },
+                },
+                step => {
+                    let span = step_span(self.vm, &step, &wanted);
+                    self.execute(step, &wanted, &stop).instrument(span).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until there may be something to do; false when nobody can want anything any more.
+    async fn wait(&mut self, until: Option<Timestamp>) -> bool {
+        let happens = async {
+            match &mut self.attached {
+                Some(attached) => attached.happens().await,
+                None => std::future::pending().await,
+            }
+        };
+        let due = async {
+            match until {
+                Some(at) => tokio::time::sleep(self.here.clock.until(at)).await,
+                None => std::future::pending().await,
+            }
+        };
+        let all_told = self.end_noted && self.observed.guest == Guest::Absent;
+        let happened = tokio::select! {
+            changed = self.wanted.changed() => return changed.is_ok(),
+            happened = happens => happened,
+            () = self.outbox.drained(), if all_told => {
+                self.end_noted = false;
+                self.note(Noted::Nothing).await;
+                return true;
+            }
+            () = due => return true,
+        };
+        match happened {
+            Happened::Exited(exit) => self.exited(exit).await,
+            Happened::Said(said) => self.said(said),
+            Happened::Broke(how) => self.observed.broke(how),
+            Happened::Console => self.show_console(),
+        }
+        true
+    }
+
+    async fn execute(&mut self, step: Step, wanted: &Wanted, stop: &CancellationToken) {
+        match step {
+            Step::Adopt => self.adopt().await,
+            Step::TellAdopted(epoch) => self.tell_adopted(epoch, wanted),
+            Step::TellExited(epoch, reason) => {
+                self.tell(epoch, Observation::Exited(reason), wanted);
+                self.observed.told_exited();
+            }
+            Step::TellUnblocked(epoch) => {
+                self.tell(epoch, Observation::Unblocked, wanted);
+                self.observed.blocked = None;
+            }
+            Step::TellRemoved(epoch) => {
+                self.tell(epoch, Observation::Removed, wanted);
+                self.observed.removed_told = true;
+            }
+            Step::Launch => self.launch(wanted, stop).await,
+            Step::PressPowerButton => self.press_power_button().await,
+            Step::Kill(reason) => self.kill(reason, wanted).await,
+            Step::Remove => self.remove(wanted).await,
+            Step::Forget | Step::Wait(_) => {}
+        }
+    }
+
+    async fn launch(&mut self, wanted: &Wanted, stop: &CancellationToken) {
+        let Wanted::Vm(desired) = wanted else { return };
+        let begun = self.here.clock.now();
+        let mut newer = self.wanted.clone();
+        let launched = tokio::select! {
+            launched = launch::launch(&self.here, desired, begun) => launched,
+            // Dropping a launch ends what it started.
+            () = stop.cancelled() => return,
+            _ = newer.wait_for(|wanted| !wanted.runs()) => return,
+        };
+        match launched {
+            Ok(Launched { instance, kind }) => {
+                let took = self.here.clock.now().since(begun);
+                let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                let pid = instance.process.pid;
+                self.observed.launched(desired.epoch);
+                self.tell(
+                    desired.epoch,
+                    Observation::Started {
+                        hypervisor: kind,
+                        pid,
+                        took_us,
+                    },
+                    wanted,
+                );
+                tracing::info!(vm = %self.vm, name = %desired.name, hypervisor = %kind, pid, took_us, "started");
+                self.attach(instance, begun).await;
+                self.end_noted = false;
+                self.note_running().await;
+            }
+            Err(Fault::AlreadyRunning) => self.find().await,
+            Err(fault) => self.failed(&fault, wanted),
+        }
+    }
+
+    /// A process has the VM's directory that was not known of.
+    async fn find(&mut self) {
+        match Instance::find(self.here.data.run_dir(self.vm)).await {
+            Ok(Some(instance)) if instance.vm == self.vm => {
+                self.observed.found(None, None);
+                let launched = self.here.clock.now();
+                self.found = Some(Running {
+                    instance,
+                    launched,
+                    killed: None,
+                });
+            }
+            Ok(_) => self.observed.pace.failed(self.here.clock.now(), rand::random()),
+            Err(error) => {
+                tracing::warn!(vm = %self.vm, %error, "can't tell whether it runs; not started before that is clear");
+                self.observed.pace.blocked(self.here.clock.now(), rand::random());
+            }
+        }
+    }
+
+    async fn adopt(&mut self) {
+        let Some(Running {
+            instance,
+            launched,
+            killed,
+        }) = self.found.take()
+        else {
+            return;
+        };
+        tracing::info!(vm = %self.vm, hypervisor = %instance.kind, pid = instance.process.pid, "found running");
+        self.observed.adopted();
+        self.attach(instance, launched).await;
+        if let Some(attached) = &mut self.attached {
+            attached.killed = killed;
+        }
+    }
+
+    async fn attach(&mut self, instance: Instance, launched: Timestamp) {
+        self.attached = Some(Attached::new(instance, launched, &self.here.hypervisors).await);
+        self.show_console();
+    }
+
+    fn tell_adopted(&mut self, epoch: Epoch, wanted: &Wanted) {
+        let Some(attached) = &self.attached else { return };
+        let Instance {
+            kind: hypervisor,
+            process,
+            ..
+        } = &attached.instance;
+        let uptime = uptime::of(process).unwrap_or_else(|_| self.here.clock.now().since(attached.launched));
+        let uptime_ms = u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX);
+        let (hypervisor, pid) = (*hypervisor, process.pid);
+        self.tell(
+            epoch,
+            Observation::Adopted {
+                hypervisor,
+                pid,
+                uptime_ms,
+            },
+            wanted,
+        );
+        // The guest may have said that it is ready before the log could be told under which grant.
+        if attached.ready {
+            self.tell(epoch, Observation::Ready, wanted);
+        }
+        self.observed.told_adopted(epoch);
+    }
+
+    async fn press_power_button(&mut self) {
+        let Some(attached) = &mut self.attached else {
+            return;
+        };
+        if let Err(error) = attached.press_power_button().await {
+            tracing::info!(vm = %self.vm, %error, "power button not pressed; tried again");
+        }
+        let first = !matches!(self.observed.guest, Guest::Running { stop: Some(_), .. });
+        self.observed.pressed(self.here.clock.now());
+        if first {
+            self.note_running().await;
+        }
+    }
+
+    async fn kill(&mut self, reason: ExitReason, wanted: &Wanted) {
+        let Some(attached) = &mut self.attached else {
+            return;
+        };
+        attached.killed = Some(reason);
+        // Before the effect: should this daemon end now, the next one knows why the guest did.
+        self.note_running().await;
+        let Some(attached) = &self.attached else { return };
+        match attached.kill().await {
+            Ok(exit) => self.exited(exit).await,
+            Err(error) => self.failed(&Fault::Passing(error.to_string()), wanted),
+        }
+    }
+
+    async fn exited(&mut self, exit: Exit) {
+        let Some(attached) = self.attached.take() else {
+            return;
+        };
+        let last_words = attached.instance.last_words().await;
+        let asked = matches!(self.observed.guest, Guest::Running { stop: Some(_), .. });
+        let reason = plan::reason(Ended {
+            exit,
+            killed: attached.killed.as_ref(),
+            powering_off: asked || attached.bye,
+            last_words: &last_words,
+        });
+        tracing::info!(vm = %self.vm, pid = attached.instance.process.pid, %reason, "ended");
+        let now = self.here.clock.now();
+        let should_run = self.wanted.borrow().runs();
+        self.observed
+            .ended(reason.clone(), should_run, now, now.since(attached.launched));
+        self.console.send_replace(Console::default());
+        drop(attached);
+        let Guest::Ended {
+            epoch: Some(epoch), ..
+        } = self.observed.guest
+        else {
+            return;
+        };
+        self.end_noted = true;
+        self.note(Noted::Ended { epoch, reason }).await;
+    }
+
+    fn said(&mut self, said: FromGuest) {
+        let Some(attached) = &mut self.attached else {
+            return;
+        };
+        match said {
+            FromGuest::Ready(_) if attached.ready => {}
+            FromGuest::Ready(_) => {
+                attached.ready = true;
+                tracing::info!(vm = %self.vm, "guest ready");
+                if let Guest::Running {
+                    epoch: Some(epoch),
+                    told: true,
+                    ..
+                } = self.observed.guest
+                {
+                    let wanted = self.wanted.borrow().clone();
+                    let span = step_span_named(self.vm, "ready", &wanted);
+                    span.in_scope(|| self.tell(epoch, Observation::Ready, &wanted));
+                }
+            }
+            FromGuest::Bye => attached.bye = true,
+            FromGuest::Other(line) => tracing::debug!(vm = %self.vm, line, "the guest's agent"),
+        }
+    }
+
+    async fn remove(&mut self, wanted: &Wanted) {
+        match self.clear_away().await {
+            Ok(true) => {
+                self.end_noted = false;
+                self.observed.removed();
+            }
+            Ok(false) => self.find().await,
+            Err(why) => self.failed(&Fault::Passing(why), wanted),
+        }
+    }
+
+    /// Removes the directory and the note; false when a process has the directory after all.
+    async fn clear_away(&self) -> Result<bool, String> {
+        let dir = self.here.data.run_dir(self.vm);
+        if Instance::find(dir.clone())
+            .await
+            .map_err(|error| error.to_string())?
+            .is_some()
+        {
+            return Ok(false);
+        }
+        match tokio::fs::remove_dir_all(dir.path()).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(format!("{} can't be removed: {error}", dir.path().display()));
+            }
+            _ => {}
+        }
+        self.here
+            .ledger
+            .remove(self.vm)
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(true)
+    }
+
+    /// A step failed: it is tried again, and said so once.
+    fn failed(&mut self, fault: &Fault, wanted: &Wanted) {
+        let now = self.here.clock.now();
+        let reason = match fault {
+            Fault::Blocked(reason) => {
+                self.observed.pace.blocked(now, rand::random());
+                reason
+            }
+            Fault::Passing(reason) => {
+                self.observed.pace.failed(now, rand::random());
+                if self.observed.pace.failures() <= PASSING_FAILURES {
+                    tracing::info!(vm = %self.vm, reason, "a step failed; tried again");
+                    return;
+                }
+                reason
+            }
+            Fault::AlreadyRunning => return,
+        };
+        if self.observed.blocked.as_ref() == Some(reason) {
+            return;
+        }
+        tracing::warn!(vm = %self.vm, reason, "blocked; goes on trying");
+        if let Wanted::Vm(desired) = wanted {
+            self.tell(desired.epoch, Observation::Blocked(reason.clone()), wanted);
+            self.observed.blocked = Some(reason.clone());
+        }
+    }
+
+    fn tell(&self, epoch: Epoch, observation: Observation, wanted: &Wanted) {
+        let trace = chv_telemetry::current().or(match wanted {
+            Wanted::Vm(desired) => desired.trace,
+            Wanted::Unheard | Wanted::NotOurs => None,
+        });
+        self.outbox.put(Report {
+            vm: self.vm,
+            epoch,
+            observation,
+            follows: wanted.revision(),
+            trace,
+        });
+    }
+
+    async fn note_running(&self) {
+        let (
+            Some(attached),
+            Guest::Running {
+                epoch: Some(epoch),
+                stop,
+                ..
+            },
+        ) = (&self.attached, &self.observed.guest)
+        else {
+            return;
+        };
+        self.note(running(attached, *epoch, *stop)).await;
+    }
+
+    async fn note(&self, noted: Noted) {
+        let Some(epoch) = self.observed.epoch else { return };
+        // Without the note a restarted daemon still finds the process by its directory; it may not know why one ended.
+        if let Err(error) = self.here.ledger.put(self.vm, &VmNote { epoch, noted }).await {
+            tracing::error!(vm = %self.vm, %error, "not noted");
+        }
+    }
+
+    fn show_console(&self) {
+        self.console
+            .send_replace(self.attached.as_ref().map(Attached::console).unwrap_or_default());
+    }
+}
+
+fn running(attached: &Attached, epoch: Epoch, stop: Option<Stop>) -> Noted {
+    Noted::Running {
+        epoch,
+        instance: Box::new(attached.instance.clone()),
+        launched: attached.launched,
+        stop,
+        killed: attached.killed.clone(),
+    }
+}
+
+fn step_span(vm: VmId, step: &Step, wanted: &Wanted) -> Span {
+    step_span_named(
+        vm,
+        match step {
+            Step::Adopt => "adopt",
+            Step::TellAdopted(_) => "report adopted",
+            Step::TellExited(..) => "report exited",
+            Step::TellUnblocked(_) => "report unblocked",
+            Step::TellRemoved(_) => "report removed",
+            Step::Launch => "launch",
+            Step::PressPowerButton => "press power button",
+            Step::Kill(_) => "kill",
+            Step::Remove => "remove",
+            Step::Forget | Step::Wait(_) => "wait",
+        },
+        wanted,
+    )
+}
+
+fn step_span_named(vm: VmId, name: &'static str, wanted: &Wanted) -> Span {
+    let span = info_span!("step", otel.name = name, %vm);
+    if let Wanted::Vm(desired) = wanted
+        && let Some(trace) = &desired.trace
+    {
+        chv_telemetry::set_parent(&span, trace);
+    }
+    span
+}

@@ -1,0 +1,232 @@
+//! A process that a VM's task looks after: its end, its agent, its console.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chv_domain::{ExitReason, Timestamp};
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::here::Hypervisors;
+use crate::hypervisor::{
+    AgentChannel, ConsoleInput, ConsolePump, Exit, FromGuest, Hypervisor, HypervisorError, Instance,
+    Operation, Process, Status, ToGuest,
+};
+
+/// Before a console or an agent channel that could not be opened is tried again.
+const REOPEN: Duration = Duration::from_secs(1);
+
+/// Between two looks at whether the hypervisor has given the guest up, of which nothing else tells.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
+
+/// How long a process without a driver may take to be gone once it is killed.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+
+/// How a VM's console can be reached.
+#[derive(Debug, Clone, Default)]
+pub struct Console {
+    /// Whether the VM runs.
+    pub running: bool,
+    /// Types on it; `None` while it can't be typed on.
+    pub input: Option<ConsoleInput>,
+}
+
+/// What happened to a process that is looked after.
+#[derive(Debug)]
+pub(super) enum Happened {
+    /// It ended.
+    Exited(Exit),
+    /// The guest said this.
+    Said(FromGuest),
+    /// Its hypervisor gave the guest up, in this way.
+    Broke(String),
+    /// The console can be typed on, or not any more.
+    Console,
+}
+
+/// A process that is looked after.
+pub(super) struct Attached {
+    pub(super) instance: Instance,
+    pub(super) launched: Timestamp,
+    /// Why this daemon is ending it, when it is.
+    pub(super) killed: Option<ExitReason>,
+    /// Whether the guest said that it powers off.
+    pub(super) bye: bool,
+    /// Whether it was reported that the guest is ready.
+    pub(super) ready: bool,
+    driver: Option<Arc<dyn Hypervisor>>,
+    agent: Option<AgentChannel>,
+    console: Option<(ConsoleInput, tokio::task::JoinHandle<()>, DropGuard)>,
+    reopen: Instant,
+    look: Instant,
+}
+
+impl Attached {
+    pub(super) async fn new(instance: Instance, launched: Timestamp, hypervisors: &Hypervisors) -> Self {
+        let driver = hypervisors.get(instance.kind).cloned();
+        let now = Instant::now();
+        let mut this = Self {
+            instance,
+            launched,
+            killed: None,
+            bye: false,
+            ready: false,
+            driver,
+            agent: None,
+            console: None,
+            reopen: now,
+            look: now + LOOK_EVERY,
+        };
+        this.open().await;
+        this
+    }
+
+    /// Opens what is not open of its console and its agent channel.
+    async fn open(&mut self) {
+        let vm = self.instance.vm;
+        if self.agent.is_none() {
+            match AgentChannel::open(&self.instance).await {
+                Ok(agent) => self.agent = Some(agent),
+                Err(error) => tracing::debug!(%vm, %error, "no agent channel"),
+            }
+        }
+        if self.console.is_none() {
+            match ConsolePump::open(&self.instance).await {
+                Ok((pump, input)) => {
+                    let stop = CancellationToken::new();
+                    let guard = stop.clone().drop_guard();
+                    let task = tokio::spawn(async move {
+                        if let Err(error) = pump.run(stop).await {
+                            tracing::debug!(%vm, %error, "console closed");
+                        }
+                    });
+                    self.console = Some((input, task, guard));
+                }
+                Err(error) => tracing::debug!(%vm, %error, "no console"),
+            }
+        }
+        self.reopen = Instant::now() + REOPEN;
+    }
+
+    pub(super) fn console(&self) -> Console {
+        Console {
+            running: true,
+            input: self.console.as_ref().map(|(input, ..)| input.clone()),
+        }
+    }
+
+    /// Waits until something happens. May be dropped and called again.
+    pub(super) async fn happens(&mut self) -> Happened {
+        loop {
+            let complete = self.agent.is_some() && self.console.is_some();
+            tokio::select! {
+                // An end is told before what was said before it: whoever ended is not spoken to.
+                biased;
+                exit = self.instance.process.exited() => match exit {
+                    Ok(exit) => return Happened::Exited(exit),
+                    // A fault of the looking is no end.
+                    Err(error) => {
+                        tracing::warn!(vm = %self.instance.vm, %error, "can't tell whether its process has ended");
+                        tokio::time::sleep(REOPEN).await;
+                    }
+                },
+                said = said(&mut self.agent) => match said {
+                    Ok(said) => return Happened::Said(said),
+                    Err(error) => {
+                        tracing::debug!(vm = %self.instance.vm, %error, "agent channel lost");
+                        self.agent = None;
+                        self.reopen = Instant::now() + REOPEN;
+                    }
+                },
+                () = closed(&mut self.console) => {
+                    self.console = None;
+                    self.reopen = Instant::now() + REOPEN;
+                    return Happened::Console;
+                }
+                () = tokio::time::sleep_until(self.reopen), if !complete => {
+                    let console = self.console.is_some();
+                    self.open().await;
+                    if self.console.is_some() != console {
+                        return Happened::Console;
+                    }
+                }
+                () = tokio::time::sleep_until(self.look) => {
+                    self.look = Instant::now() + LOOK_EVERY;
+                    if let Some(driver) = &self.driver
+                        && let Status::Broken(how) = driver.status(&self.instance).await
+                    {
+                        return Happened::Broke(how);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks the guest to power off, in every way that there is. Says whether any of them was taken.
+    pub(super) async fn press_power_button(&mut self) -> Result<(), HypervisorError> {
+        let asked = match &mut self.agent {
+            Some(agent) if agent.is_connected() && self.ready => agent.send(ToGuest::PowerOff).await.is_ok(),
+            Some(_) | None => false,
+        };
+        let Some(driver) = &self.driver else {
+            return if asked {
+                Ok(())
+            } else {
+                Err(self.no_driver(Operation::PowerButton))
+            };
+        };
+        match driver.press_power_button(&self.instance).await {
+            Err(_) if asked => Ok(()),
+            pressed => pressed,
+        }
+    }
+
+    /// Ends the process, and waits until it is gone.
+    pub(super) async fn kill(&self) -> Result<Exit, HypervisorError> {
+        if let Some(driver) = &self.driver {
+            return driver.kill(&self.instance).await;
+        }
+        let vm = self.instance.vm;
+        let operation = Operation::Kill;
+        let failed = |error: io::Error| HypervisorError::Api {
+            operation,
+            vm,
+            why: error.to_string(),
+        };
+        let process: &Process = &self.instance.process;
+        process.kill().map_err(failed)?;
+        match tokio::time::timeout(KILL_LIMIT, process.exited()).await {
+            Ok(exit) => exit.map_err(failed),
+            Err(_) => Err(HypervisorError::Timeout {
+                operation,
+                vm,
+                after: KILL_LIMIT,
+            }),
+        }
+    }
+
+    fn no_driver(&self, operation: Operation) -> HypervisorError {
+        let why = format!("{} is not installed any more", self.instance.kind);
+        HypervisorError::Api {
+            operation,
+            vm: self.instance.vm,
+            why,
+        }
+    }
+}
+
+async fn said(agent: &mut Option<AgentChannel>) -> Result<FromGuest, crate::hypervisor::AgentError> {
+    match agent {
+        Some(agent) => agent.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn closed(console: &mut Option<(ConsoleInput, tokio::task::JoinHandle<()>, DropGuard)>) {
+    match console {
+        // Its task ends by itself; that it was aborted or has panicked closes the console too.
+        Some((_, task, _)) => drop(task.await),
+        None => std::future::pending().await,
+    }
+}

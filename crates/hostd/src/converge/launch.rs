@@ -1,0 +1,114 @@
+//! From what is wanted of a VM to a machine that runs: chooses the hypervisor, finds the files, notes what it is
+//! about to do, and does it. Reports nothing.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+
+use chv_domain::{DesiredVm, HypervisorKind, Timestamp};
+use tracing::Instrument;
+
+use super::here::Here;
+use crate::hypervisor::{HypervisorError, Instance, Machine, Remedy};
+use crate::ledger::{Marker, Noted, VmNote};
+
+/// A machine that runs.
+pub(super) struct Launched {
+    pub(super) instance: Instance,
+    pub(super) kind: HypervisorKind,
+}
+
+/// Why it doesn't.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// Something has to change first; this is what stands in the way.
+    Blocked(String),
+    /// It may pass.
+    Passing(String),
+    /// A process for it is there already.
+    AlreadyRunning,
+}
+
+impl From<HypervisorError> for Fault {
+    fn from(error: HypervisorError) -> Self {
+        match (&error, error.remedy()) {
+            (HypervisorError::AlreadyRunning { .. }, _) => Self::AlreadyRunning,
+            (_, Remedy::WaitForHost | Remedy::ChangeSpec) => Self::Blocked(error.to_string()),
+            (_, Remedy::Retry) => Self::Passing(error.to_string()),
+        }
+    }
+}
+
+/// Launches the VM. Dropped, it leaves no process.
+pub(super) async fn launch(here: &Here, desired: &DesiredVm, now: Timestamp) -> Result<Launched, Fault> {
+    let kind = here.facts.borrow().choose(&desired.spec).map_err(|why| {
+        Fault::Blocked(format!(
+            "this host can't run it: {why}; `chv-hostd check` there says more"
+        ))
+    })?;
+    let driver = here.hypervisors.get(kind).ok_or_else(|| {
+        Fault::Blocked(format!(
+            "{kind} is not installed on this host any more; install it, or restart chv-hostd"
+        ))
+    })?;
+    let machine = prepare(here, desired, kind, now)
+        .instrument(tracing::info_span!("prepare"))
+        .await?;
+    let note = VmNote {
+        epoch: desired.epoch,
+        noted: Noted::Launching { epoch: desired.epoch },
+    };
+    here.ledger
+        .put(desired.vm, &note)
+        .await
+        .map_err(|error| Fault::Passing(error.to_string()))?;
+    let _permit = here
+        .launches
+        .acquire()
+        .await
+        .map_err(|error| Fault::Passing(error.to_string()))?;
+    let instance = driver.launch(&machine).await?;
+    Ok(Launched { instance, kind })
+}
+
+/// Finds the machine's files, and makes its directory ready.
+async fn prepare(
+    here: &Here,
+    desired: &DesiredVm,
+    kind: HypervisorKind,
+    now: Timestamp,
+) -> Result<Machine, Fault> {
+    let (files, dir, desired) = (here.files.clone(), here.data.run_dir(desired.vm), desired.clone());
+    let prepared = tokio::task::spawn_blocking(move || {
+        let machine = files
+            .machine(desired.vm, &desired.spec, dir.clone())
+            .map_err(|error| Fault::Blocked(error.to_string()))?;
+        let DesiredVm {
+            vm,
+            project,
+            name,
+            spec,
+            epoch,
+            ..
+        } = desired;
+        let marker = Marker {
+            vm,
+            project,
+            name,
+            epoch,
+            hypervisor: kind,
+            launched: now,
+            spec,
+        };
+        let failed = |error: std::io::Error| Fault::Passing(format!("{}: {error}", dir.path().display()));
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir.path())
+            .map_err(failed)?;
+        marker.write(&dir).map_err(failed)?;
+        Ok(machine)
+    });
+    prepared
+        .await
+        .unwrap_or_else(|error| Err(Fault::Passing(error.to_string())))
+}

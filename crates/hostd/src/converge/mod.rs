@@ -1,0 +1,168 @@
+//! Makes this host's VMs what is wanted of them: one task for each VM, which asks the plan for the next step,
+//! does it, and looks again. Hears of wishes at once, of ends as they happen, and never polls for either.
+//!
+//! What it doesn't do: decide what is wanted, or find out over the network what that is.
+
+mod actor;
+mod attached;
+mod here;
+mod launch;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chv_domain::{DesiredVm, VmId};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::plan::{Observed, Wanted};
+use crate::report::Reporter;
+use crate::stock::Stock;
+use actor::Actor;
+pub use attached::Console;
+pub use here::{Here, Hypervisors};
+
+/// A change of what is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// This VM should be so.
+    Vm(Arc<DesiredVm>),
+    /// This VM is not this host's any more.
+    NotOurs(VmId),
+    /// These are all VMs of this host: every other one is not.
+    All(Vec<Arc<DesiredVm>>),
+}
+
+/// The VMs of this host.
+#[derive(Clone)]
+pub struct Converge(Arc<Inner>);
+
+struct Inner {
+    here: Arc<Here>,
+    reporter: Reporter,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    vms: Mutex<BTreeMap<VmId, Handle>>,
+}
+
+struct Handle {
+    wanted: watch::Sender<Wanted>,
+    console: watch::Receiver<Console>,
+}
+
+impl Converge {
+    /// Begins with what was found on this host. Nothing is started or stopped before the first wish. Its tasks
+    /// are owned by `tasks` and end when `stop` is cancelled; guests run on.
+    pub fn start(
+        here: Arc<Here>,
+        reporter: Reporter,
+        stock: Vec<Stock>,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let this = Self(Arc::new(Inner {
+            here,
+            reporter,
+            tasks,
+            stop,
+            vms: Mutex::default(),
+        }));
+        let mut vms = this.vms();
+        for found in stock {
+            let handle = this.look_after(found, Wanted::Unheard);
+            vms.insert(handle.0, handle.1);
+        }
+        drop(vms);
+        this
+    }
+
+    /// Takes note of a wish; the VM's task hears it at once.
+    pub fn wish(&self, wish: Wish) {
+        let mut vms = self.vms();
+        match wish {
+            Wish::Vm(vm) => self.want(&mut vms, vm),
+            Wish::NotOurs(vm) => disown(&vms, vm),
+            Wish::All(all) => {
+                let ours: BTreeSet<VmId> = all.iter().map(|desired| desired.vm).collect();
+                vms.keys()
+                    .filter(|vm| !ours.contains(vm))
+                    .for_each(|vm| disown(&vms, *vm));
+                all.into_iter().for_each(|desired| self.want(&mut vms, desired));
+            }
+        }
+    }
+
+    /// The console of a VM of this host; `None` when there is no such VM.
+    pub fn console(&self, vm: VmId) -> Option<Console> {
+        self.vms().get(&vm).map(|handle| handle.console.borrow().clone())
+    }
+
+    fn want(&self, vms: &mut BTreeMap<VmId, Handle>, desired: Arc<DesiredVm>) {
+        let vm = desired.vm;
+        let wanted = Wanted::Vm(desired);
+        match vms.get(&vm) {
+            // The task ends only when it has seen that nobody wants it: then the receiver is gone.
+            Some(handle) if !handle.wanted.is_closed() => {
+                handle.wanted.send_if_modified(|known| {
+                    let news = *known != wanted;
+                    if news {
+                        *known = wanted;
+                    }
+                    news
+                });
+            }
+            Some(_) | None => {
+                let nothing = Stock {
+                    vm,
+                    observed: Observed::nothing(),
+                    running: None,
+                };
+                let handle = self.look_after(nothing, wanted);
+                vms.insert(handle.0, handle.1);
+            }
+        }
+    }
+
+    fn look_after(&self, stock: Stock, wanted: Wanted) -> (VmId, Handle) {
+        let Inner {
+            here,
+            reporter,
+            tasks,
+            stop,
+            ..
+        } = &*self.0;
+        let vm = stock.vm;
+        let (sender, receiver) = watch::channel(wanted);
+        let (actor, console) = Actor::new(here.clone(), stock, receiver, reporter.outbox());
+        let (this, stop) = (self.clone(), stop.clone());
+        tasks.spawn(async move {
+            // Dropping the actor closes its wishes: a later wish for the VM gets a task of its own.
+            actor.run(stop).await;
+            this.vms()
+                .retain(|id, handle| *id != vm || !handle.wanted.is_closed());
+        });
+        (
+            vm,
+            Handle {
+                wanted: sender,
+                console,
+            },
+        )
+    }
+
+    fn vms(&self) -> MutexGuard<'_, BTreeMap<VmId, Handle>> {
+        self.0.vms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn disown(vms: &BTreeMap<VmId, Handle>, vm: VmId) {
+    if let Some(handle) = vms.get(&vm) {
+        handle
+            .wanted
+            .send_if_modified(|known| std::mem::replace(known, Wanted::NotOurs) != Wanted::NotOurs);
+    }
+}

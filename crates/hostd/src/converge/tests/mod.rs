@@ -1,0 +1,320 @@
+//! Converging a host with a hypervisor that can fail: real processes, real ends, real restarts of the daemon.
+
+mod rig;
+
+use chv_domain::spec::StopTimeout;
+use chv_domain::{Epoch, ExitReason, Observation, Power, Seq, StopHow};
+use std::sync::Arc;
+
+use super::Wish;
+use crate::hypervisor::Process;
+use crate::ledger::Noted;
+use rig::{Daemon, Rig, Trouble, VM, desired, until};
+
+fn graceful() -> Power {
+    Power::Stopped(StopHow::Graceful(StopTimeout::try_from(1).unwrap()))
+}
+
+/// Starts the VM; gives its process's number.
+async fn started(daemon: &mut Daemon) -> u32 {
+    daemon.want(Power::Running, 6);
+    started_pid(daemon.told().await)
+}
+
+fn started_pid(told: Observation) -> u32 {
+    let Observation::Started { pid, .. } = told else {
+        panic!("told {told:?} instead of a start")
+    };
+    pid
+}
+
+#[tokio::test]
+async fn given_a_wish_to_run_then_it_is_started_once_and_told_with_what_it_follows() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    daemon.want(Power::Running, 6);
+
+    let (epoch, follows, told) = daemon.told_fully().await;
+    assert_eq!((epoch, follows), (Epoch(Seq(5)), Some(Seq(6))));
+    assert_eq!(started_pid(told), rig.process().await.unwrap().pid);
+    daemon.want(Power::Running, 6);
+    daemon
+        .converge
+        .wish(Wish::All(vec![Arc::new(desired(Power::Running, 5, 6))]));
+    daemon.want(Power::Stopped(StopHow::Hard), 7);
+    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::Killed));
+    assert_eq!(*rig.fake.launches.lock().unwrap(), 1);
+    assert_eq!(rig.process().await, None);
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn given_launches_that_fail_then_that_is_told_once_and_the_vm_is_started_when_it_can_be() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    rig.fake.troubles.lock().unwrap().extend([Trouble::Fails; 4]);
+    daemon.want(Power::Running, 6);
+
+    let Observation::Blocked(reason) = daemon.told().await else {
+        panic!("not blocked")
+    };
+    assert!(reason.contains("no luck"), "{reason}");
+    started_pid(daemon.told().await);
+    assert_eq!(*rig.fake.launches.lock().unwrap(), 5);
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn given_a_kernel_that_is_not_there_then_the_vm_says_where_it_should_be_and_starts_when_it_is() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    std::fs::rename(rig.path("images/vmlinuz"), rig.path("elsewhere")).unwrap();
+    daemon.want(Power::Running, 6);
+    let Observation::Blocked(reason) = daemon.told().await else {
+        panic!("not blocked")
+    };
+    assert!(
+        reason.contains(rig.path("images/vmlinuz").to_str().unwrap()),
+        "{reason}"
+    );
+
+    std::fs::rename(rig.path("elsewhere"), rig.path("images/vmlinuz")).unwrap();
+    started_pid(daemon.told().await);
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn given_a_blocked_vm_when_it_should_not_run_any_more_then_it_is_unblocked() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    std::fs::remove_file(rig.path("images/vmlinuz")).unwrap();
+    daemon.want(Power::Running, 6);
+    assert!(matches!(daemon.told().await, Observation::Blocked(_)));
+    daemon.want(Power::Stopped(StopHow::Hard), 7);
+    assert_eq!(daemon.told().await, Observation::Unblocked);
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn given_a_process_killed_behind_the_daemons_back_then_that_is_told_and_it_is_started_again() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    let first = started(&mut daemon).await;
+    Process::of(first).unwrap().unwrap().kill().unwrap();
+
+    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::Vanished));
+    assert_ne!(started_pid(daemon.told().await), first);
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn given_a_guest_that_obeys_when_stopped_then_it_powered_off() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    started(&mut daemon).await;
+    daemon.want(graceful(), 7);
+    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::PoweredOff));
+    assert_eq!(rig.process().await, None);
+    // What was answered is struck out: the next daemon has nothing to tell.
+    until("the end is told", async || {
+        daemon
+            .here
+            .ledger
+            .notes()
+            .unwrap()
+            .iter()
+            .all(|(_, note)| note.noted == Noted::Nothing)
+    })
+    .await;
+    daemon.end().await;
+    let mut daemon = rig.daemon().await;
+    daemon.want(graceful(), 7);
+    daemon.want(Power::Running, 8);
+    started_pid(daemon.told().await);
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn given_a_guest_that_is_deaf_when_stopped_then_it_is_killed_after_the_timeout() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    *rig.fake.deaf.lock().unwrap() = true;
+    started(&mut daemon).await;
+    let begun = std::time::Instant::now();
+    daemon.want(graceful(), 7);
+    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::StopTimedOut));
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(1));
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn given_a_guest_that_powers_itself_off_while_it_should_run_then_it_is_started_again() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    started(&mut daemon).await;
+    let instance = crate::hypervisor::Instance::find(daemon.here.data.run_dir(VM))
+        .await
+        .unwrap()
+        .unwrap();
+    crate::hypervisor::Hypervisor::press_power_button(&*rig.fake, &instance)
+        .await
+        .unwrap();
+    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::PoweredOff));
+    started_pid(daemon.told().await);
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn given_a_vm_to_delete_then_nothing_of_it_is_left_and_that_is_told_once() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    started(&mut daemon).await;
+    daemon.want(Power::Deleted, 7);
+    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::Killed));
+    assert_eq!(daemon.told().await, Observation::Removed);
+    assert!(!rig.has_dir());
+    assert_eq!(daemon.here.ledger.notes().unwrap(), []);
+
+    daemon.converge.wish(Wish::NotOurs(VM));
+    until("it is forgotten", async || daemon.converge.console(VM).is_none()).await;
+    assert!(daemon.told_nothing_more());
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn given_a_vm_that_is_not_in_the_slice_then_it_is_ended_and_removed() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    started(&mut daemon).await;
+    daemon.converge.wish(Wish::All(vec![]));
+    until("it is forgotten", async || daemon.converge.console(VM).is_none()).await;
+    assert!(!rig.has_dir());
+    assert_eq!(rig.process().await, None);
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn given_a_stale_grant_then_nothing_is_done() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    started(&mut daemon).await;
+    daemon
+        .converge
+        .wish(Wish::Vm(Arc::new(desired(Power::Deleted, 4, 9))));
+    daemon.want(graceful(), 10);
+    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::PoweredOff));
+    assert!(rig.has_dir());
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn given_a_launch_that_hangs_when_it_should_not_run_any_more_then_the_launch_is_given_up() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    rig.fake.troubles.lock().unwrap().push_back(Trouble::Hangs);
+    daemon.want(Power::Running, 6);
+    until("the launch has begun", async || {
+        *rig.fake.launches.lock().unwrap() == 1
+    })
+    .await;
+    daemon.want(Power::Deleted, 7);
+    assert_eq!(daemon.told().await, Observation::Removed);
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn given_a_running_guest_when_the_daemon_is_restarted_then_it_runs_on_and_is_adopted() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    let pid = started(&mut daemon).await;
+    daemon.end().await;
+    assert_eq!(rig.process().await.unwrap().pid, pid);
+
+    let mut daemon = rig.daemon().await;
+    let Observation::Adopted { pid: adopted, .. } = daemon.told().await else {
+        panic!("not adopted")
+    };
+    assert_eq!(adopted, pid);
+    daemon
+        .converge
+        .wish(Wish::All(vec![Arc::new(desired(Power::Running, 5, 6))]));
+    daemon.want(graceful(), 7);
+    // This daemon's child too, but only by the accident of this test.
+    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::PoweredOff));
+    assert_eq!(*rig.fake.launches.lock().unwrap(), 1);
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn given_a_ledger_that_is_lost_when_the_daemon_is_restarted_then_the_guest_is_found_all_the_same() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    let pid = started(&mut daemon).await;
+    daemon.end().await;
+    std::fs::remove_dir_all(rig.path("h1/ledger")).unwrap();
+
+    let mut daemon = rig.daemon().await;
+    let (epoch, _, told) = daemon.told_fully().await;
+    assert_eq!(epoch, Epoch(Seq(5)), "the grant is in the VM's directory");
+    assert!(
+        matches!(told, Observation::Adopted { pid: adopted, .. } if adopted == pid),
+        "{told:?}"
+    );
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn given_a_directory_that_is_lost_too_when_the_daemon_is_restarted_then_no_second_process_is_started() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    let pid = started(&mut daemon).await;
+    daemon.end().await;
+    std::fs::remove_dir_all(rig.path("h1/ledger")).unwrap();
+    std::fs::remove_dir_all(rig.path("h1/vms")).unwrap();
+
+    let mut daemon = rig.daemon().await;
+    daemon.want(Power::Running, 6);
+    let told = daemon.told().await;
+    assert!(
+        matches!(told, Observation::Adopted { pid: adopted, .. } if adopted == pid),
+        "{told:?}"
+    );
+    daemon.want(Power::Stopped(StopHow::Hard), 7);
+    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::Killed));
+    assert_eq!(*rig.fake.launches.lock().unwrap(), 1);
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn given_a_guest_that_ended_without_a_daemon_then_the_next_one_tells_it_and_starts_it_again() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    let pid = started(&mut daemon).await;
+    daemon.end().await;
+    Process::of(pid).unwrap().unwrap().kill().unwrap();
+    until("it is gone", async || rig.process().await.is_none()).await;
+
+    let mut daemon = rig.daemon().await;
+    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::Vanished));
+    daemon.want(Power::Running, 6);
+    assert_ne!(started_pid(daemon.told().await), pid);
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn given_no_wish_yet_then_a_daemon_starts_nothing() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    let pid = started(&mut daemon).await;
+    Process::of(pid).unwrap().unwrap().kill().unwrap();
+    daemon.told().await;
+    daemon.end().await;
+
+    let mut daemon = rig.daemon().await;
+    // Told or not before the first daemon ended: no more than that it ended.
+    daemon.converge.wish(Wish::NotOurs(VM));
+    until("it is forgotten", async || daemon.converge.console(VM).is_none()).await;
+    while !daemon.told_nothing_more() {}
+    assert_eq!(*rig.fake.launches.lock().unwrap(), 1);
+    daemon.end().await;
+}

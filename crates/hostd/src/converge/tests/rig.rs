@@ -1,0 +1,328 @@
+//! One host on this machine: real processes and locks, a hypervisor that fails on request, and a leader that
+//! accepts whatever it is told.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chv_domain::{
+    Capacity, Command as DomainCommand, CommandId, DesiredVm, Epoch, HostFacts, HostId, HypervisorFacts,
+    HypervisorKind, Observation, Power, Seq, Submission, VmId,
+};
+use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::io::{FdFlags, fcntl_setfd};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::converge::{Converge, Here, Hypervisors, Wish};
+use crate::data_dir::DataDir;
+use crate::files::Files;
+use crate::hypervisor::{Binary, Hypervisor, HypervisorError, Instance, Machine, Operation, Process, Status};
+use crate::ledger::Ledger;
+use crate::report::{Answer, Reporter, Transport};
+use crate::stock;
+
+pub(super) const VM: VmId = VmId::from_bytes([1; 16]);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How one launch goes, instead of well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    Fails,
+    Hangs,
+}
+
+/// A hypervisor whose machines are `cat`: they end in order when their input does.
+#[derive(Debug)]
+pub(super) struct Fake {
+    binary: Binary,
+    pub(super) troubles: Mutex<VecDeque<Trouble>>,
+    pub(super) deaf: Mutex<bool>,
+    pub(super) launches: Mutex<u32>,
+    inputs: Mutex<BTreeMap<VmId, ChildStdin>>,
+}
+
+impl Fake {
+    fn new() -> Self {
+        Self {
+            binary: Binary {
+                path: "/bin/cat".into(),
+                version: "1".to_owned(),
+            },
+            troubles: Mutex::default(),
+            deaf: Mutex::default(),
+            launches: Mutex::default(),
+            inputs: Mutex::default(),
+        }
+    }
+
+    fn spawn(&self, machine: &Machine) -> Instance {
+        let kind = self.kind();
+        let lock = std::fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(machine.run_dir.path().join("lock"))
+            .unwrap();
+        let fd = lock.as_raw_fd();
+        let mut command = Command::new("cat");
+        command
+            .arg0(format!("chv-{}-{kind}", machine.vm))
+            .current_dir(machine.run_dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
+        // SAFETY: system calls only; the descriptor is open until the process was started.
+        unsafe {
+            command.pre_exec(move || {
+                let fd = BorrowedFd::borrow_raw(fd);
+                fcntl_lock(fd, FlockOperation::NonBlockingLockExclusive)?;
+                fcntl_setfd(fd, FdFlags::empty())?;
+                Ok(())
+            })
+        };
+        #[expect(clippy::zombie_processes, reason = "the daemon under test waits for it")]
+        let mut child = command.spawn().unwrap();
+        self.inputs
+            .lock()
+            .unwrap()
+            .insert(machine.vm, child.stdin.take().unwrap());
+        let process = Process::of(child.id()).unwrap().unwrap();
+        Instance {
+            vm: machine.vm,
+            kind,
+            run_dir: machine.run_dir.clone(),
+            process,
+        }
+    }
+}
+
+#[async_trait]
+impl Hypervisor for Fake {
+    fn kind(&self) -> HypervisorKind {
+        HypervisorKind::QemuTcg
+    }
+
+    fn binary(&self) -> &Binary {
+        &self.binary
+    }
+
+    async fn launch(&self, machine: &Machine) -> Result<Instance, HypervisorError> {
+        let vm = machine.vm;
+        std::fs::read(&machine.kernel).map_err(|source| HypervisorError::Unreadable {
+            part: crate::hypervisor::Part::Kernel,
+            path: machine.kernel.clone(),
+            source,
+        })?;
+        if let Some(running) = Instance::find(machine.run_dir.clone()).await.unwrap() {
+            let run_dir = machine.run_dir.path().to_owned();
+            return Err(HypervisorError::AlreadyRunning {
+                vm,
+                pid: running.process.pid,
+                run_dir,
+            });
+        }
+        *self.launches.lock().unwrap() += 1;
+        let trouble = self.troubles.lock().unwrap().pop_front();
+        match trouble {
+            Some(Trouble::Fails) => Err(HypervisorError::Api {
+                operation: Operation::Launch,
+                vm,
+                why: "no luck".to_owned(),
+            }),
+            Some(Trouble::Hangs) => std::future::pending().await,
+            None => Ok(self.spawn(machine)),
+        }
+    }
+
+    async fn status(&self, _: &Instance) -> Status {
+        Status::Running
+    }
+
+    async fn press_power_button(&self, instance: &Instance) -> Result<(), HypervisorError> {
+        if !*self.deaf.lock().unwrap() {
+            self.inputs.lock().unwrap().remove(&instance.vm);
+        }
+        Ok(())
+    }
+}
+
+struct Leader {
+    told: mpsc::UnboundedSender<(Epoch, Option<Seq>, Observation)>,
+}
+
+#[async_trait]
+impl Transport for Leader {
+    async fn send(&self, submission: &Submission) -> Answer {
+        let DomainCommand::ReportVm {
+            epoch, observation, ..
+        } = &submission.command
+        else {
+            panic!("no report")
+        };
+        let _ = self.told.send((*epoch, submission.follows, observation.clone()));
+        Answer::Accepted
+    }
+
+    fn new_id(&self) -> CommandId {
+        CommandId::from_bytes([9; 16])
+    }
+}
+
+/// A host, on which daemons can be started one after the other.
+pub(super) struct Rig {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) fake: Arc<Fake>,
+}
+
+/// A daemon's converging part.
+pub(super) struct Daemon {
+    pub(super) converge: Converge,
+    pub(super) here: Arc<Here>,
+    told: mpsc::UnboundedReceiver<(Epoch, Option<Seq>, Observation)>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    _facts: watch::Sender<HostFacts>,
+}
+
+impl Rig {
+    pub(super) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("images")).unwrap();
+        std::fs::write(dir.path().join("images/vmlinuz"), "a kernel").unwrap();
+        Self {
+            dir,
+            fake: Arc::new(Fake::new()),
+        }
+    }
+
+    pub(super) fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(super) async fn daemon(&self) -> Daemon {
+        let data = DataDir::open(&self.path("h1"), || HostId::from_bytes([2; 16])).unwrap();
+        let (ledger, _) = Ledger::open(&data.ledger()).unwrap();
+        let clock = Clock::new();
+        let stock = stock::take(&data, &ledger, clock).await.unwrap();
+        let (facts, facts_seen) = watch::channel(HostFacts {
+            capacity: Capacity {
+                vcpus: 8,
+                memory_mib: 8192,
+            },
+            hypervisors: vec![HypervisorFacts {
+                kind: HypervisorKind::QemuTcg,
+                version: "1".to_owned(),
+            }],
+            daemon: "test".to_owned(),
+        });
+        let here = Arc::new(Here {
+            data,
+            ledger,
+            files: Files::new(self.path("images"), vec![]),
+            clock,
+            hypervisors: Hypervisors::from_iter([self.fake.clone() as Arc<dyn Hypervisor>]),
+            facts: facts_seen,
+            launches: Semaphore::new(2),
+        });
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (sender, told) = mpsc::unbounded_channel();
+        let leader = Arc::new(Leader { told: sender });
+        let reporter = Reporter::new("h1".parse().unwrap(), leader, tasks.clone(), stop.clone());
+        let converge = Converge::start(here.clone(), reporter, stock, tasks.clone(), stop.clone());
+        Daemon {
+            converge,
+            here,
+            told,
+            tasks,
+            stop,
+            _facts: facts,
+        }
+    }
+
+    /// The process that runs the VM; `None` when nothing does.
+    pub(super) async fn process(&self) -> Option<Process> {
+        let run_dir = crate::hypervisor::RunDir::new(self.path("h1/vms").join(VM.to_string())).unwrap();
+        Instance::find(run_dir)
+            .await
+            .unwrap()
+            .map(|instance| instance.process)
+    }
+
+    pub(super) fn has_dir(&self) -> bool {
+        Path::new(&self.path("h1/vms")).join(VM.to_string()).exists()
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        // Their machines end with their input.
+        self.fake.inputs.lock().unwrap().clear();
+    }
+}
+
+impl Daemon {
+    /// What is told next.
+    pub(super) async fn told(&mut self) -> Observation {
+        self.told_fully().await.2
+    }
+
+    pub(super) async fn told_fully(&mut self) -> (Epoch, Option<Seq>, Observation) {
+        tokio::time::timeout(PATIENCE, self.told.recv())
+            .await
+            .expect("nothing is told")
+            .expect("the leader is there")
+    }
+
+    pub(super) fn told_nothing_more(&mut self) -> bool {
+        self.told.try_recv().is_err()
+    }
+
+    /// Wants the VM to be so, in the grant 5 and since the event `revision`.
+    pub(super) fn want(&self, power: Power, revision: u64) {
+        self.converge
+            .wish(Wish::Vm(Arc::new(desired(power, 5, revision))));
+    }
+
+    /// Ends as on SIGTERM.
+    pub(super) async fn end(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        tokio::time::timeout(PATIENCE, self.tasks.wait())
+            .await
+            .expect("a task does not end");
+    }
+}
+
+pub(super) fn desired(power: Power, epoch: u64, revision: u64) -> DesiredVm {
+    let spec = r#"{"vcpus":1,"memory":"64MiB","boot":{"kernel":"vmlinuz"},"stopTimeout":1}"#;
+    DesiredVm {
+        vm: VM,
+        project: "default".parse().unwrap(),
+        name: "web".parse().unwrap(),
+        spec: serde_json::from_str(spec).unwrap(),
+        power,
+        epoch: Epoch(Seq(epoch)),
+        revision: Seq(revision),
+        trace: None,
+    }
+}
+
+/// Waits until `condition` holds.
+pub(super) async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let holds = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, holds)
+        .await
+        .unwrap_or_else(|_| panic!("never: {what}"));
+}

@@ -1,0 +1,163 @@
+//! What the daemon notes so that its next life knows it: how far it followed, and of each VM the highest grant,
+//! the process, and what is still to be reported. The only module that knows sled.
+//!
+//! Nothing here is the only copy: processes hold the locks of their run directories, and a VM's directory names
+//! its grant. So a ledger that can't be read is put aside, and built again from those.
+
+mod marker;
+mod note;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use chv_domain::stored::{self, StoredError};
+use chv_domain::{Seq, VmId};
+
+pub use marker::Marker;
+pub use note::{Noted, VmNote};
+
+/// Larger values can go to files that sled never syncs.
+const MAX_VALUE: usize = 4096;
+
+const FEED: &[u8] = b"feed";
+
+/// The ledger, open.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    db: sled::Db,
+    vms: sled::Tree,
+}
+
+/// A fault of the ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// sled's word.
+    #[error("the ledger: {0}")]
+    Sled(#[from] sled::Error),
+    /// A value can't be written.
+    #[error("the ledger's note of {vm} has {size} bytes; at most {MAX_VALUE} fit")]
+    TooLarge {
+        /// Whose.
+        vm: VmId,
+        /// How large.
+        size: usize,
+    },
+    /// A value is not what was written.
+    #[error("the ledger: {0}")]
+    Stored(#[from] StoredError),
+    /// The damaged ledger can't be put aside.
+    #[error("the damaged ledger {path} can't be put aside: {source}; move it away by hand")]
+    PutAside {
+        /// The ledger.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl Ledger {
+    /// Opens the ledger in `path`. When it is damaged, it is put aside and an empty one takes its place: then the
+    /// second value says what was wrong. Blocks on the file system.
+    pub fn open(path: &Path) -> Result<(Self, Option<String>), LedgerError> {
+        let damage = match Self::open_intact(path) {
+            Ok(ledger) => return Ok((ledger, None)),
+            Err(damage) => damage,
+        };
+        put_aside(path).map_err(|source| LedgerError::PutAside {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok((
+            Self::open_intact(path).map_err(sled::Error::Unsupported)?,
+            Some(damage),
+        ))
+    }
+
+    fn open_intact(path: &Path) -> Result<Self, String> {
+        // sled panics on some damage.
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let db = sled::Config::new().path(path).cache_capacity(8 << 20).open()?;
+            let vms = db.open_tree("vms")?;
+            let ledger = Self { db, vms };
+            ledger.feed()?;
+            ledger.notes()?;
+            Ok::<_, LedgerError>(ledger)
+        }));
+        match opened {
+            Ok(Ok(ledger)) => Ok(ledger),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(panic) => Err(panic
+                .downcast_ref::<String>()
+                .cloned()
+                .unwrap_or_else(|| "sled panicked".to_owned())),
+        }
+    }
+
+    /// How far the feed was followed; zero when that is not known.
+    pub fn feed(&self) -> Result<Seq, LedgerError> {
+        Ok(match self.db.get(FEED)? {
+            Some(bytes) => stored::decode(&bytes)?,
+            None => Seq::ZERO,
+        })
+    }
+
+    /// Notes how far the feed was followed. Not flushed: a position that is too low costs one question.
+    pub fn set_feed(&self, feed: Seq) -> Result<(), LedgerError> {
+        self.db.insert(FEED, stored::encode(&feed)?)?;
+        Ok(())
+    }
+
+    /// All notes.
+    pub fn notes(&self) -> Result<Vec<(VmId, VmNote)>, LedgerError> {
+        self.vms
+            .iter()
+            .map(|entry| {
+                let (key, value) = entry?;
+                let key = <[u8; 16]>::try_from(&*key)
+                    .map_err(|_| StoredError::Body("a key is no VM id".to_owned()))?;
+                Ok((VmId::from_bytes(key), stored::decode(&value)?))
+            })
+            .collect()
+    }
+
+    /// Notes what is known of `vm`; when this returns, it survives the end of this process.
+    pub async fn put(&self, vm: VmId, note: &VmNote) -> Result<(), LedgerError> {
+        let value = stored::encode(note)?;
+        if value.len() > MAX_VALUE {
+            return Err(LedgerError::TooLarge {
+                vm,
+                size: value.len(),
+            });
+        }
+        self.vms.insert(vm.to_bytes(), value)?;
+        self.vms.flush_async().await?;
+        Ok(())
+    }
+
+    /// Strikes out what is noted of `vm`.
+    pub async fn remove(&self, vm: VmId) -> Result<(), LedgerError> {
+        self.vms.remove(vm.to_bytes())?;
+        self.vms.flush_async().await?;
+        Ok(())
+    }
+
+    /// Waits until everything noted is written.
+    pub async fn close(&self) -> Result<(), LedgerError> {
+        self.db.flush_async().await?;
+        Ok(())
+    }
+}
+
+/// Moves a damaged ledger away. Only the last one is kept: it is for people to look at.
+fn put_aside(path: &Path) -> io::Result<()> {
+    let aside = path.with_extension("damaged");
+    match std::fs::remove_dir_all(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::fs::rename(path, &aside)
+}

@@ -1,0 +1,118 @@
+//! The ledger on a disk: across restarts, and damaged in every way that a test can think of.
+
+use chv_domain::{Epoch, ExitReason, HypervisorKind, Timestamp};
+
+use super::*;
+use crate::hypervisor::{Instance, Process, RunDir};
+
+const VM: VmId = VmId::from_bytes([3; 16]);
+
+fn note(reason: ExitReason) -> VmNote {
+    VmNote {
+        epoch: Epoch(Seq(9)),
+        noted: Noted::Ended {
+            epoch: Epoch(Seq(9)),
+            reason,
+        },
+    }
+}
+
+fn running() -> VmNote {
+    let instance = Instance {
+        vm: VM,
+        kind: HypervisorKind::QemuTcg,
+        run_dir: RunDir::new(format!("/{}", "d".repeat(RunDir::MAX_LENGTH - 1))).unwrap(),
+        process: Process {
+            pid: 4711,
+            start_time_ticks: 12,
+        },
+    };
+    let epoch = Epoch(Seq(u64::MAX));
+    VmNote {
+        epoch,
+        noted: Noted::Running {
+            epoch,
+            instance: Box::new(instance),
+            launched: Timestamp(1),
+            stop: Some(crate::plan::Stop {
+                since: Timestamp(2),
+                pressed: Timestamp(3),
+            }),
+            killed: Some(ExitReason::StopTimedOut),
+        },
+    }
+}
+
+#[tokio::test]
+async fn given_notes_when_opened_again_then_they_are_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger");
+    let (ledger, damage) = Ledger::open(&path).unwrap();
+    assert_eq!(damage, None);
+    assert_eq!(ledger.feed().unwrap(), Seq::ZERO);
+    ledger.put(VM, &running()).await.unwrap();
+    ledger
+        .put(VmId::from_bytes([4; 16]), &note(ExitReason::Killed))
+        .await
+        .unwrap();
+    ledger.remove(VmId::from_bytes([4; 16])).await.unwrap();
+    ledger.set_feed(Seq(17)).unwrap();
+    ledger.close().await.unwrap();
+    drop(ledger);
+
+    let (ledger, damage) = Ledger::open(&path).unwrap();
+    assert_eq!(damage, None);
+    assert_eq!(ledger.feed().unwrap(), Seq(17));
+    assert_eq!(ledger.notes().unwrap(), [(VM, running())]);
+}
+
+#[tokio::test]
+async fn given_a_note_that_is_too_large_then_it_is_refused_and_the_old_one_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = Ledger::open(&dir.path().join("ledger")).unwrap();
+    ledger.put(VM, &running()).await.unwrap();
+    let error = ledger
+        .put(VM, &note(ExitReason::Crashed("x".repeat(5000))))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, LedgerError::TooLarge { size: 5000.., .. }),
+        "{error}"
+    );
+    assert_eq!(ledger.notes().unwrap(), [(VM, running())]);
+}
+
+#[tokio::test]
+async fn given_a_value_that_is_not_what_was_written_then_the_ledger_is_put_aside_and_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger");
+    let (ledger, _) = Ledger::open(&path).unwrap();
+    let mut value = stored::encode(&running()).unwrap();
+    *value.last_mut().unwrap() ^= 1;
+    ledger.vms.insert(VM.to_bytes(), value).unwrap();
+    ledger.close().await.unwrap();
+    drop(ledger);
+
+    let (ledger, damage) = Ledger::open(&path).unwrap();
+    assert!(damage.unwrap().contains("checksum"));
+    assert_eq!(ledger.notes().unwrap(), []);
+    assert!(dir.path().join("ledger.damaged").is_dir());
+    ledger.put(VM, &running()).await.unwrap();
+}
+
+#[tokio::test]
+async fn given_files_full_of_junk_then_the_ledger_is_put_aside_and_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger");
+    for _ in 0..2 {
+        let (ledger, _) = Ledger::open(&path).unwrap();
+        ledger.put(VM, &running()).await.unwrap();
+        drop(ledger);
+        for name in ["conf", "db"] {
+            std::fs::write(path.join(name), [0xa5; 70_000]).unwrap();
+        }
+        let (ledger, damage) = Ledger::open(&path).unwrap();
+        assert!(damage.is_some());
+        assert_eq!(ledger.notes().unwrap(), []);
+    }
+}

@@ -1,0 +1,173 @@
+//! The difference between what a VM should be and what it is here, as the one next step toward it.
+//!
+//! Pure: what it knows was handed to it, and it does nothing. Whoever executes the step observes again and
+//! asks again, so a step that fails or is overtaken by a newer wish needs no rule of its own.
+
+mod ending;
+mod observed;
+mod pace;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chv_domain::{DesiredVm, Epoch, ExitReason, Power, Seq, StopHow, Timestamp};
+
+pub use ending::{Ended, reason};
+pub use observed::{Guest, Observed, Stop};
+pub use pace::Pace;
+
+/// Between two presses of the power button: a guest that is still booting does not hear the first.
+pub const PRESS_EVERY: Duration = Duration::from_secs(2);
+
+/// What the log wants of one VM on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// Not heard yet. What runs goes on; nothing is started or stopped.
+    Unheard,
+    /// It is not this host's, or not any more.
+    NotOurs,
+    /// This.
+    Vm(Arc<DesiredVm>),
+}
+
+impl Wanted {
+    /// The desired VM, unless its grant is older than one that this host has seen.
+    fn granted(&self, highest: Option<Epoch>) -> Option<&DesiredVm> {
+        match self {
+            Self::Vm(vm) if highest.is_none_or(|seen| seen <= vm.epoch) => Some(vm),
+            Self::Vm(_) | Self::Unheard | Self::NotOurs => None,
+        }
+    }
+
+    /// The event that made it so.
+    pub fn revision(&self) -> Option<Seq> {
+        match self {
+            Self::Vm(vm) => Some(vm.revision),
+            Self::Unheard | Self::NotOurs => None,
+        }
+    }
+
+    /// Whether it should run.
+    pub fn runs(&self) -> bool {
+        matches!(self, Self::Vm(vm) if vm.power == Power::Running)
+    }
+}
+
+/// One effect. Doing it twice does no harm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Look after a process that was found running.
+    Adopt,
+    /// Report that it was found running, under this grant.
+    TellAdopted(Epoch),
+    /// Report how it ended, under the grant that it ran with.
+    TellExited(Epoch, ExitReason),
+    /// Report that nothing stands in the way any more.
+    TellUnblocked(Epoch),
+    /// Report that nothing of it is left.
+    TellRemoved(Epoch),
+    /// Resolve its files and start it.
+    Launch,
+    /// Ask the guest to power off.
+    PressPowerButton,
+    /// End its process; this is why.
+    Kill(ExitReason),
+    /// Remove what this host made for it.
+    Remove,
+    /// Stop looking after it: there is nothing left to look after.
+    Forget,
+    /// Nothing to do until then, or until something changes.
+    Wait(Option<Timestamp>),
+}
+
+/// The next step toward `wanted`.
+pub fn next(wanted: &Wanted, observed: &Observed, now: Timestamp) -> Step {
+    let granted = wanted.granted(observed.epoch);
+    match &observed.guest {
+        Guest::Found { .. } => return Step::Adopt,
+        Guest::Ended { epoch, reason } => {
+            return match epoch.or(observed.epoch).or(granted.map(|vm| vm.epoch)) {
+                Some(epoch) => Step::TellExited(epoch, reason.clone()),
+                None if *wanted == Wanted::NotOurs => discard(observed, now),
+                None => Step::Wait(None),
+            };
+        }
+        Guest::Running {
+            told: false, epoch, ..
+        } => {
+            if let Some(epoch) = epoch.or(granted.map(|vm| vm.epoch)) {
+                return Step::TellAdopted(epoch);
+            }
+        }
+        Guest::Running { told: true, .. } | Guest::Absent => {}
+    }
+    match (wanted, granted) {
+        (Wanted::NotOurs, _) => discard(observed, now),
+        (Wanted::Unheard | Wanted::Vm(_), None) => Step::Wait(None),
+        (_, Some(vm)) => toward(vm, observed, now),
+    }
+}
+
+fn toward(vm: &DesiredVm, observed: &Observed, now: Timestamp) -> Step {
+    if let Guest::Running { epoch: Some(ran), .. } = observed.guest
+        && ran < vm.epoch
+    {
+        // It was elsewhere in between: what runs here is of the past.
+        return paced(Step::Kill(ExitReason::Killed), observed, now);
+    }
+    match (vm.power, &observed.guest) {
+        (
+            Power::Running,
+            Guest::Running {
+                broken: Some(how), ..
+            },
+        ) => paced(Step::Kill(ExitReason::Crashed(how.clone())), observed, now),
+        (Power::Running, Guest::Running { .. }) => Step::Wait(None),
+        (Power::Running, _) => paced(Step::Launch, observed, now),
+        (Power::Stopped(StopHow::Graceful(timeout)), Guest::Running { stop, .. }) => {
+            graceful(*stop, timeout.duration(), observed, now)
+        }
+        (Power::Stopped(StopHow::Hard) | Power::Deleted, Guest::Running { .. }) => {
+            paced(Step::Kill(ExitReason::Killed), observed, now)
+        }
+        (Power::Stopped(_), _) if observed.blocked.is_some() => Step::TellUnblocked(vm.epoch),
+        (Power::Stopped(_), _) => Step::Wait(None),
+        (Power::Deleted, _) if observed.leftovers => paced(Step::Remove, observed, now),
+        (Power::Deleted, _) if !observed.removed_told => Step::TellRemoved(vm.epoch),
+        (Power::Deleted, _) => Step::Wait(None),
+    }
+}
+
+fn graceful(stop: Option<Stop>, timeout: Duration, observed: &Observed, now: Timestamp) -> Step {
+    let Some(stop) = stop else {
+        return Step::PressPowerButton;
+    };
+    // A clock that was set back must not make the wait longer.
+    let deadline = stop.since.min(now).plus(timeout);
+    let press = stop.pressed.min(now).plus(PRESS_EVERY);
+    match () {
+        () if deadline <= now => paced(Step::Kill(ExitReason::StopTimedOut), observed, now),
+        () if press <= now => Step::PressPowerButton,
+        () => Step::Wait(Some(press.min(deadline))),
+    }
+}
+
+/// What is not ours is ended and cleared away.
+fn discard(observed: &Observed, now: Timestamp) -> Step {
+    match observed.guest {
+        Guest::Running { .. } => paced(Step::Kill(ExitReason::Killed), observed, now),
+        _ if observed.leftovers => paced(Step::Remove, observed, now),
+        _ => Step::Forget,
+    }
+}
+
+/// A step that failed is not tried again before its time.
+fn paced(step: Step, observed: &Observed, now: Timestamp) -> Step {
+    match observed.pace.not_before() {
+        Some(at) if now < at => Step::Wait(Some(at)),
+        Some(_) | None => step,
+    }
+}

@@ -1,0 +1,274 @@
+//! The rule against a simulated host: whatever is found there and whatever fails, it gets to what is wanted,
+//! and never by a way that must not be.
+
+use chv_domain::spec::StopTimeout;
+use chv_domain::{TraceContext, VmId, VmSpec};
+use proptest::prelude::*;
+
+use super::*;
+
+/// More steps than any way to any goal needs, waits and five failures included.
+const BOUND: usize = 60;
+
+/// A host with one VM's place on it, and the log's idea of it.
+#[derive(Debug)]
+struct Host {
+    processes: u32,
+    files: bool,
+    observed: Observed,
+    now: Timestamp,
+    /// Steps that fail, before all of them succeed.
+    failures: u32,
+    told: Vec<Step>,
+}
+
+impl Host {
+    /// Does the step; says whether there is nothing left to do.
+    fn execute(&mut self, wanted: &Wanted, step: &Step) -> bool {
+        let effect = matches!(step, Step::Launch | Step::Kill(_) | Step::Remove);
+        if effect && self.failures > 0 {
+            self.failures -= 1;
+            self.observed.pace.failed(self.now, 0.5);
+            if *step == Step::Launch {
+                self.observed.blocked = Some("no such file".to_owned());
+            }
+            return false;
+        }
+        match step {
+            Step::Adopt => self.observed.adopted(),
+            Step::TellAdopted(epoch) => self.observed.told_adopted(*epoch),
+            Step::TellExited(..) => self.observed.told_exited(),
+            Step::TellUnblocked(_) => self.observed.blocked = None,
+            Step::TellRemoved(_) => self.observed.removed_told = true,
+            Step::Launch => {
+                self.processes += 1;
+                self.files = true;
+                let Wanted::Vm(vm) = wanted else {
+                    panic!("launched what nobody wants")
+                };
+                self.observed.launched(vm.epoch);
+            }
+            Step::PressPowerButton => self.observed.pressed(self.now),
+            Step::Kill(reason) => {
+                self.processes -= 1;
+                self.observed
+                    .ended(reason.clone(), wanted.runs(), self.now, Duration::ZERO);
+            }
+            Step::Remove => {
+                self.files = false;
+                self.observed.removed();
+            }
+            Step::Wait(Some(until)) => {
+                assert!(*until > self.now, "waits for the past");
+                self.now = *until;
+            }
+            Step::Wait(None) | Step::Forget => return true,
+        }
+        if !matches!(step, Step::Wait(_)) {
+            self.told.push(step.clone());
+        }
+        false
+    }
+
+    /// Converges; gives every step that was planned.
+    fn converge(&mut self, wanted: &Wanted) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for _ in 0..BOUND {
+            let step = next(wanted, &self.observed, self.now);
+            let done = self.execute(wanted, &step);
+            steps.push(step);
+            assert!(self.processes <= 1, "two processes: {steps:?}");
+            if done {
+                return steps;
+            }
+        }
+        panic!("no end after {BOUND} steps: {steps:?}");
+    }
+}
+
+fn desired(epoch: u64, power: Power) -> Wanted {
+    let spec: VmSpec =
+        serde_json::from_str(r#"{"vcpus":1,"memory":"128MiB","boot":{"kernel":"vmlinuz"}}"#).unwrap();
+    Wanted::Vm(Arc::new(DesiredVm {
+        vm: VmId::from_bytes([1; 16]),
+        project: "default".parse().unwrap(),
+        name: "web".parse().unwrap(),
+        spec,
+        power,
+        epoch: Epoch(Seq(epoch)),
+        revision: Seq(epoch),
+        trace: None::<TraceContext>,
+    }))
+}
+
+fn timeout() -> StopTimeout {
+    StopTimeout::try_from(7).unwrap()
+}
+
+fn powers() -> impl Strategy<Value = Power> {
+    prop_oneof![
+        Just(Power::Running),
+        Just(Power::Stopped(StopHow::Graceful(timeout()))),
+        Just(Power::Stopped(StopHow::Hard)),
+        Just(Power::Deleted),
+    ]
+}
+
+fn wishes() -> impl Strategy<Value = Wanted> {
+    prop_oneof![
+        8 => (4u64..7, powers()).prop_map(|(epoch, power)| desired(epoch, power)),
+        1 => Just(Wanted::NotOurs),
+        1 => Just(Wanted::Unheard),
+    ]
+}
+
+fn epochs() -> impl Strategy<Value = Option<Epoch>> {
+    prop_oneof![Just(None), (4u64..7).prop_map(|seq| Some(Epoch(Seq(seq))))]
+}
+
+prop_compose! {
+    fn hosts()(
+        guest in 0..4, epoch in epochs(), told: bool, stopping: bool, broken: bool, files: bool,
+        blocked: bool, failures in 0u32..6, now in 10_000_000_000_u64..20_000_000_000,
+    ) -> Host {
+        let now = Timestamp(now);
+        let stop = stopping.then(|| Stop { since: now.minus(Duration::from_secs(3)), pressed: now });
+        let guest = match guest {
+            0 => Guest::Absent,
+            1 => Guest::Found { epoch, stop },
+            2 => Guest::Running { epoch, told, stop, broken: broken.then(|| "panicked".to_owned()) },
+            _ => Guest::Ended { epoch, reason: ExitReason::Vanished },
+        };
+        let process = guest.has_process();
+        let highest = epoch;
+        let observed = Observed {
+            epoch: highest,
+            guest,
+            leftovers: files || process,
+            blocked: blocked.then(|| "no such file".to_owned()),
+            removed_told: false,
+            pace: Pace::new(),
+        };
+        Host { processes: u32::from(process), files: files || process, observed, now, failures, told: vec![] }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn given_any_host_and_any_wishes_in_turn_then_each_is_reached_in_bounded_steps(
+        mut host in hosts(), wanted in proptest::collection::vec(wishes(), 1..5),
+    ) {
+        for wanted in wanted {
+            let stale = matches!(&wanted, Wanted::Vm(vm) if host.observed.epoch > Some(vm.epoch));
+            let (processes, files) = (host.processes, host.files);
+            host.observed.asked(&wanted);
+            let steps = host.converge(&wanted);
+            match &wanted {
+                _ if stale => prop_assert_eq!((host.processes, host.files), (processes, files)),
+                Wanted::Unheard => prop_assert_eq!((host.processes, host.files), (processes, files)),
+                Wanted::NotOurs => prop_assert_eq!((host.processes, host.files), (0, false)),
+                Wanted::Vm(vm) => match vm.power {
+                    Power::Running => prop_assert_eq!(host.processes, 1),
+                    Power::Stopped(_) => {
+                        prop_assert_eq!(host.processes, 0);
+                        prop_assert_eq!(&host.observed.blocked, &None);
+                    }
+                    Power::Deleted => {
+                        prop_assert_eq!((host.processes, host.files), (0, false));
+                        prop_assert!(steps.len() == 1 || host.observed.removed_told);
+                    }
+                },
+            }
+        }
+    }
+
+    #[test]
+    fn given_a_guest_that_should_run_then_it_is_never_killed(mut host in hosts(), epoch in 4u64..7) {
+        let wanted = desired(epoch, Power::Running);
+        let sound = !matches!(host.observed.guest, Guest::Running { broken: Some(_), .. });
+        let of_the_past = host.observed.epoch < Some(Epoch(Seq(epoch))) && host.observed.epoch.is_some();
+        prop_assume!(sound && !of_the_past);
+        host.observed.asked(&wanted);
+        let steps = host.converge(&wanted);
+        prop_assert!(!steps.iter().any(|step| matches!(step, Step::Kill(_))), "{:?}", steps);
+    }
+
+    #[test]
+    fn given_a_graceful_stop_then_it_is_killed_only_after_its_timeout(mut host in hosts()) {
+        let wanted = desired(7, Power::Stopped(StopHow::Graceful(timeout())));
+        host.observed.epoch = Some(Epoch(Seq(7)));
+        if let Guest::Running { epoch, .. } | Guest::Found { epoch, .. } = &mut host.observed.guest {
+            *epoch = Some(Epoch(Seq(7)));
+        }
+        let mut since = None;
+        for _ in 0..BOUND {
+            let step = next(&wanted, &host.observed, host.now);
+            if let Guest::Running { stop: Some(stop), .. } = host.observed.guest {
+                since = since.or(Some(stop.since));
+            }
+            if let Step::Kill(reason) = &step {
+                prop_assert_eq!(reason, &ExitReason::StopTimedOut);
+                let since = since.expect("killed without a press of the button");
+                prop_assert!(host.now.since(since) >= timeout().duration());
+            }
+            if host.execute(&wanted, &step) {
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn given_a_wish_that_is_reached_then_nothing_more_is_done_or_told(mut host in hosts(), wanted in wishes()) {
+        host.observed.asked(&wanted);
+        host.converge(&wanted);
+        let again = host.converge(&wanted);
+        prop_assert_eq!(again.len(), 1, "{:?}", again);
+    }
+}
+
+#[test]
+fn given_a_guest_that_ended_then_its_end_is_told_before_it_is_started_again() {
+    let mut host = Host {
+        processes: 0,
+        files: true,
+        observed: Observed {
+            leftovers: true,
+            epoch: Some(Epoch(Seq(5))),
+            ..Observed::nothing()
+        },
+        now: Timestamp(1_000_000_000),
+        failures: 0,
+        told: vec![],
+    };
+    host.observed.guest = Guest::Running {
+        epoch: Some(Epoch(Seq(5))),
+        told: true,
+        stop: None,
+        broken: None,
+    };
+    host.observed
+        .ended(ExitReason::Vanished, true, host.now, Duration::from_secs(5));
+
+    let steps = host.converge(&desired(5, Power::Running));
+
+    assert_eq!(
+        steps,
+        [
+            Step::TellExited(Epoch(Seq(5)), ExitReason::Vanished),
+            Step::Wait(Some(Timestamp(1_001_000_000))),
+            Step::Launch,
+            Step::Wait(None)
+        ]
+    );
+}
+
+#[test]
+fn given_the_first_wish_for_a_vm_then_it_is_launched_at_once() {
+    let observed = Observed::nothing();
+    assert_eq!(
+        next(&desired(5, Power::Running), &observed, Timestamp(7)),
+        Step::Launch
+    );
+}

@@ -1,0 +1,210 @@
+//! Takes stock when the daemon starts: which VMs this host has, which of them run, and what was going on when the
+//! daemon before this one ended. Starts and stops nothing.
+//!
+//! Three sources, so that none has to be trusted: the ledger, the VMs' directories, whose locks their processes
+//! hold, and the process list, for a process whose directory somebody has removed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use chv_domain::{ExitReason, Timestamp, VmId};
+
+use crate::clock::Clock;
+use crate::data_dir::DataDir;
+use crate::hypervisor::{Instance, Process};
+use crate::ledger::{Ledger, LedgerError, Marker, Noted, VmNote};
+use crate::plan::{Guest, Observed};
+
+/// One VM that this host has something of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stock {
+    /// The VM.
+    pub vm: VmId,
+    /// What is known of it.
+    pub observed: Observed,
+    /// Its process, when it has one.
+    pub running: Option<Running>,
+}
+
+/// A process that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// It.
+    pub instance: Instance,
+    /// When it was started.
+    pub launched: Timestamp,
+    /// Why the daemon before this one was ending it, when it was.
+    pub killed: Option<ExitReason>,
+}
+
+/// Why stock can't be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum StockError {
+    /// The ledger can't be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The directory of the VMs can't be read.
+    #[error("the VMs' directories in {path}: {source}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Takes stock of what is in `data`.
+pub async fn take(data: &DataDir, ledger: &Ledger, clock: Clock) -> Result<Vec<Stock>, StockError> {
+    let directory = |source| StockError::Directory {
+        path: data.vms(),
+        source,
+    };
+    let mut notes: BTreeMap<VmId, Option<VmNote>> = data
+        .vms_on_disk()
+        .map_err(directory)?
+        .into_iter()
+        .map(|vm| (vm, None))
+        .collect();
+    notes.extend(ledger.notes()?.into_iter().map(|(vm, note)| (vm, Some(note))));
+    let mut strays = strays(&data.vms()).map_err(directory)?;
+    for vm in strays.keys() {
+        notes.entry(*vm).or_insert(None);
+    }
+    let mut stock = Vec::new();
+    for (vm, note) in notes {
+        let run_dir = data.run_dir(vm);
+        let found = match Instance::find(run_dir.clone()).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%vm, %error, "can't tell whether this VM runs; it is not started before that is clear");
+                None
+            }
+        };
+        let instance = found.filter(|instance| instance.vm == vm).or_else(|| {
+            strays.remove(&vm).map(|(kind, process)| Instance {
+                vm,
+                kind,
+                run_dir: run_dir.clone(),
+                process,
+            })
+        });
+        let marker = Marker::read(&run_dir);
+        stock.push(one(
+            vm,
+            note,
+            marker,
+            instance,
+            run_dir.path().exists(),
+            clock.now(),
+        ));
+    }
+    Ok(stock)
+}
+
+fn one(
+    vm: VmId,
+    note: Option<VmNote>,
+    marker: Option<Marker>,
+    instance: Option<Instance>,
+    on_disk: bool,
+    now: Timestamp,
+) -> Stock {
+    let noted = note.as_ref().map(|note| note.noted.clone());
+    let ran_under = match &noted {
+        Some(Noted::Launching { epoch } | Noted::Running { epoch, .. } | Noted::Ended { epoch, .. }) => {
+            Some(*epoch)
+        }
+        Some(Noted::Nothing) | None => None,
+    }
+    .or(marker.as_ref().map(|marker| marker.epoch));
+    let mut observed = Observed {
+        epoch: note.as_ref().map(|note| note.epoch).max(ran_under),
+        leftovers: on_disk || note.is_some(),
+        ..Observed::nothing()
+    };
+    let (launched, stop, killed) = match &noted {
+        Some(Noted::Running {
+            launched,
+            stop,
+            killed,
+            ..
+        }) => (Some(*launched), *stop, killed.clone()),
+        _ => (marker.map(|marker| marker.launched), None, None),
+    };
+    if let Some(instance) = instance {
+        observed.found(ran_under, stop);
+        return Stock {
+            vm,
+            observed,
+            running: Some(Running {
+                instance,
+                launched: launched.unwrap_or(now),
+                killed,
+            }),
+        };
+    }
+    observed.guest = match noted {
+        Some(Noted::Nothing) => Guest::Absent,
+        Some(Noted::Ended { epoch, reason }) => Guest::Ended {
+            epoch: Some(epoch),
+            reason,
+        },
+        Some(Noted::Running { epoch, .. }) => {
+            let asked = stop.map(|_| ExitReason::PoweredOff);
+            Guest::Ended {
+                epoch: Some(epoch),
+                reason: killed.or(asked).unwrap_or(ExitReason::Vanished),
+            }
+        }
+        // It may have run, and the log may believe that it does. To a log that knows better this tells nothing.
+        Some(Noted::Launching { .. }) | None => Guest::Ended {
+            epoch: ran_under,
+            reason: ExitReason::Vanished,
+        },
+    };
+    Stock {
+        vm,
+        observed,
+        running: None,
+    }
+}
+
+/// Processes that run a machine of this daemon's, by the mark on their command line and where they were started.
+fn strays(vms: &Path) -> std::io::Result<BTreeMap<VmId, (chv_domain::HypervisorKind, Process)>> {
+    let mut strays = BTreeMap::new();
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        let Ok(Some(process)) = Process::of(pid) else {
+            continue;
+        };
+        // A process that is ending has neither; one of another user shows its directory to nobody.
+        let (Ok(words), Ok(dir)) = (
+            std::fs::read(entry.path().join("cmdline")),
+            std::fs::read_link(entry.path().join("cwd")),
+        ) else {
+            continue;
+        };
+        let Some((vm, kind)) = words.split(|&byte| byte == 0).find_map(marked) else {
+            continue;
+        };
+        // The kernel adds " (deleted)" to a directory that is gone.
+        let here = dir.parent() == Some(vms)
+            && dir
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(&vm.to_string()));
+        if here {
+            strays.insert(vm, (kind, process));
+        }
+    }
+    Ok(strays)
+}
+
+fn marked(word: &[u8]) -> Option<(VmId, chv_domain::HypervisorKind)> {
+    crate::hypervisor::parse_marker(std::str::from_utf8(word).ok()?)
+}
