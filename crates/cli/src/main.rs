@@ -1,1 +1,3 @@
+//! The `chv` program.
+
 fn main() {}

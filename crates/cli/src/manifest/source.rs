@@ -1,0 +1,91 @@
+//! Where manifests come from: a file, a directory's files, or standard input. It reads text and judges none.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// More than any set of manifests is; a wrong `-f` is told instead of read for minutes.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// One text with manifests in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// What to call it in messages: its path, or `standard input`.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// A source that can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The operating system says no.
+    #[error("can't read {name}: {source}")]
+    Io {
+        /// What was read.
+        name: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Over [`MAX_BYTES`].
+    #[error("{0} is larger than 64MiB; that is no manifest")]
+    TooLarge(String),
+    /// A directory without a manifest.
+    #[error("no file in {0} ends in .yaml, .yml or .json")]
+    NoneIn(PathBuf),
+}
+
+/// Opens what a person named with `-f`: `-` for standard input, a file, or a directory, of which every
+/// `.yaml`, `.yml` and `.json` file is read in the order of their names; its directories are not.
+pub fn open(paths: &[PathBuf]) -> Result<Vec<Source>, SourceError> {
+    let mut sources = Vec::new();
+    for path in paths {
+        if path.as_os_str() == "-" {
+            sources.push(read("standard input".to_owned(), std::io::stdin().lock())?);
+        } else if path.is_dir() {
+            for file in manifests_in(path)? {
+                sources.push(read_file(&file)?);
+            }
+        } else {
+            sources.push(read_file(path)?);
+        }
+    }
+    Ok(sources)
+}
+
+fn manifests_in(directory: &Path) -> Result<Vec<PathBuf>, SourceError> {
+    let error = |source| SourceError::Io {
+        name: directory.display().to_string(),
+        source,
+    };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(error)? {
+        let path = entry.map_err(error)?.path();
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        if matches!(ending, Some("yaml" | "yml" | "json")) && path.is_file() {
+            files.push(path);
+        }
+    }
+    if files.is_empty() {
+        return Err(SourceError::NoneIn(directory.to_owned()));
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read_file(path: &Path) -> Result<Source, SourceError> {
+    let name = path.display().to_string();
+    let file = std::fs::File::open(path).map_err(|source| SourceError::Io {
+        name: name.clone(),
+        source,
+    })?;
+    read(name, file)
+}
+
+fn read(name: String, from: impl Read) -> Result<Source, SourceError> {
+    let mut text = String::new();
+    match from.take(MAX_BYTES + 1).read_to_string(&mut text) {
+        Ok(bytes) if bytes as u64 > MAX_BYTES => Err(SourceError::TooLarge(name)),
+        Ok(_) => Ok(Source { name, text }),
+        Err(source) => Err(SourceError::Io { name, source }),
+    }
+}
