@@ -1,0 +1,187 @@
+//! Commands: what is asked of the leader.
+
+use chv_domain::{Actor, Command, CommandId, Epoch, Seq, Submission, Timestamp, TraceContext};
+use prost::Message as _;
+
+use super::VERSION;
+use super::error::{DecodeError, WireError, mismatch, other_version, parse, parse_optional};
+use super::host::{facts_from_wire, facts_to_wire};
+use super::observation::{observation_from_wire, observation_to_wire};
+use super::spec::{spec_from_wire, spec_to_wire, stop_timeout};
+use super::vm::{vm_ref_from_wire, vm_ref_to_wire};
+use crate::v1;
+use crate::v1::command_envelope::Command as Wire;
+
+/// A command with its conditions, as it is sent. The actor is not in it: that is the subject's.
+pub fn encode_submission(submission: &Submission) -> v1::CommandEnvelope {
+    v1::CommandEnvelope {
+        version: VERSION,
+        id: submission.id.to_string(),
+        expected_revision: submission.expected.map(|seq| seq.0),
+        // 0 says that there is none, so a deadline at the epoch itself is one microsecond later.
+        deadline_us: submission.deadline.map_or(0, |deadline| deadline.0.max(1)),
+        traceparent: submission
+            .trace
+            .map(|trace| trace.to_string())
+            .unwrap_or_default(),
+        follows: submission.follows.unwrap_or_default().0,
+        command: Some(command_to_wire(&submission.command)),
+    }
+}
+
+/// A command, as `actor` sent it on a subject that says `verb_in_subject` (`noun.verb`). `header_trace` is
+/// the NATS header `traceparent`, which counts when the envelope has none, and is ignored when unreadable.
+pub fn decode_envelope(
+    payload: &[u8],
+    actor: Actor,
+    verb_in_subject: &str,
+    header_trace: Option<&str>,
+) -> Result<Submission, DecodeError> {
+    let envelope = v1::CommandEnvelope::decode(payload).map_err(|error| {
+        DecodeError::new(
+            "malformed",
+            format!("the payload is not a CommandEnvelope: {error}"),
+        )
+    })?;
+    let id = envelope.id.parse().ok();
+    submission(envelope, actor, verb_in_subject, header_trace).map_err(|error| error.of(id))
+}
+
+fn submission(
+    envelope: v1::CommandEnvelope,
+    actor: Actor,
+    verb_in_subject: &str,
+    header_trace: Option<&str>,
+) -> Result<Submission, DecodeError> {
+    if envelope.version != VERSION {
+        return Err(other_version(envelope.version));
+    }
+    let id: CommandId = parse("id", &envelope.id)?;
+    let command = envelope.command.ok_or_else(|| WireError::missing("command"))?;
+    let command = command_from_wire(command)?;
+    let verb = command.verb();
+    if verb.as_str() != verb_in_subject {
+        return Err(mismatch(verb_in_subject, verb.as_str()));
+    }
+    let trace: Option<TraceContext> = parse_optional("traceparent", &envelope.traceparent)?;
+    Ok(Submission {
+        id,
+        actor,
+        command,
+        expected: envelope.expected_revision.map(Seq),
+        deadline: (envelope.deadline_us != 0).then_some(Timestamp(envelope.deadline_us)),
+        trace: trace.or_else(|| header_trace.and_then(|text| text.parse().ok())),
+        follows: (envelope.follows != 0).then_some(Seq(envelope.follows)),
+    })
+}
+
+fn command_to_wire(command: &Command) -> Wire {
+    match command {
+        Command::CreateVm {
+            project,
+            name,
+            labels,
+            spec,
+            start,
+        } => Wire::CreateVm(v1::CreateVm {
+            project: project.to_string(),
+            name: name.to_string(),
+            labels: labels.clone(),
+            spec: Some(spec_to_wire(spec)),
+            start: *start,
+        }),
+        Command::StartVm { vm } => Wire::StartVm(v1::StartVm {
+            vm: Some(vm_ref_to_wire(vm)),
+        }),
+        Command::StopVm { vm, timeout } => Wire::StopVm(v1::StopVm {
+            vm: Some(vm_ref_to_wire(vm)),
+            timeout_s: timeout.map_or(0, |timeout| timeout.seconds()),
+        }),
+        Command::KillVm { vm } => Wire::KillVm(v1::KillVm {
+            vm: Some(vm_ref_to_wire(vm)),
+        }),
+        Command::DeleteVm { vm, force } => Wire::DeleteVm(v1::DeleteVm {
+            vm: Some(vm_ref_to_wire(vm)),
+            force: *force,
+        }),
+        Command::RegisterHost { host, facts } => Wire::RegisterHost(v1::RegisterHost {
+            host: host.to_string(),
+            facts: Some(facts_to_wire(facts)),
+        }),
+        Command::CordonHost { host } => Wire::CordonHost(v1::CordonHost {
+            host: host.to_string(),
+        }),
+        Command::UncordonHost { host } => Wire::UncordonHost(v1::UncordonHost {
+            host: host.to_string(),
+        }),
+        Command::ReportVm {
+            vm,
+            epoch,
+            observation,
+        } => Wire::ReportVm(v1::ReportVm {
+            vm: vm.to_string(),
+            epoch: epoch.0.0,
+            observation: Some(observation_to_wire(observation)),
+        }),
+    }
+}
+
+fn command_from_wire(command: Wire) -> Result<Command, WireError> {
+    match command {
+        Wire::CreateVm(create) => create_vm(create).map_err(|error| error.within("create_vm")),
+        Wire::StartVm(start) => Ok(Command::StartVm {
+            vm: vm_ref_from_wire(start.vm, "start_vm.vm")?,
+        }),
+        Wire::StopVm(stop) => Ok(Command::StopVm {
+            vm: vm_ref_from_wire(stop.vm, "stop_vm.vm")?,
+            timeout: stop_timeout("stop_vm.timeout_s", stop.timeout_s)?,
+        }),
+        Wire::KillVm(kill) => Ok(Command::KillVm {
+            vm: vm_ref_from_wire(kill.vm, "kill_vm.vm")?,
+        }),
+        Wire::DeleteVm(delete) => Ok(Command::DeleteVm {
+            vm: vm_ref_from_wire(delete.vm, "delete_vm.vm")?,
+            force: delete.force,
+        }),
+        Wire::RegisterHost(register) => {
+            register_host(register).map_err(|error| error.within("register_host"))
+        }
+        Wire::CordonHost(cordon) => Ok(Command::CordonHost {
+            host: parse("cordon_host.host", &cordon.host)?,
+        }),
+        Wire::UncordonHost(uncordon) => Ok(Command::UncordonHost {
+            host: parse("uncordon_host.host", &uncordon.host)?,
+        }),
+        Wire::ReportVm(report) => report_vm(report).map_err(|error| error.within("report_vm")),
+    }
+}
+
+fn create_vm(create: v1::CreateVm) -> Result<Command, WireError> {
+    let spec = create.spec.ok_or_else(|| WireError::missing("spec"))?;
+    Ok(Command::CreateVm {
+        project: parse("project", &create.project)?,
+        name: parse("name", &create.name)?,
+        labels: create.labels,
+        spec: Box::new(spec_from_wire(spec).map_err(|error| error.within("spec"))?),
+        start: create.start,
+    })
+}
+
+fn register_host(register: v1::RegisterHost) -> Result<Command, WireError> {
+    let facts = register.facts.ok_or_else(|| WireError::missing("facts"))?;
+    Ok(Command::RegisterHost {
+        host: parse("host", &register.host)?,
+        facts: facts_from_wire(facts).map_err(|error| error.within("facts"))?,
+    })
+}
+
+fn report_vm(report: v1::ReportVm) -> Result<Command, WireError> {
+    let observation = report
+        .observation
+        .ok_or_else(|| WireError::missing("observation"))?;
+    Ok(Command::ReportVm {
+        vm: parse("vm", &report.vm)?,
+        epoch: Epoch(Seq(report.epoch)),
+        observation: observation_from_wire(observation)?,
+    })
+}

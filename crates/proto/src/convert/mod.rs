@@ -1,0 +1,28 @@
+//! The only conversions between what is sent and the domain's types, one file a noun.
+//!
+//! From domain to wire never fails. From wire to domain checks everything, never panics whatever the
+//! bytes are, and says which field is wrong by its path, such as `create_vm.spec.vcpus`.
+
+mod command;
+mod error;
+mod event;
+mod host;
+mod observation;
+mod placement;
+mod query;
+mod spec;
+mod vm;
+
+pub use command::{decode_envelope, encode_submission};
+pub use error::{DecodeError, WireError, refused, refused_decode, refused_wire};
+pub use event::{EventEntry, event_from_wire, event_to_wire};
+pub use host::{
+    FeedDelta, SlicePage, delta_from_wire, delta_to_wire, desired_from_wire, desired_to_wire,
+    facts_from_wire, facts_to_wire, host_to_wire, slice_from_wire, slice_to_wire,
+};
+pub use query::{Asked, decode_query, encode_query};
+pub use spec::{spec_from_wire, spec_to_wire};
+pub use vm::{power_from_wire, power_to_wire, vm_ref_from_wire, vm_ref_to_wire, vm_to_wire};
+
+/// The version of every envelope and reply that this code writes, and the only one that it reads.
+pub const VERSION: u32 = 1;

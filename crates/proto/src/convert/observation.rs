@@ -1,0 +1,92 @@
+//! What a host measured of a VM, in reports and in the events that they become.
+
+use chv_domain::{ExitReason, Observation};
+
+use super::error::{WireError, parse};
+use crate::v1;
+use crate::v1::exit_reason::Kind;
+use crate::v1::report_vm::{self, Observation as Wire};
+
+pub(super) fn observation_to_wire(observation: &Observation) -> Wire {
+    match observation {
+        Observation::Started {
+            hypervisor,
+            pid,
+            took_us,
+        } => Wire::Started(report_vm::Started {
+            hypervisor: hypervisor.to_string(),
+            pid: *pid,
+            took_us: *took_us,
+        }),
+        Observation::Ready => Wire::Ready(report_vm::Ready {}),
+        Observation::Adopted {
+            hypervisor,
+            pid,
+            uptime_ms,
+        } => Wire::Adopted(report_vm::Adopted {
+            hypervisor: hypervisor.to_string(),
+            pid: *pid,
+            uptime_ms: *uptime_ms,
+        }),
+        Observation::Exited(reason) => Wire::Exited(report_vm::Exited {
+            reason: Some(exit_to_wire(reason)),
+        }),
+        Observation::Blocked(reason) => Wire::Blocked(report_vm::Blocked {
+            reason: reason.clone(),
+        }),
+        Observation::Unblocked => Wire::Unblocked(report_vm::Unblocked {}),
+        Observation::Removed => Wire::Removed(report_vm::Removed {}),
+    }
+}
+
+pub(super) fn observation_from_wire(observation: Wire) -> Result<Observation, WireError> {
+    Ok(match observation {
+        Wire::Started(started) => Observation::Started {
+            hypervisor: parse("started.hypervisor", &started.hypervisor)?,
+            pid: started.pid,
+            took_us: started.took_us,
+        },
+        Wire::Ready(report_vm::Ready {}) => Observation::Ready,
+        Wire::Adopted(adopted) => Observation::Adopted {
+            hypervisor: parse("adopted.hypervisor", &adopted.hypervisor)?,
+            pid: adopted.pid,
+            uptime_ms: adopted.uptime_ms,
+        },
+        Wire::Exited(exited) => {
+            Observation::Exited(exit_from_wire(exited.reason).map_err(|error| error.within("exited"))?)
+        }
+        Wire::Blocked(blocked) => Observation::Blocked(blocked.reason),
+        Wire::Unblocked(report_vm::Unblocked {}) => Observation::Unblocked,
+        Wire::Removed(report_vm::Removed {}) => Observation::Removed,
+    })
+}
+
+pub(super) fn exit_to_wire(reason: &ExitReason) -> v1::ExitReason {
+    let (kind, detail) = match reason {
+        ExitReason::PoweredOff => (Kind::PoweredOff, ""),
+        ExitReason::Killed => (Kind::Killed, ""),
+        ExitReason::StopTimedOut => (Kind::StopTimedOut, ""),
+        ExitReason::Crashed(detail) => (Kind::Crashed, detail.as_str()),
+        ExitReason::Vanished => (Kind::Vanished, ""),
+    };
+    v1::ExitReason {
+        kind: kind.into(),
+        detail: detail.to_owned(),
+    }
+}
+
+/// The field is `reason` wherever it stands.
+pub(super) fn exit_from_wire(reason: Option<v1::ExitReason>) -> Result<ExitReason, WireError> {
+    let reason = reason.ok_or_else(|| WireError::missing("reason"))?;
+    Ok(match reason.kind() {
+        Kind::PoweredOff => ExitReason::PoweredOff,
+        Kind::Killed => ExitReason::Killed,
+        Kind::StopTimedOut => ExitReason::StopTimedOut,
+        Kind::Crashed => ExitReason::Crashed(reason.detail),
+        Kind::Vanished => ExitReason::Vanished,
+        Kind::Unspecified => {
+            let problem = format!("{} is not a way to end; see the enum's values", reason.kind);
+            return Err(WireError::new("reason.kind", problem));
+        }
+    })
+}

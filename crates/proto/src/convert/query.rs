@@ -1,0 +1,54 @@
+//! Queries' envelopes. The answers are made of what the other files convert.
+
+use chv_domain::{Seq, TraceContext};
+use prost::Message as _;
+
+use super::VERSION;
+use super::error::{DecodeError, WireError, mismatch, other_version, parse_optional};
+use crate::subject;
+use crate::v1::query_envelope::Query;
+use crate::v1::{self};
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// The query.
+    pub query: Query,
+    /// The least event that the answering state must have; [`Seq::ZERO`] for any state.
+    pub min_seq: Seq,
+    /// The trace it belongs to.
+    pub trace: Option<TraceContext>,
+}
+
+/// A query, as it is sent.
+pub fn encode_query(asked: &Asked) -> v1::QueryEnvelope {
+    v1::QueryEnvelope {
+        version: VERSION,
+        min_seq: asked.min_seq.0,
+        traceparent: asked.trace.map(|trace| trace.to_string()).unwrap_or_default(),
+        query: Some(asked.query.clone()),
+    }
+}
+
+/// A query, as it was sent on a subject that ends in `kind`.
+pub fn decode_query(payload: &[u8], kind: &str) -> Result<Asked, DecodeError> {
+    let envelope = v1::QueryEnvelope::decode(payload).map_err(|error| {
+        DecodeError::new(
+            "malformed",
+            format!("the payload is not a QueryEnvelope: {error}"),
+        )
+    })?;
+    if envelope.version != VERSION {
+        return Err(other_version(envelope.version));
+    }
+    let query = envelope.query.ok_or_else(|| WireError::missing("query"))?;
+    let asked = subject::query_kind(&query);
+    if asked != kind {
+        return Err(mismatch(kind, asked));
+    }
+    Ok(Asked {
+        query,
+        min_seq: Seq(envelope.min_seq),
+        trace: parse_optional("traceparent", &envelope.traceparent)?,
+    })
+}
