@@ -6,6 +6,7 @@
 mod command;
 mod error;
 mod event;
+mod event_kind;
 mod host;
 mod observation;
 mod placement;

@@ -1,0 +1,233 @@
+//! What each kind of event carries. A new kind gets its arm in both directions here.
+
+use chv_domain::{Epoch, Event, Seq};
+
+use super::error::{WireError, parse};
+use super::host::{facts_from_wire, facts_to_wire};
+use super::observation::{exit_from_wire, exit_to_wire};
+use super::placement::{placed_from_wire, placed_to_wire};
+use super::spec::{spec_from_wire, spec_to_wire};
+use super::vm::{power_from_wire, power_to_wire, stop_how_from_wire, stop_how_to_wire};
+use crate::v1;
+use crate::v1::event_message::Event as Wire;
+
+pub(super) fn kind_to_wire(event: &Event) -> Wire {
+    match event {
+        Event::HostRegistered { host, name, facts } => Wire::HostRegistered(v1::HostRegistered {
+            host: host.to_string(),
+            name: name.to_string(),
+            facts: Some(facts_to_wire(facts)),
+        }),
+        Event::HostFactsChanged { host, facts } => Wire::HostFactsChanged(v1::HostFactsChanged {
+            host: host.to_string(),
+            facts: Some(facts_to_wire(facts)),
+        }),
+        Event::HostCordoned { host } => Wire::HostCordoned(v1::HostCordoned {
+            host: host.to_string(),
+        }),
+        Event::HostUncordoned { host } => Wire::HostUncordoned(v1::HostUncordoned {
+            host: host.to_string(),
+        }),
+        Event::VmCreated {
+            vm,
+            project,
+            name,
+            labels,
+            spec,
+            power,
+        } => Wire::VmCreated(v1::VmCreated {
+            vm: vm.to_string(),
+            project: project.to_string(),
+            name: name.to_string(),
+            labels: labels.clone(),
+            spec: Some(spec_to_wire(spec)),
+            power: Some(power_to_wire(*power)),
+        }),
+        Event::VmPlaced { vm, placed } => Wire::VmPlaced(placed_to_wire(*vm, placed)),
+        Event::VmStartRequested { vm } => Wire::VmStartRequested(v1::VmStartRequested { vm: vm.to_string() }),
+        Event::VmStopRequested { vm, how } => Wire::VmStopRequested(v1::VmStopRequested {
+            vm: vm.to_string(),
+            timeout_s: stop_how_to_wire(*how),
+        }),
+        Event::VmDeleteRequested { vm } => {
+            Wire::VmDeleteRequested(v1::VmDeleteRequested { vm: vm.to_string() })
+        }
+        Event::VmStarted {
+            vm,
+            epoch,
+            hypervisor,
+            pid,
+            took_us,
+        } => Wire::VmStarted(v1::VmStarted {
+            vm: vm.to_string(),
+            epoch: epoch.0.0,
+            hypervisor: hypervisor.to_string(),
+            pid: *pid,
+            took_us: *took_us,
+        }),
+        Event::VmReady { vm, epoch } => Wire::VmReady(v1::VmReady {
+            vm: vm.to_string(),
+            epoch: epoch.0.0,
+        }),
+        Event::VmAdopted {
+            vm,
+            epoch,
+            hypervisor,
+            pid,
+            uptime_ms,
+        } => Wire::VmAdopted(v1::VmAdopted {
+            vm: vm.to_string(),
+            epoch: epoch.0.0,
+            hypervisor: hypervisor.to_string(),
+            pid: *pid,
+            uptime_ms: *uptime_ms,
+        }),
+        Event::VmExited { vm, epoch, reason } => Wire::VmExited(v1::VmExited {
+            vm: vm.to_string(),
+            epoch: epoch.0.0,
+            reason: Some(exit_to_wire(reason)),
+        }),
+        Event::VmBlocked { vm, epoch, reason } => Wire::VmBlocked(v1::VmBlocked {
+            vm: vm.to_string(),
+            epoch: epoch.0.0,
+            reason: reason.clone(),
+        }),
+        Event::VmUnblocked { vm, epoch } => Wire::VmUnblocked(v1::VmUnblocked {
+            vm: vm.to_string(),
+            epoch: epoch.0.0,
+        }),
+        Event::VmDeleted { vm } => Wire::VmDeleted(v1::VmDeleted { vm: vm.to_string() }),
+    }
+}
+
+const fn epoch(number: u64) -> Epoch {
+    Epoch(Seq(number))
+}
+
+pub(super) fn kind_from_wire(event: Wire) -> Result<Event, WireError> {
+    let (field, event) = match event {
+        Wire::HostRegistered(event) => ("host_registered", host_registered(event)),
+        Wire::HostFactsChanged(event) => ("host_facts_changed", host_facts_changed(event)),
+        Wire::HostCordoned(event) => (
+            "host_cordoned",
+            parse("host", &event.host).map(|host| Event::HostCordoned { host }),
+        ),
+        Wire::HostUncordoned(event) => (
+            "host_uncordoned",
+            parse("host", &event.host).map(|host| Event::HostUncordoned { host }),
+        ),
+        Wire::VmCreated(event) => ("vm_created", vm_created(event)),
+        Wire::VmPlaced(event) => ("vm_placed", vm_placed(event)),
+        Wire::VmStartRequested(event) => (
+            "vm_start_requested",
+            parse("vm", &event.vm).map(|vm| Event::VmStartRequested { vm }),
+        ),
+        Wire::VmStopRequested(event) => ("vm_stop_requested", vm_stop_requested(&event)),
+        Wire::VmDeleteRequested(event) => (
+            "vm_delete_requested",
+            parse("vm", &event.vm).map(|vm| Event::VmDeleteRequested { vm }),
+        ),
+        Wire::VmStarted(event) => ("vm_started", vm_started(&event)),
+        Wire::VmReady(event) => (
+            "vm_ready",
+            parse("vm", &event.vm).map(|vm| Event::VmReady {
+                vm,
+                epoch: epoch(event.epoch),
+            }),
+        ),
+        Wire::VmAdopted(event) => ("vm_adopted", vm_adopted(&event)),
+        Wire::VmExited(event) => ("vm_exited", vm_exited(event)),
+        Wire::VmBlocked(event) => (
+            "vm_blocked",
+            parse("vm", &event.vm).map(|vm| Event::VmBlocked {
+                vm,
+                epoch: epoch(event.epoch),
+                reason: event.reason,
+            }),
+        ),
+        Wire::VmUnblocked(event) => (
+            "vm_unblocked",
+            parse("vm", &event.vm).map(|vm| Event::VmUnblocked {
+                vm,
+                epoch: epoch(event.epoch),
+            }),
+        ),
+        Wire::VmDeleted(event) => (
+            "vm_deleted",
+            parse("vm", &event.vm).map(|vm| Event::VmDeleted { vm }),
+        ),
+    };
+    event.map_err(|error| error.within(field))
+}
+
+fn host_registered(event: v1::HostRegistered) -> Result<Event, WireError> {
+    let facts = event.facts.ok_or_else(|| WireError::missing("facts"))?;
+    Ok(Event::HostRegistered {
+        host: parse("host", &event.host)?,
+        name: parse("name", &event.name)?,
+        facts: facts_from_wire(facts).map_err(|error| error.within("facts"))?,
+    })
+}
+
+fn host_facts_changed(event: v1::HostFactsChanged) -> Result<Event, WireError> {
+    let facts = event.facts.ok_or_else(|| WireError::missing("facts"))?;
+    Ok(Event::HostFactsChanged {
+        host: parse("host", &event.host)?,
+        facts: facts_from_wire(facts).map_err(|error| error.within("facts"))?,
+    })
+}
+
+fn vm_created(event: v1::VmCreated) -> Result<Event, WireError> {
+    let spec = event.spec.ok_or_else(|| WireError::missing("spec"))?;
+    let power = event.power.ok_or_else(|| WireError::missing("power"))?;
+    Ok(Event::VmCreated {
+        vm: parse("vm", &event.vm)?,
+        project: parse("project", &event.project)?,
+        name: parse("name", &event.name)?,
+        labels: event.labels,
+        spec: spec_from_wire(spec).map_err(|error| error.within("spec"))?,
+        power: power_from_wire(power).map_err(|error| error.within("power"))?,
+    })
+}
+
+fn vm_placed(event: v1::VmPlaced) -> Result<Event, WireError> {
+    Ok(Event::VmPlaced {
+        vm: parse("vm", &event.vm)?,
+        placed: placed_from_wire(event)?,
+    })
+}
+
+fn vm_stop_requested(event: &v1::VmStopRequested) -> Result<Event, WireError> {
+    Ok(Event::VmStopRequested {
+        vm: parse("vm", &event.vm)?,
+        how: stop_how_from_wire(event.timeout_s)?,
+    })
+}
+
+fn vm_started(event: &v1::VmStarted) -> Result<Event, WireError> {
+    Ok(Event::VmStarted {
+        vm: parse("vm", &event.vm)?,
+        epoch: epoch(event.epoch),
+        hypervisor: parse("hypervisor", &event.hypervisor)?,
+        pid: event.pid,
+        took_us: event.took_us,
+    })
+}
+
+fn vm_adopted(event: &v1::VmAdopted) -> Result<Event, WireError> {
+    Ok(Event::VmAdopted {
+        vm: parse("vm", &event.vm)?,
+        epoch: epoch(event.epoch),
+        hypervisor: parse("hypervisor", &event.hypervisor)?,
+        pid: event.pid,
+        uptime_ms: event.uptime_ms,
+    })
+}
+
+fn vm_exited(event: v1::VmExited) -> Result<Event, WireError> {
+    Ok(Event::VmExited {
+        vm: parse("vm", &event.vm)?,
+        epoch: epoch(event.epoch),
+        reason: exit_from_wire(event.reason)?,
+    })
+}
