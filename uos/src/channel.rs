@@ -60,6 +60,18 @@ impl Addresses {
             let _ = (&mut &*writer).write(&[0]);
         }
     }
+
+    /// For a caller that reads the addresses next: what woke it until now is in them.
+    fn forget_wakes(&self) -> io::Result<()> {
+        let Some((reader, _)) = &self.0.wake else {
+            return Ok(());
+        };
+        let mut pending = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut pending, PollTimeout::ZERO)? > 0 {
+            let _ = (&mut &*reader).read(&mut [0; 64])?;
+        }
+        Ok(())
+    }
 }
 
 enum Link {
@@ -157,7 +169,7 @@ fn talk(channel: &File, addresses: &Addresses, events: &SyncSender<Event>) -> io
             return Ok(());
         }
         for line in lines.push(&bytes[..count]) {
-            answer(channel, line, events)?;
+            answer(channel, line, addresses, events)?;
         }
     }
 }
@@ -170,17 +182,13 @@ fn wait(channel: &File, addresses: &Addresses) -> io::Result<bool> {
     };
     let mut waiting = [host, PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
     poll(&mut waiting, PollTimeout::NONE)?;
-    let woken = waiting[1].any().unwrap_or(false);
-    if woken {
-        let mut wakes = [0; 64];
-        let _ = (&mut &*reader).read(&mut wakes)?;
-    }
-    Ok(woken)
+    Ok(waiting[1].any().unwrap_or(false))
 }
 
 fn greet(mut channel: &File, addresses: &Addresses) -> io::Result<()> {
     // On a virtio-serial port this write waits for a host, so the uptime that follows is that of its arrival.
     channel.write_all(READY.as_bytes())?;
+    addresses.forget_wakes()?;
     let ready = Ready {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: kernel_release(),
@@ -191,7 +199,12 @@ fn greet(mut channel: &File, addresses: &Addresses) -> io::Result<()> {
     channel.write_all(&line.as_bytes()[READY.len()..])
 }
 
-fn answer(mut channel: &File, line: Line, events: &SyncSender<Event>) -> io::Result<()> {
+fn answer(
+    mut channel: &File,
+    line: Line,
+    addresses: &Addresses,
+    events: &SyncSender<Event>,
+) -> io::Result<()> {
     let request = match line {
         Line::Text(text) => text
             .parse()
@@ -199,6 +212,7 @@ fn answer(mut channel: &File, line: Line, events: &SyncSender<Event>) -> io::Res
         Line::TooLong => Err(format!("a line is at most {MAX_LINE} bytes long")),
     };
     match request {
+        Ok(Request::Status) => greet(channel, addresses),
         Ok(Request::PowerOff) => {
             channel.write_all(format!("{}\n", FromGuest::Bye).as_bytes())?;
             tell(events, Event::PowerOff(Why::Host));
@@ -233,6 +247,7 @@ mod tests {
         let (guest, mut host) = UnixStream::pair().unwrap();
         host.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let addresses = Addresses::new();
+        addresses.set(None);
         let (events, happened) = sync_channel(8);
         let theirs = addresses.clone();
         let guest = std::thread::spawn(move || talk(&File::from(OwnedFd::from(guest)), &theirs, &events));
@@ -240,6 +255,9 @@ mod tests {
         assert_eq!(addresses_of(&lines(&mut host, 1)[0]), []);
         let address: Cidr = "10.0.2.15/24".parse().unwrap();
         addresses.set(Some(address));
+        assert_eq!(addresses_of(&lines(&mut host, 1)[0]), [address]);
+
+        host.write_all(b"status\n").unwrap();
         assert_eq!(addresses_of(&lines(&mut host, 1)[0]), [address]);
 
         host.write_all(b"dance\npoweroff\n").unwrap();

@@ -11,7 +11,7 @@ use crate::lines::{Line, Lines};
 use crate::uptime::uptime;
 
 const CONSOLE: &str = "/dev/console";
-const HELP: &str = "help, uptime, echo <words>, poweroff";
+const HELP: &str = "help, hostname, uptime, echo <words>, poweroff";
 const MAX_COMMAND: usize = 1024;
 
 /// Writes one line, whole. A console that doesn't take it loses it.
@@ -58,6 +58,10 @@ pub(crate) fn serve(events: &SyncSender<Event>) {
         for line in lines.push(&bytes[..count]) {
             match Command::read(line) {
                 Command::Help => say!("{HELP}"),
+                Command::Hostname => match nix::unistd::gethostname() {
+                    Ok(name) => say!("{}", name.to_string_lossy()),
+                    Err(error) => say!("can't read the hostname: {error}"),
+                },
                 Command::Uptime => say!("up {:.3} s", uptime().as_secs_f64()),
                 Command::Echo(words) => say!("{words}"),
                 Command::PowerOff => tell(events, Event::PowerOff(Why::Console)),
@@ -72,6 +76,7 @@ pub(crate) fn serve(events: &SyncSender<Event>) {
 #[derive(Debug, PartialEq, Eq)]
 enum Command {
     Help,
+    Hostname,
     Uptime,
     Echo(String),
     PowerOff,
@@ -90,6 +95,7 @@ impl Command {
         match (verb, rest.trim_start()) {
             ("", _) => Self::Nothing,
             ("help", "") => Self::Help,
+            ("hostname", "") => Self::Hostname,
             ("uptime", "") => Self::Uptime,
             ("poweroff", "") => Self::PowerOff,
             ("echo", words) => Self::Echo(words.to_owned()),

@@ -3,12 +3,15 @@
 //!
 //! ```text
 //! guest → host   ready {"version":"0.1.0","kernel":"6.1.0","uptime_ms":812,"addresses":["10.0.2.15/24"]}
-//! host → guest   poweroff
+//! host → guest   status              the guest answers with `ready`
+//! host → guest   poweroff            the guest answers with `bye`
 //! guest → host   bye
+//! guest → host   error unknown message `dance`
 //! ```
 //!
-//! The guest says `ready` whenever a host opens the channel, and again whenever its addresses change, so a host
-//! takes the last one as the truth.
+//! The guest says `ready` when it comes up, when it sees a host open the channel, and when its addresses change; the
+//! last one is the truth. It may miss a host that goes and comes back at once, so a host that finds a running guest
+//! says `status`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -56,6 +59,8 @@ pub enum FromGuest {
 /// What a host asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
+    /// Say `ready`, with what is true now.
+    Status,
     /// Power off in an orderly way.
     PowerOff,
 }
@@ -104,6 +109,7 @@ impl FromStr for FromGuest {
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Status => f.write_str("status"),
             Self::PowerOff => f.write_str("poweroff"),
         }
     }
@@ -114,6 +120,7 @@ impl FromStr for Request {
 
     fn from_str(line: &str) -> Result<Self, ProtocolError> {
         match line.trim() {
+            "status" => Ok(Self::Status),
             "poweroff" => Ok(Self::PowerOff),
             other => Err(ProtocolError::Unknown(other.to_owned())),
         }
@@ -149,6 +156,13 @@ mod tests {
             "ready".parse::<FromGuest>(),
             Err(ProtocolError::Unknown(_))
         ));
+    }
+
+    #[test]
+    fn given_a_request_when_written_and_read_then_it_is_the_same() {
+        for request in [Request::Status, Request::PowerOff] {
+            assert_eq!(request.to_string().parse(), Ok(request));
+        }
     }
 
     proptest! {
