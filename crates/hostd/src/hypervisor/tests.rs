@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chv_domain::spec::{DiskFormat, MacAddress, NicBackend};
 use chv_domain::{Memory, Vcpus, VmId};
 
 use super::*;
@@ -70,10 +71,22 @@ async fn lives_and_stops(hypervisor: &dyn Hypervisor) {
     let _leash = Leash(instance.clone());
     assert_eq!(hypervisor.status(&instance).await, Status::Running);
     let mut channel = AgentChannel::open(&instance).await.unwrap();
-    let (pump, _input) = ConsolePump::open(&instance).await.unwrap();
+    let (pump, input) = ConsolePump::open(&instance).await.unwrap();
     let stop = tokio_util::sync::CancellationToken::new();
     let pump = tokio::spawn(pump.run(stop.clone()));
     ready(&mut channel).await;
+
+    input
+        .send(bytes::Bytes::from_static(b"echo typed by a person\n"))
+        .await
+        .unwrap();
+    soon("an answer on the console", async {
+        let log = || std::fs::read_to_string(instance.run_dir.console_log()).unwrap_or_default();
+        while !log().contains("chv-uos: typed by a person") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 
     soon("gone after the power button", async {
         hypervisor.press_power_button(&instance).await.unwrap();
@@ -152,6 +165,40 @@ async fn powers_off_when_the_agent_is_asked(hypervisor: &dyn Hypervisor) {
         soon("gone", hypervisor.exited(&instance)).await.unwrap(),
         Exit::Code(0)
     );
+}
+
+/// A disk, and where it needs no rights a network card.
+async fn boots_with_devices(hypervisor: &dyn Hypervisor) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut machine = machine(dir.path());
+    // A comma and a quote, which would end a value in QEMU's and cloud-hypervisor's own syntax.
+    let path = dir.path().join("a,\"disk\".raw");
+    std::fs::File::create(&path).unwrap().set_len(1 << 20).unwrap();
+    machine.disk = Some(MachineDisk {
+        path,
+        format: DiskFormat::Raw,
+        read_only: false,
+    });
+    let user_network = hypervisor.kind() != HypervisorKind::CloudHypervisor;
+    if user_network {
+        machine.nic = Some(MachineNic {
+            mac: MacAddress::of(machine.vm),
+            backend: NicBackend::User,
+        });
+    }
+    let instance = hypervisor.launch(&machine).await.unwrap();
+    let _leash = Leash(instance.clone());
+    let mut channel = AgentChannel::open(&instance).await.unwrap();
+    soon("ready, with an address if it has a card", async {
+        loop {
+            match channel.next().await.unwrap() {
+                FromGuest::Ready(json) if !user_network || json.contains("10.0.2.15") => return,
+                _ => {}
+            }
+        }
+    })
+    .await;
+    hypervisor.kill(&instance).await.unwrap();
 }
 
 /// Files that the host can't read, and files that are no kernel.
@@ -234,7 +281,7 @@ macro_rules! every_driver_must {
             use super::*;
 
             every_driver_must!(@ $find;
-                lives_and_stops, is_adopted_and_killed, powers_off_when_the_agent_is_asked,
+                lives_and_stops, boots_with_devices, is_adopted_and_killed, powers_off_when_the_agent_is_asked,
                 refuses_what_can_not_boot, a_dropped_launch_leaves_no_process, is_independent_of_the_daemon,
             );
         }

@@ -1,6 +1,8 @@
 //! cloud-hypervisor, one process for each machine, driven by its REST API.
 
 mod config;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
 use std::future::Future;
