@@ -5,6 +5,7 @@
 //! Nothing is decided here. What comes from the network is checked once, in [`convert`]; behind it there
 //! are domain values only, and a domain value is valid.
 
+pub mod client;
 pub mod convert;
 pub mod subject;
 pub mod v1;

@@ -1,0 +1,132 @@
+//! Commands: sent to the leader, and answered once.
+
+use std::time::Duration;
+
+use async_nats::{HeaderMap, Message};
+use bytes::Bytes;
+use chv_domain::{CommandId, Submission};
+use prost::Message as _;
+
+use super::ask::{Progress, Question, Unanswered, Verdict};
+use super::error::{CommandError, Refusal, Whom};
+use super::{Client, QueryError, Waiting};
+use crate::convert::{VERSION, encode_submission};
+use crate::subject::{self, MAX_COMMAND_BYTES};
+use crate::v1;
+
+/// How long replicas are waited for to be counted when none of them leads.
+const COUNTING: Duration = Duration::from_millis(500);
+
+impl Client {
+    /// Sends a command on its actor's subject and waits for the answer.
+    ///
+    /// It is sent again with the same id when no leader is there, when the broker was lost and is back,
+    /// when no answer comes or one that says to try later, until `patience` is over; the first answer to
+    /// any of those counts, so it is done once at most. `progress` hears what is waited for whenever that
+    /// changes.
+    pub async fn submit(
+        &self,
+        submission: &Submission,
+        patience: Duration,
+        progress: Progress<'_>,
+    ) -> Result<v1::Accepted, CommandError> {
+        let subject = subject::command_of(&submission.actor, submission.command.verb());
+        let payload = Bytes::from(encode_submission(submission).encode_to_vec());
+        if payload.len() > MAX_COMMAND_BYTES {
+            return Err(CommandError::TooLarge {
+                size: payload.len(),
+                max: MAX_COMMAND_BYTES,
+            });
+        }
+        let mut headers = HeaderMap::new();
+        if let Some(trace) = submission.trace {
+            headers.insert("traceparent", trace.to_string());
+        }
+        let question = Question {
+            subject: subject.clone(),
+            headers,
+            payload,
+            whom: Whom::Leader,
+            patience,
+            answer_may_take: Duration::ZERO,
+            again: true,
+        };
+        match self
+            .ask(question, |message| judge(message, submission.id), progress)
+            .await
+        {
+            Ok(answer) => answer.map_err(CommandError::Refused),
+            Err(unanswered) => Err(self
+                .command_error(unanswered, submission.id, subject, patience)
+                .await),
+        }
+    }
+
+    async fn command_error(
+        &self,
+        unanswered: Unanswered,
+        id: CommandId,
+        subject: String,
+        waited: Duration,
+    ) -> CommandError {
+        let (user, url) = (self.user().to_owned(), self.url().to_owned());
+        match unanswered {
+            Unanswered::NotPermitted => CommandError::NotPermitted { user, subject },
+            Unanswered::ShutOut => CommandError::ShutOut { url, user },
+            Unanswered::TooLarge { size, max } => CommandError::TooLarge { size, max },
+            Unanswered::Garbled(problem) => CommandError::Protocol(problem),
+            Unanswered::Late {
+                waiting,
+                maybe_heard: true,
+            } => CommandError::TimedOut { id, waited, waiting },
+            Unanswered::Late { waiting, .. } => match waiting {
+                Waiting::NextTry(refusal) => CommandError::Refused(refusal),
+                Waiting::Broker => CommandError::Unreachable { url, waited },
+                Waiting::Listener(_) | Waiting::Answer(_) => CommandError::NoLeader {
+                    waited,
+                    replicas: self.replicas_there().await,
+                },
+            },
+        }
+    }
+
+    async fn replicas_there(&self) -> Option<usize> {
+        match self.status_of_each(COUNTING, false).await {
+            Ok(replicas) => Some(replicas.len()),
+            Err(QueryError::NobodyAnswers { .. }) => Some(0),
+            Err(_) => None,
+        }
+    }
+}
+
+fn judge(message: &Message, id: CommandId) -> Verdict<Result<v1::Accepted, Refusal>> {
+    let reply = match v1::CommandReply::decode(message.payload.as_ref()) {
+        Ok(reply) => reply,
+        Err(error) => return Verdict::Garbled(error.to_string()),
+    };
+    if reply.version != VERSION {
+        return Verdict::Garbled(format!("it has version {}", reply.version));
+    }
+    match reply.result {
+        Some(v1::command_reply::Result::Accepted(accepted)) if reply.id == id.to_string() => {
+            Verdict::Final(Ok(accepted))
+        }
+        // Refusals of what could not be read come without an id.
+        Some(v1::command_reply::Result::Refused(refused))
+            if reply.id.is_empty() || reply.id == id.to_string() =>
+        {
+            let refusal = Refusal::from(refused);
+            if refusal.retryable {
+                // The others may come from a leader that lost its office with the command in hand.
+                let nothing_done = refusal.code == "busy";
+                return Verdict::Later {
+                    refusal,
+                    nothing_done,
+                };
+            }
+            Verdict::Final(Err(refusal))
+        }
+        Some(_) => Verdict::Garbled(format!("it is about command {:?}, not {id}", reply.id)),
+        None => Verdict::Garbled("it says nothing".to_owned()),
+    }
+}
