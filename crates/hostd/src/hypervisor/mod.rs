@@ -33,12 +33,10 @@ pub use error::{HypervisorError, Operation, Part, Remedy};
 pub use instance::Instance;
 pub(crate) use instance::{last_lines, parse_marker};
 pub use machine::{Machine, MachineDisk, MachineNic};
+use process::KILL_LIMIT;
 pub use process::{Exit, Process};
 pub use run_dir::{RunDir, RunDirError};
 pub use status::Status;
-
-/// How long a killed process may take to be gone. Only one that the kernel can't let go of takes longer.
-const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 /// Something that runs machines, each in a process of its own that outlives this daemon. Holds no state about
 /// the machines: after a restart, [`Instance::find`] gives back what every method here takes.
@@ -52,8 +50,8 @@ pub trait Hypervisor: std::fmt::Debug + Send + Sync {
 
     /// Creates the machine and boots it. Returns when the hypervisor itself says that its vCPUs run.
     ///
-    /// Never gives a VM a second process: that is [`HypervisorError::AlreadyRunning`]. After any other error,
-    /// and when the future is dropped, no process is left.
+    /// Never gives a VM a second process: that is [`HypervisorError::AlreadyRunning`]. After any other error no
+    /// process is left; when the future is dropped it is killed, and gone a moment later.
     async fn launch(&self, machine: &Machine) -> Result<Instance, HypervisorError>;
 
     /// Asks the hypervisor how the machine is. A fault on the way is [`Status::Unknown`], never a state.

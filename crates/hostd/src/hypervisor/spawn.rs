@@ -18,7 +18,7 @@ use super::error::HypervisorError;
 use super::instance::{Instance, marker};
 use super::lock::{self, LockFile};
 use super::machine::Machine;
-use super::process::Process;
+use super::process::{KILL_LIMIT, Process};
 
 /// The first descriptor that is not one of the three standard ones.
 const FIRST_OWN_FD: libc::c_uint = 3;
@@ -26,7 +26,7 @@ const FIRST_OWN_FD: libc::c_uint = 3;
 /// Close when another program starts, not now.
 const CLOEXEC: libc::c_int = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
 
-/// A process that has not yet shown that it runs its machine. Dropped, it is killed.
+/// A process that has not yet shown that it runs its machine. Dropped, it is killed, and may be there a moment more.
 #[derive(Debug)]
 pub(super) struct Fledgling(Option<Instance>);
 
@@ -40,6 +40,20 @@ impl Fledgling {
     /// The machine runs; from now on its process is left alone.
     pub(super) fn proven(mut self) -> Instance {
         self.0.take().expect("taken only here, and this consumes it")
+    }
+
+    /// The machine does not run, because of `error`. Kills its process, and waits until it is gone: a launch
+    /// that is tried again must not find it.
+    pub(super) async fn given_up(self, error: HypervisorError) -> HypervisorError {
+        let process = self.instance().process;
+        drop(self);
+        if tokio::time::timeout(KILL_LIMIT, process.ended()).await.is_err() {
+            tracing::error!(
+                pid = process.pid,
+                "a hypervisor that was not launched is still there"
+            );
+        }
+        error
     }
 }
 

@@ -68,16 +68,21 @@ impl Hypervisor for CloudHypervisor {
         .await?;
         let instance = fledgling.instance();
         let client = client(instance);
-        call(
-            instance,
-            Operation::Launch,
-            LAUNCH_LIMIT,
-            client.create_vm(config),
-        )
-        .await?;
-        // Answered when the vCPUs run.
-        call(instance, Operation::Launch, LAUNCH_LIMIT, client.boot_vm()).await?;
-        Ok(fledgling.proven())
+        let launch = async {
+            call(
+                instance,
+                Operation::Launch,
+                LAUNCH_LIMIT,
+                client.create_vm(config),
+            )
+            .await?;
+            // Answered when the vCPUs run.
+            call(instance, Operation::Launch, LAUNCH_LIMIT, client.boot_vm()).await
+        };
+        match launch.await {
+            Ok(()) => Ok(fledgling.proven()),
+            Err(error) => Err(fledgling.given_up(error).await),
+        }
     }
 
     async fn status(&self, instance: &Instance) -> Status {

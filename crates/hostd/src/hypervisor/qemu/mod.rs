@@ -85,15 +85,17 @@ impl Hypervisor for Qemu {
         // The greeting comes when QEMU has set the machine up and let its vCPUs run.
         let running =
             async { wait_until_running(&mut Qmp::connect(&instance.run_dir.api_socket()).await?).await };
-        match tokio::time::timeout(LAUNCH_LIMIT, running).await {
-            Ok(Ok(())) => Ok(fledgling.proven()),
-            Ok(Err(error)) => Err(explain(instance, Operation::Launch, error.to_string()).await),
-            Err(_) => Err(HypervisorError::Timeout {
+        let vm = machine.vm;
+        let error = match tokio::time::timeout(LAUNCH_LIMIT, running).await {
+            Ok(Ok(())) => return Ok(fledgling.proven()),
+            Ok(Err(error)) => explain(instance, Operation::Launch, error.to_string()).await,
+            Err(_) => HypervisorError::Timeout {
                 operation: Operation::Launch,
-                vm: machine.vm,
+                vm,
                 after: LAUNCH_LIMIT,
-            }),
-        }
+            },
+        };
+        Err(fledgling.given_up(error).await)
     }
 
     async fn status(&self, instance: &Instance) -> Status {
