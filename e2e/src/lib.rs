@@ -1,1 +1,32 @@
-//! (skeleton)
+//! The rig of the end-to-end tests and of the demo: a whole Chronovisor on loopback, made of the real programs, real
+//! sockets and really booting guests, that leaves nothing behind however its owner ends.
+//!
+//! It decides nothing about Chronovisor: it starts, kills, watches and asks. The programs are taken from where this one
+//! lies and are never built here.
+
+pub mod chv;
+pub mod cluster;
+mod guests;
+mod hosts;
+mod layout;
+mod ports;
+mod program;
+mod programs;
+mod start;
+mod state;
+mod trail;
+mod wait;
+mod watchdog;
+
+pub mod tiny_kernel;
+pub mod vms;
+
+pub use chv::Output;
+pub use cluster::PATIENCE;
+pub use cluster::{Cluster, Options};
+pub use guests::{Guest, Seen, Watch, belongings, below as guests_below};
+pub use hosts::HostOptions;
+pub use program::Program;
+pub use programs::{find as find_program, guest_dir, workspace};
+pub use trail::{contiguous, trail};
+pub use wait::wait_until;

@@ -1,0 +1,273 @@
+//! A whole cluster: nats-server with the configuration of deploy/nats, three scheduler replicas, and host daemons, each
+//! with a directory of its own. It starts, kills and asks; what a test makes of the answers is the test's.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use chv_proto::client::{Client, ConnectOptions};
+
+use crate::guests::{self, Guest, Watch};
+use crate::hosts::HostOptions;
+use crate::layout::{Layout, images, password, render};
+use crate::program::Program;
+use crate::wait::wait_until;
+use crate::watchdog::{MARK, Watchdog};
+use crate::{Output, chv, ports};
+
+/// How many scheduler replicas there are.
+const REPLICAS: usize = 3;
+
+/// How long anything that is expected to happen may take on a machine that is busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+
+/// What a cluster is to be.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The hosts.
+    pub hosts: Vec<HostOptions>,
+    /// Further environment variables of every program.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Options {
+    /// `count` hosts, h1 and on, that emulate their guests.
+    pub fn emulated(count: usize) -> Self {
+        Self {
+            hosts: (1..=count)
+                .map(|number| HostOptions::emulated(&format!("h{number}")))
+                .collect(),
+            environment: Vec::new(),
+        }
+    }
+}
+
+/// A cluster on loopback. Dropped, it ends with all that belongs to it, guests included.
+#[derive(Debug)]
+pub struct Cluster {
+    // Programs end before the watchdog does its work: fields are dropped in this order.
+    pub(crate) nats: Program,
+    pub(crate) schedulers: Vec<Program>,
+    pub(crate) hosts: Vec<(HostOptions, Program)>,
+    pub(crate) directory: PathBuf,
+    nats_url: String,
+    environment: Vec<(String, String)>,
+    _watchdog: Watchdog,
+}
+
+impl Cluster {
+    /// Runs `work` on a cluster whose hosts are all registered, and ends the cluster, whatever comes of it.
+    ///
+    /// # Errors
+    /// Those of starting and of `work`, with the ends of all logs.
+    pub async fn run<T>(options: Options, work: impl AsyncFnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let mut cluster = Self::prepare(options)?;
+        let result = async {
+            cluster.start().await?;
+            work(&mut cluster).await
+        };
+        let result = result.await;
+        result.map_err(|error| error.context(cluster.logs()))
+    }
+
+    /// A cluster's directory and configuration; nothing runs yet.
+    ///
+    /// # Errors
+    /// When a program or the guest is not built, or the directory can't be made.
+    pub fn prepare(options: Options) -> Result<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix("chv-")
+            .tempdir()
+            .context("can't make a directory for the cluster")?
+            .keep();
+        let id = directory
+            .file_name()
+            .context("a directory has a name")?
+            .to_string_lossy()
+            .into_owned();
+        let watchdog = Watchdog::start(&id, &directory)?;
+        let mut environment = options.environment;
+        environment.push((MARK.to_owned(), id));
+        let ports = ports::free(1 + REPLICAS)?;
+        let (nats_port, raft_ports) = ports.split_first().context("four ports")?;
+        let listen = format!("127.0.0.1:{nats_port}");
+        render(&directory.join("nats"), &listen, &options.hosts)?;
+        if !options.hosts.is_empty() {
+            images(&directory.join("images"))?;
+        }
+        let nats_url = format!("nats://{listen}");
+        let layout = Layout {
+            directory: &directory,
+            nats_url: &nats_url,
+            environment: &environment,
+        };
+        let nats = layout
+            .program("nats-server", "/usr/sbin/nats-server".into())
+            .arg("--config")
+            .arg(directory.join("nats/nats.conf"));
+        let schedulers = (0..REPLICAS)
+            .map(|index| layout.scheduler(index, raft_ports))
+            .collect::<Result<_>>()?;
+        let hosts = options
+            .hosts
+            .into_iter()
+            .map(|host| Ok((host.clone(), layout.host(&host)?)))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            nats,
+            schedulers,
+            hosts,
+            directory,
+            nats_url,
+            environment,
+            _watchdog: watchdog,
+        })
+    }
+
+    /// As [`wait_until`], but sees at once when a program that was not killed has ended.
+    ///
+    /// # Errors
+    /// As [`wait_until`], and when a program has ended.
+    pub async fn wait<T>(
+        &mut self,
+        what: &str,
+        patience: Duration,
+        mut check: impl AsyncFnMut() -> Result<T>,
+    ) -> Result<T> {
+        let waiting = wait_until(what, patience, async || match self.ended_program() {
+            Some(words) => Ok(Err(words)),
+            None => check().await.map(Ok),
+        });
+        waiting
+            .await?
+            .map_err(|words| anyhow!("while waiting until {what}: {words}"))
+    }
+
+    fn ended_program(&mut self) -> Option<String> {
+        let hosts = self.hosts.iter_mut().map(|(_, host)| host);
+        std::iter::once(&mut self.nats)
+            .chain(&mut self.schedulers)
+            .chain(hosts)
+            .find_map(|program| {
+                let status = program.ended().ok()??;
+                Some(format!("{} has ended, {status}", program.name()))
+            })
+    }
+
+    /// nats-server.
+    pub fn nats(&mut self) -> &mut Program {
+        &mut self.nats
+    }
+
+    /// The replica of this number, from 1.
+    pub fn scheduler(&mut self, number: usize) -> &mut Program {
+        &mut self.schedulers[number - 1]
+    }
+
+    /// The daemon of the host of this name.
+    ///
+    /// # Errors
+    /// When there is no such host.
+    pub fn host(&mut self, name: &str) -> Result<&mut Program> {
+        let found = self.hosts.iter_mut().find(|(host, _)| host.name == name);
+        found
+            .map(|(_, program)| program)
+            .with_context(|| format!("there is no host {name}"))
+    }
+
+    /// Where NATS listens.
+    pub fn nats_url(&self) -> &str {
+        &self.nats_url
+    }
+
+    /// The cluster's directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The hosts' image directory.
+    pub fn images(&self) -> PathBuf {
+        self.directory.join("images")
+    }
+
+    /// The password of a NATS user.
+    ///
+    /// # Errors
+    /// When there is no such user.
+    pub fn password(&self, user: &str) -> Result<String> {
+        password(&self.directory, user)
+    }
+
+    /// Connects as `user`.
+    ///
+    /// # Errors
+    /// When NATS can't be reached or refuses.
+    pub async fn client(&self, user: &str) -> Result<Client> {
+        let options = ConnectOptions {
+            url: self.nats_url.clone(),
+            user: user.to_owned(),
+            password: self.password(user)?,
+            name: format!("chv-e2e as {user}"),
+            connect_timeout: Duration::from_secs(5),
+        };
+        Ok(Client::connect(options).await?)
+    }
+
+    /// What a shell needs for `chv` to speak to this cluster as `user`.
+    ///
+    /// # Errors
+    /// When there is no such user.
+    pub fn environment_of(&self, user: &str) -> Result<Vec<(String, String)>> {
+        let own = [
+            ("CHV_SERVER", self.nats_url.clone()),
+            ("CHV_USER", user.to_owned()),
+            ("CHV_PASSWORD", self.password(user)?),
+        ];
+        let own = own.map(|(name, value)| (name.to_owned(), value));
+        Ok(own.into_iter().chain(self.environment.iter().cloned()).collect())
+    }
+
+    /// Runs `chv` as alice, and waits for its end.
+    ///
+    /// # Errors
+    /// When it can't be run, or does not end within two minutes.
+    pub async fn chv<A: AsRef<str>>(&self, args: &[A]) -> Result<Output> {
+        self.chv_as("alice", args).await
+    }
+
+    /// Runs `chv` as `user`, and waits for its end.
+    ///
+    /// # Errors
+    /// When it can't be run, or does not end within two minutes.
+    pub async fn chv_as<A: AsRef<str>>(&self, user: &str, args: &[A]) -> Result<Output> {
+        chv::run(&self.environment_of(user)?, args).await
+    }
+
+    /// The hypervisor processes of this cluster.
+    pub fn guests(&self) -> Vec<Guest> {
+        guests::below(&self.directory)
+    }
+
+    /// Watches from now on whether a VM has two hypervisors.
+    pub fn watch_guests(&self) -> Watch {
+        Watch::start(self.directory.clone())
+    }
+
+    /// The ends of all logs.
+    pub fn logs(&self) -> String {
+        let hosts = self.hosts.iter().map(|(_, host)| host);
+        std::iter::once(&self.nats)
+            .chain(&self.schedulers)
+            .chain(hosts)
+            .map(|program| format!("--- {}\n{}\n", program.name(), program.tail()))
+            .collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What a rig's host daemons are told.
+
+use std::ffi::OsString;
+
+/// One host.
+#[derive(Debug, Clone)]
+pub struct HostOptions {
+    /// Its name.
+    pub name: String,
+    /// The vCPUs that it offers, over-commit included.
+    pub vcpus: u32,
+    /// The memory that it offers, as people write it.
+    pub memory: String,
+    /// The only hypervisors that it may use; all that its check passes when empty.
+    pub hypervisors: Vec<String>,
+}
+
+impl HostOptions {
+    /// A host that offers enough for any test and uses QEMU's own emulation, which runs everywhere.
+    pub fn emulated(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            vcpus: 400,
+            memory: "64GiB".to_owned(),
+            hypervisors: vec!["qemu-tcg".to_owned()],
+        }
+    }
+
+    pub(crate) fn args(&self) -> Vec<OsString> {
+        let mut args: Vec<OsString> = [
+            "--name",
+            &self.name,
+            "--offer-vcpus",
+            &self.vcpus.to_string(),
+            "--offer-memory",
+            &self.memory,
+        ]
+        .map(OsString::from)
+        .into();
+        if !self.hypervisors.is_empty() {
+            args.extend(["--hypervisor".into(), self.hypervisors.join(",").into()]);
+        }
+        args
+    }
+}

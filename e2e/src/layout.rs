@@ -1,0 +1,118 @@
+//! Where the programs of a cluster lie, what they are told, and what is in its directory before any of them runs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::hosts::HostOptions;
+use crate::program::Program;
+use crate::programs::{find, guest_dir, workspace};
+
+/// The people who have a NATS user in a rig.
+const PEOPLE: [&str; 2] = ["alice", "bob"];
+
+pub(crate) fn init_scheduler(directory: &Path, index: usize) -> Result<()> {
+    let data = directory.join(format!("s{}", index + 1));
+    let mut init = Command::new(find("chv-scheduler")?);
+    init.arg("init").arg("--data").arg(&data);
+    // Any ULID serves: the ports and the directory are this cluster's alone.
+    init.args(["--cluster", "01JD0000000000000000000000"]);
+    init.args(["--replica", &(index + 1).to_string()]);
+    let output = init.output().context("can't run chv-scheduler")?;
+    if !output.status.success() {
+        bail!(
+            "chv-scheduler init fails: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(())
+}
+
+pub(crate) fn password(directory: &Path, user: &str) -> Result<String> {
+    let file = directory.join("nats/passwords").join(user);
+    let text = std::fs::read_to_string(&file).with_context(|| format!("there is no user {user}"))?;
+    Ok(text.trim().to_owned())
+}
+
+pub(crate) fn render(directory: &Path, listen: &str, hosts: &[HostOptions]) -> Result<()> {
+    let mut render = Command::new(workspace().join("deploy/nats/render"));
+    render.arg(directory).arg(listen).args(["scheduler", "audit"]);
+    render.args(PEOPLE.map(|person| format!("person:{person}")));
+    render.args(hosts.iter().map(|host| format!("host:{}", host.name)));
+    let output = render.output().context("can't run deploy/nats/render")?;
+    if !output.status.success() {
+        bail!(
+            "deploy/nats/render fails: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(())
+}
+
+/// What manifests name is below the hosts' image directory: the uOS guest, and a guest that only says it is there.
+pub(crate) fn images(directory: &Path) -> Result<()> {
+    let uos = directory.join("uos");
+    std::fs::create_dir_all(&uos)?;
+    let built = guest_dir()?;
+    for file in ["vmlinuz", "initramfs.cpio"] {
+        let copied = std::fs::copy(built.join(file), uos.join(file));
+        copied.with_context(|| format!("can't copy the guest's {file}"))?;
+    }
+    std::fs::write(directory.join("tiny"), crate::tiny_kernel::image())?;
+    Ok(())
+}
+
+/// Where the programs of a cluster to be find each other.
+pub(crate) struct Layout<'a> {
+    pub(crate) directory: &'a Path,
+    pub(crate) nats_url: &'a str,
+    pub(crate) environment: &'a [(String, String)],
+}
+
+impl Layout<'_> {
+    pub(crate) fn program(&self, name: &str, binary: PathBuf) -> Program {
+        self.environment.iter().fold(
+            Program::new(name, binary, self.directory),
+            |program, (name, value)| program.env(name, value),
+        )
+    }
+
+    pub(crate) fn scheduler(&self, index: usize, ports: &[u16]) -> Result<Program> {
+        let number = index + 1;
+        let peers: Vec<String> = (1..)
+            .zip(ports)
+            .map(|(id, port)| format!("{id}=127.0.0.1:{port}"))
+            .collect();
+        let program = self
+            .program(&format!("scheduler-{number}"), find("chv-scheduler")?)
+            .arg("run")
+            .arg("--data")
+            .arg(self.directory.join(format!("s{number}")))
+            .args(["--listen", &format!("127.0.0.1:{}", ports[index])])
+            .args(["--peers", &peers.join(",")])
+            .env("CHV_NATS_URL", self.nats_url)
+            .env("CHV_NATS_USER", "scheduler")
+            .env("CHV_NATS_PASSWORD", &password(self.directory, "scheduler")?);
+        Ok(if number == 1 {
+            program.arg("--bootstrap")
+        } else {
+            program
+        })
+    }
+
+    pub(crate) fn host(&self, host: &HostOptions) -> Result<Program> {
+        let user = format!("host-{}", host.name);
+        Ok(self
+            .program(&format!("hostd-{}", host.name), find("chv-hostd")?)
+            .arg("run")
+            .arg("--data")
+            .arg(self.directory.join(&host.name))
+            .arg("--images")
+            .arg(self.directory.join("images"))
+            .args(host.args())
+            .env("CHV_NATS_URL", self.nats_url)
+            .env("CHV_NATS_USER", &user)
+            .env("CHV_NATS_PASSWORD", &password(self.directory, &user)?))
+    }
+}

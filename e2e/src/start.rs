@@ -1,0 +1,82 @@
+//! The order in which a cluster comes up.
+
+use anyhow::{Context, Result};
+
+use crate::cluster::{Cluster, PATIENCE};
+use crate::layout::init_scheduler;
+
+impl Cluster {
+    /// Starts everything, and waits until a replica leads and every host is registered and heard of.
+    ///
+    /// # Errors
+    /// When something ends at once, or takes too long.
+    pub async fn start(&mut self) -> Result<()> {
+        self.start_nats().await?;
+        self.start_schedulers()?;
+        self.start_first_host()?;
+        self.start_other_hosts().await?;
+        self.wait_for_leader().await?;
+        self.wait_for_hosts().await.map(drop)
+    }
+
+    /// Starts the replicas, for the first time.
+    ///
+    /// # Errors
+    /// When one can't be started.
+    pub fn start_schedulers(&mut self) -> Result<()> {
+        for (index, replica) in self.schedulers.iter_mut().enumerate() {
+            init_scheduler(&self.directory, index)?;
+            replica.start()?;
+        }
+        Ok(())
+    }
+
+    /// Starts nats-server, and waits until it takes connections.
+    ///
+    /// # Errors
+    /// When it ends at once, or takes too long.
+    pub async fn start_nats(&mut self) -> Result<()> {
+        self.nats.start()?;
+        let address = self.nats_url().trim_start_matches("nats://").to_owned();
+        self.wait("nats-server takes connections", PATIENCE, async || {
+            tokio::net::TcpStream::connect(&address).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Starts the daemon of the first host, which finds out what this machine's hypervisors can do.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_first_host(&mut self) -> Result<()> {
+        self.hosts
+            .first_mut()
+            .map_or(Ok(()), |(_, program)| program.start())
+    }
+
+    /// Starts the other hosts' daemons. They are on the same machine, so they are given what the first one found out.
+    ///
+    /// # Errors
+    /// When one can't be started, or the first has found out nothing in time.
+    pub async fn start_other_hosts(&mut self) -> Result<()> {
+        let names: Vec<String> = self.hosts.iter().map(|(host, _)| host.name.clone()).collect();
+        let Some((first, others)) = names.split_first() else {
+            return Ok(());
+        };
+        let found = self.directory.join(first).join("probe.json");
+        if !others.is_empty() {
+            let look = async || Ok(std::fs::metadata(&found).map(drop)?);
+            self.wait("the first host knows its hypervisors", PATIENCE, look)
+                .await?;
+        }
+        for name in others {
+            let data = self.directory.join(name);
+            std::fs::create_dir_all(&data)?;
+            std::fs::copy(&found, data.join("probe.json"))
+                .context("can't hand on what the first host found out")?;
+            self.host(name)?.start()?;
+        }
+        Ok(())
+    }
+}
