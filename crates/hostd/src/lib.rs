@@ -2,11 +2,17 @@
 //!
 //! What it never does: decide. Which VM is to run where is the leader's word; here it is only carried out.
 
+pub mod check;
 pub mod clock;
+pub mod console;
 pub mod converge;
+pub mod daemon;
 pub mod data_dir;
+pub mod facts;
 pub mod files;
+pub mod follow;
 pub mod hypervisor;
+pub mod leader;
 pub mod ledger;
 pub mod plan;
 pub mod probe;

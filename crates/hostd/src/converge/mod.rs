@@ -12,6 +12,7 @@ mod launch;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chv_domain::{DesiredVm, VmId};
@@ -99,6 +100,21 @@ impl Converge {
     /// The console of a VM of this host; `None` when there is no such VM.
     pub fn console(&self, vm: VmId) -> Option<Console> {
         self.vms().get(&vm).map(|handle| handle.console.borrow().clone())
+    }
+
+    /// Where a VM of this host writes its console's output; `None` when there is no such VM.
+    pub fn console_log(&self, vm: VmId) -> Option<PathBuf> {
+        self.vms()
+            .contains_key(&vm)
+            .then(|| self.0.here.data.run_dir(vm).console_log())
+    }
+
+    /// Where all of them do.
+    pub fn console_logs(&self) -> Vec<PathBuf> {
+        self.vms()
+            .keys()
+            .map(|vm| self.0.here.data.run_dir(*vm).console_log())
+            .collect()
     }
 
     fn want(&self, vms: &mut BTreeMap<VmId, Handle>, desired: Arc<DesiredVm>) {

@@ -1,5 +1,5 @@
 //! Tells the leader what was measured: the reports of one VM in their order, each until it is answered, with
-//! the same id. What a report says is measured elsewhere; how it travels is the transport's business.
+//! the same id. What a report says is measured elsewhere; how it travels is not known here.
 
 mod outbox;
 
@@ -9,52 +9,22 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use chv_domain::{
-    Actor, Command, CommandId, Epoch, HostName, Observation, Seq, Submission, TraceContext, VmId,
-};
+use chv_domain::{Actor, Command, Epoch, HostName, Observation, Seq, Submission, TraceContext, VmId};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::leader::{Answer, Leader};
 pub use outbox::Outbox;
 
 /// Reports that may be on their way at once, over all VMs.
 const IN_FLIGHT: usize = 32;
 
-/// Between two tries of one report, when the transport gave up waiting for an answer.
+/// Between two tries of one report, when nobody answered.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Between two tries of a report that was refused because of a clock.
 const CLOCK_PAUSE: Duration = Duration::from_secs(10);
-
-/// What came of sending a report once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// It is in the log, or was there already.
-    Accepted,
-    /// The leader won't have it; another try gets the same answer.
-    Refused {
-        /// The stable code.
-        code: String,
-        /// Why.
-        message: String,
-    },
-    /// Too long on its way, or from a clock that is off: it needs a new id.
-    Outdated(String),
-    /// Nobody answered, or not finally; whether it was done is not known.
-    Unanswered(String),
-}
-
-/// Carries reports to the leader.
-#[async_trait]
-pub trait Transport: Send + Sync {
-    /// Sends it, and waits some seconds for the answer. Sending the same again is safe: it has its id.
-    async fn send(&self, submission: &Submission) -> Answer;
-
-    /// An id that no other command has.
-    fn new_id(&self) -> CommandId;
-}
 
 /// One thing measured of a VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,23 +45,18 @@ pub struct Report {
 #[derive(Clone)]
 pub struct Reporter {
     host: HostName,
-    transport: Arc<dyn Transport>,
+    leader: Arc<dyn Leader>,
     in_flight: Arc<Semaphore>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Reporter {
-    /// Sends over `transport` as `host`, in tasks that `tasks` owns and `stop` ends.
-    pub fn new(
-        host: HostName,
-        transport: Arc<dyn Transport>,
-        tasks: TaskTracker,
-        stop: CancellationToken,
-    ) -> Self {
+    /// Sends to `leader` as `host`, in tasks that `tasks` owns and `stop` ends.
+    pub fn new(host: HostName, leader: Arc<dyn Leader>, tasks: TaskTracker, stop: CancellationToken) -> Self {
         Self {
             host,
-            transport,
+            leader,
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
             tasks,
             stop,
@@ -124,7 +89,7 @@ impl Reporter {
         };
         let mut submission = self.submission(report);
         loop {
-            let pause = match self.transport.send(&submission).await {
+            let pause = match self.leader.send(&submission).await {
                 Answer::Accepted => return,
                 Answer::Refused { code, message } => {
                     tracing::warn!(vm = %report.vm, code, message, observation = ?report.observation, "report refused");
@@ -132,7 +97,7 @@ impl Reporter {
                 }
                 Answer::Outdated(why) => {
                     tracing::warn!(vm = %report.vm, why, "report refused for its age; sent with a new id");
-                    submission.id = self.transport.new_id();
+                    submission.id = self.leader.new_id();
                     CLOCK_PAUSE
                 }
                 Answer::Unanswered(why) => {
@@ -153,7 +118,7 @@ impl Reporter {
             trace,
         } = *report;
         Submission {
-            id: self.transport.new_id(),
+            id: self.leader.new_id(),
             actor: Actor::Host(self.host.clone()),
             command: Command::ReportVm {
                 vm,

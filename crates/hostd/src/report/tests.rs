@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use chv_domain::ExitReason;
+use chv_domain::{CommandId, ExitReason};
 
 use super::*;
+use async_trait::async_trait;
 
 /// Answers as the test says, then accepts; remembers what was sent.
 #[derive(Default)]
@@ -17,7 +18,7 @@ struct Fake {
 }
 
 #[async_trait]
-impl Transport for Fake {
+impl Leader for Fake {
     async fn send(&self, submission: &Submission) -> Answer {
         self.sent
             .lock()

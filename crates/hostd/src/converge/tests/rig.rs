@@ -25,8 +25,9 @@ use crate::converge::{Converge, Here, Hypervisors, Wish};
 use crate::data_dir::DataDir;
 use crate::files::Files;
 use crate::hypervisor::{Binary, Hypervisor, HypervisorError, Instance, Machine, Operation, Process, Status};
+use crate::leader::{Answer, Leader};
 use crate::ledger::Ledger;
-use crate::report::{Answer, Reporter, Transport};
+use crate::report::Reporter;
 use crate::stock;
 
 pub(super) const VM: VmId = VmId::from_bytes([1; 16]);
@@ -154,12 +155,12 @@ impl Hypervisor for Fake {
     }
 }
 
-struct Leader {
+struct Listener {
     told: mpsc::UnboundedSender<(Epoch, Option<Seq>, Observation)>,
 }
 
 #[async_trait]
-impl Transport for Leader {
+impl Leader for Listener {
     async fn send(&self, submission: &Submission) -> Answer {
         let DomainCommand::ReportVm {
             epoch, observation, ..
@@ -234,7 +235,7 @@ impl Rig {
         });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (sender, told) = mpsc::unbounded_channel();
-        let leader = Arc::new(Leader { told: sender });
+        let leader = Arc::new(Listener { told: sender });
         let reporter = Reporter::new("h1".parse().unwrap(), leader, tasks.clone(), stop.clone());
         let converge = Converge::start(here.clone(), reporter, stock, tasks.clone(), stop.clone());
         Daemon {

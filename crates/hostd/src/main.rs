@@ -1,0 +1,186 @@
+//! `chv-hostd`: the daemon of one host, and a check of what that host can do.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use chv_domain::{HostName, HypervisorKind, Memory};
+use chv_hostd::check;
+use chv_hostd::daemon::{self, Config};
+use chv_hostd::facts::Offer;
+use chv_hostd::probe::{Freshness, ProbeReport, probe};
+use chv_proto::client::ConnectOptions;
+use chv_proto::subject;
+use chv_telemetry::Verbosity;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// How long one try to reach NATS may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Runs one host's virtual machines as the cluster's log wants them.
+#[derive(Debug, Parser)]
+#[command(name = "chv-hostd", version)]
+struct Cli {
+    /// Say more on standard error; twice for even more.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon. When it ends, guests run on.
+    Run(Run),
+    /// Tell which hypervisors run guests on this host, by booting one with each. Fails when none does.
+    Check(Check),
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// The host's name in the cluster: a DNS label.
+    #[arg(long, env = "CHV_HOST_NAME")]
+    name: HostName,
+    /// The daemon's own directory.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The directory where VMs' relative paths begin; with the probe guest in uos/.
+    #[arg(long, value_name = "DIR")]
+    images: PathBuf,
+    /// Where NATS is.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "CHV_NATS_URL",
+        default_value = "nats://127.0.0.1:4222"
+    )]
+    nats: String,
+    /// The NATS user; host-<name> when not given.
+    #[arg(long, env = "CHV_NATS_USER")]
+    user: Option<String>,
+    /// Its password.
+    #[arg(long, env = "CHV_NATS_PASSWORD", hide_env_values = true)]
+    password: String,
+    /// The virtual CPUs to offer, instead of four for each core.
+    #[arg(long, value_name = "N")]
+    offer_vcpus: Option<u32>,
+    /// The memory to offer, such as 8GiB, instead of all but 512MiB.
+    #[arg(long, value_name = "SIZE")]
+    offer_memory: Option<Memory>,
+    /// Another directory that VMs' files may be in; may be given several times.
+    #[arg(long, value_name = "DIR")]
+    allow_path: Vec<PathBuf>,
+    /// The hypervisors that may be used, instead of all: cloud-hypervisor, qemu-kvm, qemu-tcg.
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    hypervisor: Vec<HypervisorKind>,
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// The image directory, with the probe guest in uos/.
+    #[arg(long, value_name = "DIR", default_value = "images")]
+    images: PathBuf,
+    /// How to print what was found.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let quiet = match &cli.command {
+        Command::Run(_) => Verbosity::Info,
+        Command::Check(_) => Verbosity::Warn,
+    };
+    let _telemetry = chv_telemetry::init("chv-hostd", quiet.raised_by(cli.verbose));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("chv-hostd: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(async {
+        match cli.command {
+            Command::Run(run) => daemon(run).await.map(|()| ExitCode::SUCCESS),
+            Command::Check(check) => check_host(check).await,
+        }
+    });
+    // What still blocks a thread keeps nobody from ending.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done.unwrap_or_else(|error| {
+        eprintln!("chv-hostd: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn daemon(run: Run) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let (mut terminated, mut interrupted) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let user = run.user.unwrap_or_else(|| subject::host_user(&run.name));
+    let config = Config {
+        nats: ConnectOptions {
+            url: run.nats,
+            user,
+            password: run.password,
+            name: format!("chv-hostd {}", run.name),
+            connect_timeout: CONNECT_LIMIT,
+        },
+        name: run.name,
+        data: run.data,
+        images: run.images,
+        allowed: run.allow_path,
+        offer: Offer {
+            vcpus: run.offer_vcpus,
+            memory: run.offer_memory,
+        },
+        hypervisors: run.hypervisor,
+    };
+    let running = daemon::run(config, stop.clone());
+    tokio::pin!(running);
+    tokio::select! {
+        done = &mut running => return Ok(done?),
+        _ = terminated.recv() => {}
+        _ = interrupted.recv() => {}
+    }
+    stop.cancel();
+    Ok(running.await?)
+}
+
+async fn check_host(check: Check) -> anyhow::Result<ExitCode> {
+    let dir = tempdir()?;
+    let images = std::path::absolute(&check.images).context("--images")?;
+    let guest = daemon::probe_guest(&images);
+    let probed = probe(&guest, &dir, &dir.join("probe.json"), Freshness::Afresh).await;
+    std::fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    let reports: Vec<ProbeReport> = probed.into_iter().map(|probed| probed.report).collect();
+    let text = match check.output {
+        Output::Table => check::table(&reports),
+        Output::Json => serde_json::to_string_pretty(&reports)? + "\n",
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(if check::any_runs(&reports) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// A directory of this check's own.
+fn tempdir() -> anyhow::Result<PathBuf> {
+    let dir = std::env::temp_dir().join(format!("chv-check-{}", std::process::id()));
+    std::fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
+    Ok(dir)
+}
