@@ -5,7 +5,7 @@ use std::process::ExitCode;
 /// How an invocation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// Done, or it was so already.
     Done = 0,
     /// A defect in Chronovisor, or versions that don't fit together.
@@ -32,7 +32,8 @@ pub enum Exit {
 
 impl Exit {
     /// Every way to end.
-    pub const ALL: [Self; 11] = [
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 11] = [
         Self::Done,
         Self::Internal,
         Self::Usage,
@@ -47,12 +48,12 @@ impl Exit {
     ];
 
     /// The number.
-    pub const fn number(self) -> u8 {
+    pub(crate) const fn number(self) -> u8 {
         self as u8
     }
 
     /// For a refusal with this code. Codes that this version does not know are rejections.
-    pub fn of_code(code: &str) -> Self {
+    pub(crate) fn of_code(code: &str) -> Self {
         match code {
             "exists" | "conflict" => Self::Conflict,
             "not_found" => Self::NotFound,

@@ -7,7 +7,7 @@ use crate::output::printable;
 
 /// An end that is not the wanted one.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// How the process ends.
     pub exit: Exit,
     /// What did not work, on what, and why.
@@ -18,7 +18,7 @@ pub struct Failure {
 
 impl Failure {
     /// An end without a tip.
-    pub fn new(exit: Exit, what: impl Into<String>) -> Self {
+    pub(crate) fn new(exit: Exit, what: impl Into<String>) -> Self {
         Self {
             exit,
             what: what.into(),
@@ -28,7 +28,7 @@ impl Failure {
 
     /// The same with a tip.
     #[must_use]
-    pub fn or_try(mut self, tip: impl Into<String>) -> Self {
+    pub(crate) fn or_try(mut self, tip: impl Into<String>) -> Self {
         self.tip = Some(tip.into());
         self
     }

@@ -1,3 +1,7 @@
-//! The `chv` program.
+//! The `chv` program: reads the arguments, runs the verb, says how it ended.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    chv::main()
+}

@@ -11,7 +11,7 @@ use super::source::Source;
 
 /// A VM as a manifest asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VmManifest {
+pub(crate) struct VmManifest {
     /// The project it belongs to.
     pub project: ProjectName,
     /// Its name.

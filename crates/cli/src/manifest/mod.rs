@@ -12,15 +12,15 @@ use std::collections::BTreeMap;
 
 use chv_domain::{ProjectName, VmName};
 
-pub use document::VmManifest;
-pub use problem::{Place, Problem, Problems};
-pub use source::{Source, SourceError, open};
+pub(crate) use document::VmManifest;
+pub(crate) use problem::{Place, Problem, Problems};
+pub(crate) use source::{Source, open};
 
 /// Reads every document of every source. Manifests without a project of their own get `project`.
 ///
 /// Either every document is good, or all that is wrong is told: at most one problem a document, as a reader
 /// can't tell what the rest of a broken one meant.
-pub fn read(sources: &[Source], project: &ProjectName) -> Result<Vec<VmManifest>, Problems> {
+pub(crate) fn read(sources: &[Source], project: &ProjectName) -> Result<Vec<VmManifest>, Problems> {
     let mut manifests = Vec::new();
     let mut problems = Vec::new();
     for source in sources {

@@ -9,7 +9,7 @@ use super::source::Source;
 
 /// A place in a source; line and column count from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// The source's name.
     pub source: String,
     /// The line.
@@ -37,7 +37,7 @@ impl fmt::Display for Place {
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {what}")]
-pub struct Problem {
+pub(crate) struct Problem {
     /// Where.
     pub place: Place,
     /// What.
@@ -46,7 +46,7 @@ pub struct Problem {
 
 /// All that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct Problems(pub Vec<Problem>);
+pub(crate) struct Problems(pub Vec<Problem>);
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

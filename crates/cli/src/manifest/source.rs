@@ -8,7 +8,7 @@ const MAX_BYTES: u64 = 64 << 20;
 
 /// One text with manifests in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub(crate) struct Source {
     /// What to call it in messages: its path, or `standard input`.
     pub name: String,
     /// Its text.
@@ -17,7 +17,7 @@ pub struct Source {
 
 /// A source that can't be read.
 #[derive(Debug, thiserror::Error)]
-pub enum SourceError {
+pub(crate) enum SourceError {
     /// The operating system says no.
     #[error("can't read {name}: {source}")]
     Io {
@@ -36,7 +36,7 @@ pub enum SourceError {
 
 /// Opens what a person named with `-f`: `-` for standard input, a file, or a directory, of which every
 /// `.yaml`, `.yml` and `.json` file is read in the order of their names; its directories are not.
-pub fn open(paths: &[PathBuf]) -> Result<Vec<Source>, SourceError> {
+pub(crate) fn open(paths: &[PathBuf]) -> Result<Vec<Source>, SourceError> {
     let mut sources = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" {

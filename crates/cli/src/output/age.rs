@@ -5,7 +5,7 @@ use std::time::Duration;
 use chv_domain::Timestamp;
 
 /// How long ago `then` was at `now`; `-` when it never was.
-pub fn age(then: Timestamp, now: Timestamp) -> String {
+pub(crate) fn age(then: Timestamp, now: Timestamp) -> String {
     if then == Timestamp::default() {
         return "-".to_owned();
     }
@@ -13,7 +13,7 @@ pub fn age(then: Timestamp, now: Timestamp) -> String {
 }
 
 /// A span, rounded down to what matters at its size: `850ms`, `4.2s`, `2m5s`, `3h12m`, `8d`.
-pub fn duration(span: Duration) -> String {
+pub(crate) fn duration(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
         0 => format!("{}ms", span.as_millis()),

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people.
     #[default]
     Table,
@@ -17,7 +17,7 @@ pub enum Format {
 }
 
 /// Writes `value` as JSON or YAML; `false` when neither is wanted, and nothing was written.
-pub fn structured(format: Format, value: &impl Serialize, to: &mut impl Write) -> io::Result<bool> {
+pub(crate) fn structured(format: Format, value: &impl Serialize, to: &mut impl Write) -> io::Result<bool> {
     match format {
         Format::Table => return Ok(false),
         Format::Json => {

@@ -5,13 +5,13 @@ mod format;
 mod table;
 mod time;
 
-pub use age::{age, duration};
-pub use format::{Format, structured};
-pub use table::Table;
-pub use time::{rfc3339, since};
+pub(crate) use age::{age, duration};
+pub(crate) use format::{Format, structured};
+pub(crate) use table::Table;
+pub(crate) use time::{rfc3339, since};
 
 /// Text from elsewhere, with control characters made visible, so that it can't drive the terminal.
-pub fn printable(text: &str) -> std::borrow::Cow<'_, str> {
+pub(crate) fn printable(text: &str) -> std::borrow::Cow<'_, str> {
     if !text.chars().any(char::is_control) {
         return text.into();
     }

@@ -8,14 +8,14 @@ use super::printable;
 
 /// A table that is being filled.
 #[derive(Debug)]
-pub struct Table {
+pub(crate) struct Table {
     headings: &'static [&'static str],
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// An empty table with these headings.
-    pub const fn new(headings: &'static [&'static str]) -> Self {
+    pub(crate) const fn new(headings: &'static [&'static str]) -> Self {
         Self {
             headings,
             rows: Vec::new(),
@@ -23,7 +23,7 @@ impl Table {
     }
 
     /// Adds a row with one cell a heading. An empty cell shows as `-`, so that columns stay countable.
-    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let cells: Vec<String> = cells
             .into_iter()
             .map(|cell| match cell.as_str() {
@@ -36,7 +36,7 @@ impl Table {
     }
 
     /// Writes it.
-    pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
+    pub(crate) fn write(&self, to: &mut impl Write) -> io::Result<()> {
         let headings: Vec<String> = self.headings.iter().map(|text| (*text).to_owned()).collect();
         let mut widths: Vec<usize> = headings.iter().map(|text| text.width()).collect();
         for row in &self.rows {

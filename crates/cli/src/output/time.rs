@@ -3,14 +3,14 @@
 use chv_domain::Timestamp;
 
 /// The time in RFC 3339; the far end of the calendar for what lies beyond it.
-pub fn rfc3339(time: Timestamp) -> String {
+pub(crate) fn rfc3339(time: Timestamp) -> String {
     let micros = i64::try_from(time.0).unwrap_or(i64::MAX);
     let time = jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::MAX);
     format!("{time:.3}")
 }
 
 /// The time of a wire field in which 0 stands for none.
-pub fn since(micros: u64) -> Option<String> {
+pub(crate) fn since(micros: u64) -> Option<String> {
     (micros != 0).then(|| rfc3339(Timestamp(micros)))
 }
 

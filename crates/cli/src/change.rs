@@ -1,0 +1,244 @@
+//! What every verb that changes something does: send one command, tell what came of it, wait until it is so,
+//! tell that. Which command, and what to wait for, is the verb's.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use chv_domain::{Command, HostName, Seq, VmId, VmRef};
+use chv_proto::v1;
+use serde::Serialize;
+
+use crate::cli::Waiting;
+use crate::failure::Failure;
+use crate::output::{Format, duration, structured};
+use crate::session::Session;
+use crate::wait::{self, Goal, Progress, Target};
+
+/// The condition under which a change may be made.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Expect {
+    /// Only when it is at this revision; `get` shows it.
+    #[arg(long, value_name = "REVISION")]
+    revision: Option<u64>,
+}
+
+/// A change that is about to be made.
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    action: &'static str,
+    about: String,
+    vm: Option<VmRef>,
+    command: Command,
+    expected: Option<Seq>,
+    goal: Option<Goal>,
+}
+
+/// What came of a change, for programs.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Changed {
+    kind: &'static str,
+    name: String,
+    id: Option<String>,
+    action: &'static str,
+    changed: bool,
+    command: Option<String>,
+    first_seq: Option<u64>,
+    last_seq: Option<u64>,
+    revision: u64,
+    host: Option<String>,
+    placement: Option<String>,
+    /// What it was waited to be, and is.
+    reached: Option<&'static str>,
+    waited_ms: Option<u64>,
+}
+
+impl Change {
+    /// Of a VM; `action` is the word for it.
+    pub(crate) fn of_vm(action: &'static str, vm: &VmRef, command: Command) -> Self {
+        Self {
+            action,
+            about: vm.to_string(),
+            vm: Some(vm.clone()),
+            command,
+            expected: None,
+            goal: None,
+        }
+    }
+
+    /// Of a host.
+    pub(crate) fn of_host(action: &'static str, host: &HostName, command: Command) -> Self {
+        Self {
+            action,
+            about: format!("host {host}"),
+            vm: None,
+            command,
+            expected: None,
+            goal: None,
+        }
+    }
+
+    /// Only under this condition.
+    #[must_use]
+    pub(crate) fn expecting(mut self, expect: Expect) -> Self {
+        self.expected = expect.revision.map(Seq);
+        self
+    }
+
+    /// To be waited for.
+    #[must_use]
+    pub(crate) fn until(mut self, goal: Goal) -> Self {
+        self.goal = Some(goal);
+        self
+    }
+
+    /// Makes the change, tells what came of it, and waits for it if it is to be waited for.
+    pub(crate) async fn make(
+        self,
+        session: &Session,
+        waiting: Waiting,
+        to: &mut impl Write,
+    ) -> Result<(), Failure> {
+        make_all(session, &[self], waiting, to, |_| {}).await
+    }
+
+    async fn send(
+        &self,
+        session: &Session,
+        deadline: Instant,
+        progress: &mut Progress,
+    ) -> Result<Changed, Failure> {
+        let (id, accepted) = session
+            .submit(self.command.clone(), self.expected, deadline, progress)
+            .await?;
+        let some = |text: String| (!text.is_empty()).then_some(text);
+        let v1::Accepted {
+            first_seq,
+            last_seq,
+            vm,
+            host,
+            revision,
+            unchanged,
+            placement,
+            ..
+        } = accepted;
+        Ok(Changed {
+            kind: if self.vm.is_some() { "Vm" } else { "Host" },
+            name: self.about.clone(),
+            id: some(vm),
+            action: if unchanged { "unchanged" } else { self.action },
+            changed: !unchanged,
+            command: Some(id.to_string()),
+            first_seq: (first_seq != 0).then_some(first_seq),
+            last_seq: (last_seq != 0).then_some(last_seq),
+            revision,
+            host: some(host),
+            placement: some(placement),
+            reached: None,
+            waited_ms: None,
+        })
+    }
+}
+
+impl Changed {
+    /// For a VM that is as it should be without a command.
+    pub(crate) fn unchanged(name: String, vm: &v1::Vm) -> Self {
+        Self {
+            kind: "Vm",
+            name,
+            id: Some(vm.id.clone()),
+            action: "unchanged",
+            changed: false,
+            command: None,
+            first_seq: None,
+            last_seq: None,
+            revision: vm.revision,
+            host: Some(vm.host.clone()),
+            placement: None,
+            reached: None,
+            waited_ms: None,
+        }
+    }
+
+    fn line(&self) -> String {
+        match &self.placement {
+            Some(placement) => format!("{}: {}, placed on {placement}", self.name, self.action),
+            None => format!("{}: {}", self.name, self.action),
+        }
+    }
+
+    /// The least event from which all of it can be seen.
+    fn seen_from(&self) -> Seq {
+        Seq(self.last_seq.unwrap_or_default().max(self.revision))
+    }
+}
+
+/// Makes changes one after the other, then waits for all of them together. `before` can add what there is to
+/// tell already. The first refusal ends it; what was done before stays.
+pub(crate) async fn make_all(
+    session: &Session,
+    changes: &[Change],
+    waiting: Waiting,
+    to: &mut impl Write,
+    before: impl FnOnce(&mut Vec<Changed>),
+) -> Result<(), Failure> {
+    let began = Instant::now();
+    let deadline = began + session.patience(Duration::from_secs(60));
+    let people = session.format() == Format::Table;
+    let mut progress = Progress::new();
+    let mut told = Vec::new();
+    before(&mut told);
+    if people {
+        for changed in &told {
+            writeln!(to, "{}", changed.line())?;
+        }
+    }
+    let mut targets = Vec::new();
+    for change in changes {
+        let changed = change.send(session, deadline, &mut progress).await?;
+        progress.clear();
+        if people {
+            writeln!(to, "{}", changed.line())?;
+            to.flush()?;
+        }
+        let vm: Option<VmId> = changed.id.as_ref().and_then(|id| id.parse().ok());
+        if let (Some(goal), Some(vm), false) = (change.goal, vm, waiting.no_wait) {
+            targets.push(Target {
+                index: told.len(),
+                name: change.about.clone(),
+                vm,
+                goal,
+                after: changed.seen_from(),
+            });
+        }
+        told.push(changed);
+    }
+    let waited = wait::all(
+        session,
+        targets,
+        deadline,
+        &mut progress,
+        &mut |target, outcome| {
+            let changed = &mut told[target.index];
+            changed.reached = Some(target.goal.word());
+            changed.waited_ms = u64::try_from(began.elapsed().as_millis()).ok();
+            if people {
+                writeln!(
+                    to,
+                    "{}: {outcome}, after {}",
+                    target.name,
+                    duration(began.elapsed())
+                )?;
+                to.flush()?;
+            }
+            Ok(())
+        },
+    )
+    .await;
+    progress.clear();
+    match told.as_slice() {
+        [one] => structured(session.format(), one, to)?,
+        many => structured(session.format(), &many, to)?,
+    };
+    waited
+}

@@ -1,0 +1,104 @@
+//! Output from an offset on, asked for again and again. A host that does not answer is asked until it does.
+
+use std::time::Duration;
+
+use chv_domain::{HostName, VmId};
+use chv_proto::client::{Client, QueryError};
+use chv_proto::v1;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::refusal;
+
+/// How long the host holds a request when there is no output.
+const HOLD: Duration = Duration::from_secs(5);
+/// How long after a failure it is asked again.
+const AGAIN: Duration = Duration::from_millis(300);
+
+/// Reads one console.
+#[derive(Debug)]
+pub(super) struct Reader {
+    client: Client,
+    host: HostName,
+    vm: VmId,
+    offset: u64,
+    tail: Option<u64>,
+    hold: Duration,
+    troubled: bool,
+}
+
+/// What came of asking.
+#[derive(Debug)]
+pub(super) enum Read {
+    /// Output.
+    Output(Vec<u8>),
+    /// No output for a while, and whether the VM runs.
+    Silent {
+        /// Whether it runs.
+        running: bool,
+    },
+    /// The host does not answer, or has no console of this VM yet; it is asked again. Told once each time.
+    Trouble(String),
+}
+
+impl Reader {
+    /// From the beginning, or from `tail` bytes before the end.
+    pub(super) fn new(client: Client, host: HostName, vm: VmId, tail: Option<u64>) -> Self {
+        Self {
+            client,
+            host,
+            vm,
+            offset: 0,
+            tail,
+            hold: HOLD,
+            troubled: false,
+        }
+    }
+
+    /// From now on the host answers at once.
+    pub(super) fn wait_no_more(&mut self) {
+        self.hold = Duration::ZERO;
+    }
+
+    /// The next output or other news. Dropped before it is ready, it loses nothing.
+    pub(super) async fn next(&mut self) -> Result<Read, Failure> {
+        loop {
+            let read = v1::ConsoleRead {
+                vm: self.vm.to_string(),
+                offset: self.offset,
+                wait_ms: u32::try_from(self.hold.as_millis()).unwrap_or(0),
+                tail: self.tail,
+            };
+            let trouble = match self.client.console_read(&self.host, read).await {
+                Ok(chunk) => match chunk.refused {
+                    None => return Ok(self.took(chunk)),
+                    // The host may not have heard of a new VM yet.
+                    Some(refused) if refused.retryable || refused.code == "not_found" => refused.message,
+                    Some(refused) => {
+                        return Err(Failure::new(Exit::of_code(&refused.code), refused.message));
+                    }
+                },
+                Err(error @ (QueryError::NotPermitted { .. } | QueryError::ShutOut { .. })) => {
+                    return Err(refusal::query(error));
+                }
+                Err(error) => error.to_string(),
+            };
+            tokio::time::sleep(AGAIN).await;
+            if !std::mem::replace(&mut self.troubled, true) {
+                return Ok(Read::Trouble(format!("{trouble}; trying again")));
+            }
+        }
+    }
+
+    fn took(&mut self, chunk: v1::ConsoleChunk) -> Read {
+        self.troubled = false;
+        self.tail = None;
+        self.offset = chunk.offset + chunk.data.len() as u64;
+        if chunk.data.is_empty() {
+            return Read::Silent {
+                running: chunk.running,
+            };
+        }
+        Read::Output(chunk.data)
+    }
+}

@@ -1,0 +1,198 @@
+//! `chv events`: what happened, from the log; with `-f` also what happens.
+
+use std::io::Write;
+use std::time::Duration;
+
+use chv_domain::{Actor, CommandId, HostName, Seq, VmId, VmRef};
+use chv_proto::client::follow;
+use chv_proto::convert::{self, EventEntry};
+use chv_proto::v1::query_envelope::Query;
+use chv_proto::v1::{self, query_reply};
+
+use crate::cli::Reading;
+use crate::failure::Failure;
+use crate::output::Format;
+use crate::refusal;
+use crate::session::{Session, no_vm, unfit};
+use crate::view::event::{EventShow, HEADING};
+use crate::vm::reference::Reference;
+
+/// Show what happened: when, by whom, why. Events are numbered without holes, and never change.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  chv events --vm hello              from the command to the running guest
+  chv events -f                      everything, and then as it happens
+  chv events --actor alice --from 1200
+  chv events -o json | jq -r 'select(.kind == \"blocked\") | .data.reason'")]
+pub(crate) struct Events {
+    /// Only of this VM; one that is deleted is known by its id alone.
+    #[arg(long, value_name = "NAME|ID")]
+    vm: Option<Reference>,
+    /// Only of this host.
+    #[arg(long, value_name = "NAME")]
+    host: Option<HostName>,
+    /// Only by this actor: a user, or host/NAME for a host's daemon.
+    #[arg(long, value_name = "ACTOR")]
+    actor: Option<Actor>,
+    /// Only of this command.
+    #[arg(long, value_name = "ID")]
+    command: Option<CommandId>,
+    /// Begin with this event.
+    #[arg(long, value_name = "SEQ", default_value_t = 1)]
+    from: u64,
+    /// Go on as events happen, until Ctrl-C.
+    #[arg(short, long)]
+    follow: bool,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+impl Events {
+    pub(crate) async fn run(self, session: &Session, to: &mut impl Write) -> Result<(), Failure> {
+        let vm = match &self.vm {
+            Some(vm) => Some(self.resolve(session, vm.resolve(session.project())).await?),
+            None => None,
+        };
+        let mut shown = Shown {
+            format: session.format(),
+            show: EventShow::default(),
+            heading: false,
+        };
+        if self.follow {
+            self.follow(session, vm, &mut shown, to).await
+        } else {
+            self.past(session, vm, &mut shown, to).await
+        }
+    }
+
+    /// A name stands for the VM that has it now, also when that is deleted while its events are followed.
+    async fn resolve(&self, session: &Session, vm: VmRef) -> Result<VmId, Failure> {
+        if let VmRef::Id(id) = vm {
+            return Ok(id);
+        }
+        match session.find_vm(&vm, self.reading.into(), None).await? {
+            Some((found, _)) => found.id.parse().map_err(|_| unfit()),
+            None => {
+                Err(no_vm(&vm)
+                    .or_try("the id, if it was deleted: `chv events` shows it where it was created"))
+            }
+        }
+    }
+
+    /// Shows what the log has.
+    async fn past(
+        &self,
+        session: &Session,
+        vm: Option<VmId>,
+        shown: &mut Shown,
+        to: &mut impl Write,
+    ) -> Result<(), Failure> {
+        let text = |text: Option<String>| text.unwrap_or_default();
+        let mut list = v1::ListEvents {
+            from_seq: self.from,
+            limit: 0,
+            vm: vm.map(|vm| convert::vm_ref_to_wire(&VmRef::Id(vm))),
+            host: text(self.host.as_ref().map(ToString::to_string)),
+            actor: text(self.actor.as_ref().map(ToString::to_string)),
+            command: text(self.command.as_ref().map(ToString::to_string)),
+        };
+        // What was shown once is there: a page from a replica that lags must not end before it.
+        let mut seen = None;
+        loop {
+            let query = Query::ListEvents(list.clone());
+            let audience = self.reading.into();
+            let reply = session.query(audience, query, seen).await?;
+            let Some(query_reply::Result::Events(page)) = reply.result else {
+                return Err(unfit());
+            };
+            for event in page.events {
+                shown.event(&session.entry(event)?, to)?;
+            }
+            to.flush()?;
+            seen = Some(Seq(page.next_seq.saturating_sub(1)));
+            if !page.more || page.next_seq <= list.from_seq {
+                return Ok(());
+            }
+            list.from_seq = page.next_seq;
+        }
+    }
+
+    /// Shows what the log has, and what happens then.
+    async fn follow(
+        &self,
+        session: &Session,
+        vm: Option<VmId>,
+        shown: &mut Shown,
+        to: &mut impl Write,
+    ) -> Result<(), Failure> {
+        let filter = follow::Filter {
+            vm,
+            host: self.host.clone(),
+            actor: self.actor.clone(),
+            command: self.command,
+        };
+        let mut events = follow::events(&session.client().await?, Seq(self.from), filter);
+        // Another reader's going away shows only in a write, and a quiet cluster writes nothing.
+        let mut closed = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                event = events.recv() => {
+                    let Some(event) = event else {
+                        return Err(refusal::follow(events.failure()));
+                    };
+                    shown.event(&session.entry(event)?, to)?;
+                    to.flush()?;
+                }
+                _ = closed.tick() => if reader_gone() { return Ok(()) },
+                _ = tokio::signal::ctrl_c() => return Ok(()),
+            }
+        }
+    }
+}
+
+struct Shown {
+    format: Format,
+    show: EventShow,
+    heading: bool,
+}
+
+impl Shown {
+    fn event(&mut self, entry: &EventEntry, to: &mut impl Write) -> Result<(), Failure> {
+        self.show.learn(entry);
+        match self.format {
+            Format::Table => {
+                if !std::mem::replace(&mut self.heading, true) {
+                    writeln!(to, "{HEADING}")?;
+                }
+                writeln!(to, "{}", self.show.line(entry))?;
+            }
+            // One a line, so that a stream can be read as it comes.
+            Format::Json => {
+                serde_json::to_writer(&mut *to, &self.show.view(entry)).map_err(std::io::Error::from)?;
+                writeln!(to)?;
+            }
+            Format::Yaml => {
+                let text = serde_saphyr::to_string(&self.show.view(entry)).map_err(std::io::Error::other)?;
+                write!(to, "---\n{text}")?;
+            }
+        }
+        self.show.forget(entry);
+        Ok(())
+    }
+}
+
+/// Whether whoever reads standard output has gone.
+fn reader_gone() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut stdout = [PollFd::from_borrowed_fd(
+        rustix::stdio::stdout(),
+        PollFlags::empty(),
+    )];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut stdout, Some(&at_once)).is_ok()
+        && stdout[0].revents().intersects(PollFlags::ERR | PollFlags::NVAL)
+}

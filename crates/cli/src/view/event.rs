@@ -1,0 +1,190 @@
+//! An event, as it is shown: one line for people, one object for programs.
+
+use std::collections::HashMap;
+
+use chv_domain::units::format_mib;
+use chv_domain::{Event, Resource, StopHow, Verb};
+use chv_proto::convert::EventEntry;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::output::{duration, printable, rfc3339};
+
+/// An event for programs.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct EventView {
+    seq: u64,
+    time: String,
+    actor: String,
+    command: String,
+    verb: &'static str,
+    follows: Option<u64>,
+    trace: Option<String>,
+    term: u64,
+    kind: String,
+    resource: ResourceView,
+    data: Value,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct ResourceView {
+    kind: &'static str,
+    id: String,
+    project: Option<String>,
+    name: Option<String>,
+}
+
+/// Shows events one after the other, and remembers the names of the VMs that it saw created: a deleted VM's
+/// events come without its name.
+#[derive(Debug, Default)]
+pub(crate) struct EventShow {
+    names: HashMap<Resource, (String, String)>,
+}
+
+/// The headings of [`EventShow::line`].
+pub(crate) const HEADING: &str = "   SEQ  TIME                      ACTOR       CAUSE                                   EVENT             ON";
+
+impl EventShow {
+    /// Learns names from an event; call it once for each, in order, before it is shown.
+    pub(crate) fn learn(&mut self, entry: &EventEntry) {
+        let resource = entry.event.resource();
+        match &entry.event {
+            Event::VmCreated { project, name, .. } => {
+                self.names
+                    .insert(resource, (project.to_string(), name.to_string()));
+            }
+            Event::HostRegistered { name, .. } => {
+                self.names.insert(resource, (String::new(), name.to_string()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Forgets what can't come any more.
+    pub(crate) fn forget(&mut self, entry: &EventEntry) {
+        if let Event::VmDeleted { .. } = entry.event {
+            self.names.remove(&entry.event.resource());
+        }
+    }
+
+    fn named(&self, entry: &EventEntry) -> (Option<String>, Option<String>) {
+        let known = self.names.get(&entry.event.resource());
+        let or = |text: Option<String>, known: Option<&String>| text.or_else(|| known.cloned());
+        let project = or(
+            entry.project.as_ref().map(ToString::to_string),
+            known.map(|(project, _)| project),
+        );
+        let name = or(entry.name.clone(), known.map(|(_, name)| name));
+        let present = |text: Option<String>| text.filter(|text| !text.is_empty());
+        (present(project), present(name))
+    }
+
+    /// As a line for people.
+    pub(crate) fn line(&self, entry: &EventEntry) -> String {
+        let (project, name) = self.named(entry);
+        let on = match (entry.event.resource(), project, name) {
+            (Resource::Vm(_), Some(project), Some(name)) => format!("{project}/{name}"),
+            (Resource::Vm(id), _, _) => format!("vm {id}"),
+            (Resource::Host(_), _, Some(name)) => format!("host {name}"),
+            (Resource::Host(id), _, None) => format!("host {id}"),
+        };
+        let cause = match entry.cause.follows {
+            Some(seq) if entry.cause.verb == Verb::HostReport => format!("follows {seq}"),
+            _ => format!("{} {}", entry.cause.verb, entry.cause.command),
+        };
+        let details = details(&entry.event);
+        let line = format!(
+            "{:>6}  {}  {:<10}  {cause:<38}  {:<16}  {on:<16}  {details}",
+            entry.seq,
+            rfc3339(entry.time),
+            entry.actor,
+            entry.event.kind(),
+        );
+        printable(line.trim_end()).into_owned()
+    }
+
+    /// As an object for programs.
+    pub(crate) fn view(&self, entry: &EventEntry) -> EventView {
+        let (project, name) = self.named(entry);
+        let (kind, id) = match entry.event.resource() {
+            Resource::Vm(id) => ("Vm", id.to_string()),
+            Resource::Host(id) => ("Host", id.to_string()),
+        };
+        EventView {
+            seq: entry.seq.0,
+            time: rfc3339(entry.time),
+            actor: entry.actor.to_string(),
+            command: entry.cause.command.to_string(),
+            verb: entry.cause.verb.as_str(),
+            follows: entry.cause.follows.map(|seq| seq.0),
+            trace: entry.trace.map(|trace| trace.to_string()),
+            term: entry.term.0,
+            kind: entry.event.kind().to_owned(),
+            resource: ResourceView {
+                kind,
+                id,
+                project,
+                name,
+            },
+            data: data(&entry.event),
+        }
+    }
+}
+
+/// The event's own fields, as the log has them, without the name of the variant around them.
+fn data(event: &Event) -> Value {
+    match serde_json::to_value(event) {
+        Ok(Value::Object(variant)) => variant.into_iter().next().map_or(Value::Null, |(_, data)| data),
+        _ => Value::Null,
+    }
+}
+
+/// What an event says besides its kind, for people.
+fn details(event: &Event) -> String {
+    let millis = |ms: u64| duration(std::time::Duration::from_millis(ms));
+    match event {
+        Event::VmCreated { spec, .. } => {
+            format!(
+                "vCPUs {}, memory {}, kernel {}",
+                spec.vcpus, spec.memory, spec.boot.kernel
+            )
+        }
+        Event::VmPlaced { placed, .. } => format!("on {placed}"),
+        Event::VmStopRequested { how, .. } => match how {
+            StopHow::Graceful(timeout) => {
+                format!("power button, the hard way after {}s", timeout.seconds())
+            }
+            StopHow::Hard => "the hard way".to_owned(),
+        },
+        Event::VmStarted {
+            hypervisor,
+            pid,
+            took_us,
+            ..
+        } => format!("{hypervisor}, process {pid}, after {}", millis(took_us / 1_000)),
+        Event::VmAdopted {
+            hypervisor,
+            pid,
+            uptime_ms,
+            ..
+        } => format!("{hypervisor}, process {pid}, up {}", millis(*uptime_ms)),
+        Event::VmExited { reason, .. } => reason.to_string(),
+        Event::VmBlocked { reason, .. } => reason.clone(),
+        Event::HostRegistered { facts, .. } | Event::HostFactsChanged { facts, .. } => {
+            let kinds: Vec<&str> = facts.hypervisors.iter().map(|one| one.kind.as_str()).collect();
+            format!(
+                "vCPUs {}, memory {}, {}",
+                facts.capacity.vcpus,
+                format_mib(facts.capacity.memory_mib),
+                kinds.join(",")
+            )
+        }
+        Event::VmStartRequested { .. }
+        | Event::VmDeleteRequested { .. }
+        | Event::VmReady { .. }
+        | Event::VmUnblocked { .. }
+        | Event::VmDeleted { .. }
+        | Event::HostCordoned { .. }
+        | Event::HostUncordoned { .. } => String::new(),
+    }
+}

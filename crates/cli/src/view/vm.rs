@@ -1,0 +1,174 @@
+//! A VM, as it is shown.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use chv_domain::{Power, Timestamp, VmSpec};
+use chv_proto::{convert, v1};
+use serde::Serialize;
+
+use super::garbled;
+use crate::failure::Failure;
+use crate::output::{Table, age, printable, since};
+
+/// A VM for programs. The first fields are those of a manifest.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct VmView {
+    kind: &'static str,
+    name: String,
+    project: String,
+    labels: BTreeMap<String, String>,
+    spec: VmSpec,
+    id: String,
+    power: &'static str,
+    status: String,
+    trouble: Option<String>,
+    host: Option<String>,
+    host_id: Option<String>,
+    epoch: Option<u64>,
+    hypervisor: Option<String>,
+    pid: Option<u32>,
+    running_since: Option<String>,
+    ready_since: Option<String>,
+    exit: Option<String>,
+    created: Option<String>,
+    revision: u64,
+    #[serde(skip)]
+    created_us: u64,
+    #[serde(skip)]
+    running_us: u64,
+}
+
+fn some(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+impl VmView {
+    /// From the wire.
+    pub(crate) fn new(vm: v1::Vm) -> Result<Self, Failure> {
+        let spec = vm.spec.unwrap_or_default();
+        let power = vm.power.unwrap_or_default();
+        Ok(Self {
+            kind: "Vm",
+            name: vm.name,
+            project: vm.project,
+            labels: vm.labels.into_iter().collect(),
+            spec: convert::spec_from_wire(spec).map_err(|error| garbled(&error))?,
+            id: vm.id,
+            power: match convert::power_from_wire(power).map_err(|error| garbled(&error))? {
+                Power::Running => "running",
+                Power::Stopped(_) => "stopped",
+                Power::Deleted => "deleted",
+            },
+            status: vm.status,
+            trouble: some(vm.trouble),
+            host: some(vm.host),
+            host_id: some(vm.host_id),
+            epoch: (vm.epoch != 0).then_some(vm.epoch),
+            hypervisor: some(vm.hypervisor),
+            pid: (vm.pid != 0).then_some(vm.pid),
+            running_since: since(vm.running_since_us),
+            ready_since: since(vm.ready_since_us),
+            exit: some(vm.exit),
+            created: since(vm.created_us),
+            revision: vm.revision,
+            created_us: vm.created_us,
+            running_us: vm.running_since_us,
+        })
+    }
+
+    /// Its labels.
+    pub(crate) fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+
+    /// What it is.
+    pub(crate) fn spec(&self) -> &VmSpec {
+        &self.spec
+    }
+
+    /// Its whole description, for people.
+    pub(crate) fn describe(&self, now: Timestamp, to: &mut impl Write) -> io::Result<()> {
+        let spec = &self.spec;
+        let mut line = |field: &str, value: &str| match value {
+            "" => Ok(()),
+            value => writeln!(to, "{:<12}{}", format!("{field}:"), printable(value)),
+        };
+        let moment = |time: &Option<String>, micros: u64| match time {
+            Some(time) => format!("{time} ({} ago)", age(Timestamp(micros), now)),
+            None => String::new(),
+        };
+        let pairs = |labels: &BTreeMap<String, String>| {
+            let pairs: Vec<_> = labels
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect();
+            pairs.join(", ")
+        };
+        line("name", &self.name)?;
+        line("project", &self.project)?;
+        line("id", &self.id)?;
+        line("labels", &pairs(&self.labels))?;
+        line("status", &self.status)?;
+        line("trouble", self.trouble.as_deref().unwrap_or_default())?;
+        line("power", self.power)?;
+        line("host", self.host.as_deref().unwrap_or_default())?;
+        match (&self.hypervisor, self.pid) {
+            (Some(kind), Some(pid)) => line("runs in", &format!("{kind}, process {pid}"))?,
+            (Some(kind), None) => line("runs in", kind)?,
+            _ => {}
+        }
+        line("running", &moment(&self.running_since, self.running_us))?;
+        line("ready", self.ready_since.as_deref().unwrap_or_default())?;
+        line("last exit", self.exit.as_deref().unwrap_or_default())?;
+        line("vCPUs", &spec.vcpus.to_string())?;
+        line("memory", &spec.memory.to_string())?;
+        line("kernel", spec.boot.kernel.as_str())?;
+        line(
+            "initramfs",
+            spec.boot.initramfs.as_ref().map_or("", |path| path.as_str()),
+        )?;
+        line("cmdline", spec.boot.cmdline.as_str())?;
+        if let Some(disk) = &spec.disk {
+            let access = if disk.read_only { ", read only" } else { "" };
+            line("disk", &format!("{} ({}{access})", disk.path, disk.format))?;
+        }
+        if let Some(nic) = &spec.nic {
+            let backend = match &nic.backend {
+                chv_domain::spec::NicBackend::User => "user network".to_owned(),
+                chv_domain::spec::NicBackend::Tap(device) => format!("tap {}", device.as_str()),
+            };
+            let mac = nic.mac.map_or_else(String::new, |mac| format!(", {mac}"));
+            line("nic", &format!("{backend}{mac}"))?;
+        }
+        line("stop after", &format!("{}s", spec.stop_timeout.seconds()))?;
+        line("created", &moment(&self.created, self.created_us))?;
+        line("revision", &self.revision.to_string())
+    }
+}
+
+/// VMs in a table; with their projects when they can be of several.
+pub(crate) fn table(vms: &[VmView], projects: bool, now: Timestamp, to: &mut impl Write) -> io::Result<()> {
+    const COLUMNS: &[&str] = &[
+        "NAME", "STATUS", "HOST", "VCPUS", "MEMORY", "UP", "AGE", "TROUBLE",
+    ];
+    const WITH_PROJECT: &[&str] = &[
+        "PROJECT", "NAME", "STATUS", "HOST", "VCPUS", "MEMORY", "UP", "AGE", "TROUBLE",
+    ];
+    let mut table = Table::new(if projects { WITH_PROJECT } else { COLUMNS });
+    for vm in vms {
+        let project = projects.then(|| vm.project.clone());
+        table.row(project.into_iter().chain([
+            vm.name.clone(),
+            vm.status.clone(),
+            vm.host.clone().unwrap_or_default(),
+            vm.spec.vcpus.to_string(),
+            vm.spec.memory.to_string(),
+            age(Timestamp(vm.running_us), now),
+            age(Timestamp(vm.created_us), now),
+            vm.trouble.clone().unwrap_or_default(),
+        ]));
+    }
+    table.write(to)
+}

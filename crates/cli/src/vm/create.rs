@@ -1,0 +1,212 @@
+//! `chv vm create`: a VM from options.
+
+use std::io::Write;
+
+use chv_domain::spec::{
+    Boot, Cmdline, Disk, DiskFormat, HostPath, IfName, MacAddress, Nic, NicBackend, StopTimeout,
+};
+use chv_domain::{Command, HypervisorKind, Memory, Vcpus, VmName, VmRef, VmSpec};
+
+use crate::change::Change;
+use crate::cli::Waiting;
+use crate::failure::Failure;
+use crate::session::Session;
+use crate::wait::{Goal, Until};
+
+/// Create a VM. The options are what the fields of a manifest are; `chv apply` makes VMs from files.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  chv vm create hello --kernel uos/vmlinuz --initramfs uos/initramfs.cpio --memory 128MiB
+  chv vm create web --vcpus 2 --memory 1GiB --kernel k --disk path=web.qcow2,format=qcow2 --nic user
+  chv vm create db --kernel k --nic tap=tap0 --label tier=data --no-start")]
+pub(crate) struct Create {
+    /// Its name: a-z, 0-9 and -, unique in the project.
+    name: VmName,
+    /// Virtual CPUs.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = vcpus)]
+    vcpus: Vcpus,
+    /// Memory, such as 512MiB or 2GiB.
+    #[arg(long, value_name = "AMOUNT", default_value = "512MiB")]
+    memory: Memory,
+    /// The kernel's file on the host: absolute, or below its image directory.
+    #[arg(long, value_name = "PATH", value_parser = host_path)]
+    kernel: HostPath,
+    /// The initial RAM file system's, by the same rules.
+    #[arg(long, value_name = "PATH", value_parser = host_path)]
+    initramfs: Option<HostPath>,
+    /// The kernel's command line.
+    #[arg(long, value_name = "TEXT", value_parser = cmdline, allow_hyphen_values = true, default_value = "")]
+    cmdline: Cmdline,
+    /// Its disk: path=FILE,format=raw|qcow2[,readonly].
+    #[arg(long, value_name = "DISK", value_parser = disk)]
+    disk: Option<Disk>,
+    /// Its network card: user or tap=DEVICE, then [,mac=52:54:00:12:34:56].
+    #[arg(long, value_name = "NIC", value_parser = nic)]
+    nic: Option<Nic>,
+    /// What must run it: cloud-hypervisor, qemu-kvm or qemu-tcg. The host chooses when this is not given.
+    #[arg(long, value_name = "KIND")]
+    hypervisor: Option<HypervisorKind>,
+    /// Seconds that a stop waits for the guest before it is done the hard way: 1 to 3600, 30 if not given.
+    #[arg(long, value_name = "SECONDS", value_parser = stop_timeout)]
+    stop_timeout: Option<StopTimeout>,
+    /// A label; can be given many times.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// Leave it stopped.
+    #[arg(long)]
+    no_start: bool,
+    #[command(flatten)]
+    until: Until,
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+impl Create {
+    pub(super) async fn run(self, session: &Session, to: &mut impl Write) -> Result<(), Failure> {
+        let (project, name) = (session.project().clone(), self.name.clone());
+        let (goal, start, waiting) = (Goal::from(self.until), !self.no_start, self.waiting);
+        let vm = VmRef::Name(project.clone(), name.clone());
+        let command = Command::CreateVm {
+            project,
+            name,
+            start,
+            labels: self.labels.iter().cloned().collect(),
+            spec: Box::new(self.spec()),
+        };
+        let change = Change::of_vm("created", &vm, command);
+        let change = if start { change.until(goal) } else { change };
+        change.make(session, waiting, to).await
+    }
+
+    fn spec(self) -> VmSpec {
+        VmSpec {
+            vcpus: self.vcpus,
+            memory: self.memory,
+            boot: Boot {
+                kernel: self.kernel,
+                initramfs: self.initramfs,
+                cmdline: self.cmdline,
+            },
+            disk: self.disk,
+            nic: self.nic,
+            hypervisor: self.hypervisor,
+            stop_timeout: self.stop_timeout.unwrap_or_default(),
+        }
+    }
+}
+
+fn vcpus(text: &str) -> Result<Vcpus, String> {
+    let count = text
+        .parse()
+        .map_err(|_| "write a whole number from 1".to_owned())?;
+    Vcpus::new(count).map_err(|error| error.to_string())
+}
+
+fn host_path(text: &str) -> Result<HostPath, String> {
+    HostPath::try_from(text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn cmdline(text: &str) -> Result<Cmdline, String> {
+    Cmdline::try_from(text.to_owned()).map_err(|error| error.to_string())
+}
+
+pub(super) fn stop_timeout(text: &str) -> Result<StopTimeout, String> {
+    let seconds: u32 = text
+        .parse()
+        .map_err(|_| "write a whole number of seconds, 1 to 3600".to_owned())?;
+    StopTimeout::try_from(seconds).map_err(|error| error.to_string())
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+fn disk(text: &str) -> Result<Disk, String> {
+    let (mut path, mut format, mut read_only) = (None, None, false);
+    for part in text.split(',') {
+        match part.split_once('=').unwrap_or((part, "")) {
+            ("path", value) => path = Some(host_path(value)?),
+            ("format", "raw") => format = Some(DiskFormat::Raw),
+            ("format", "qcow2") => format = Some(DiskFormat::Qcow2),
+            ("format", other) => return Err(format!("the format is raw or qcow2, not `{other}`")),
+            ("readonly", "") => read_only = true,
+            _ => {
+                return Err(format!(
+                    "`{part}` is none of path=FILE, format=raw|qcow2, readonly"
+                ));
+            }
+        }
+    }
+    Ok(Disk {
+        path: path.ok_or("it needs a path=FILE")?,
+        format: format.ok_or("it needs a format=raw or format=qcow2; guessing would let a guest forge it")?,
+        read_only,
+    })
+}
+
+fn nic(text: &str) -> Result<Nic, String> {
+    let (mut backend, mut mac) = (None, None);
+    for part in text.split(',') {
+        match part.split_once('=').unwrap_or((part, "")) {
+            ("user", "") => backend = Some(NicBackend::User),
+            ("tap", device) => {
+                let device = IfName::try_from(device.to_owned()).map_err(|error| error.to_string())?;
+                backend = Some(NicBackend::Tap(device));
+            }
+            ("mac", address) => {
+                mac = Some(address.parse::<MacAddress>().map_err(|error| error.to_string())?);
+            }
+            _ => return Err(format!("`{part}` is none of user, tap=DEVICE, mac=ADDRESS")),
+        }
+    }
+    Ok(Nic {
+        backend: backend.ok_or("it needs user or tap=DEVICE")?,
+        mac,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_always_says_its_format() {
+        let read = disk("path=a.qcow2,format=qcow2,readonly").unwrap();
+        assert_eq!(
+            (read.path.as_str(), read.format, read.read_only),
+            ("a.qcow2", DiskFormat::Qcow2, true)
+        );
+        for (text, expected) in [
+            ("path=a", "format"),
+            ("format=raw", "path"),
+            ("path=a,format=vhd", "raw or qcow2"),
+            ("path=../a,format=raw", ".."),
+            ("path=a,format=raw,size=3", "size=3"),
+            ("", "none of"),
+        ] {
+            let error = disk(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_nic_says_what_it_is_plugged_into() {
+        assert_eq!(nic("user").unwrap().backend, NicBackend::User);
+        let tap = nic("tap=tap0,mac=52:54:00:00:00:01").unwrap();
+        assert_eq!(tap.mac.unwrap().to_string(), "52:54:00:00:00:01");
+        for text in [
+            "",
+            "mac=52:54:00:00:00:01",
+            "tap=",
+            "tap=a/b",
+            "user,mac=x",
+            "bridge",
+        ] {
+            assert!(nic(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! `chv vm list`: the VMs of a project, or of all.
+
+use std::io::Write;
+
+use crate::cli::Reading;
+use crate::failure::Failure;
+use crate::output::structured;
+use crate::session::Session;
+use crate::view;
+
+/// Show VMs, in the order of their names.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  chv vm list
+  chv vm list --all-projects -o json | jq -r '.[].name'")]
+pub(crate) struct List {
+    /// Those of every project.
+    #[arg(short = 'A', long)]
+    all_projects: bool,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+impl List {
+    pub(crate) async fn run(self, session: &Session, to: &mut impl Write) -> Result<(), Failure> {
+        let project = (!self.all_projects).then(|| session.project());
+        let vms = session.vms(project, self.reading.into()).await?;
+        if structured(session.format(), &vms, to)? {
+            return Ok(());
+        }
+        if vms.is_empty() {
+            let place = project.map_or_else(String::new, |project| format!(" in project {project}"));
+            eprintln!("no VMs{place}; `chv apply -f examples/hello.yaml` makes one");
+            return Ok(());
+        }
+        view::vm::table(&vms, self.all_projects, session.now(), to)?;
+        Ok(())
+    }
+}

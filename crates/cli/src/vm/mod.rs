@@ -1,0 +1,49 @@
+//! `chv vm`: one file a verb.
+
+mod create;
+mod delete;
+pub(crate) mod get;
+mod kill;
+pub(crate) mod list;
+pub(crate) mod reference;
+mod start;
+mod stop;
+
+use std::io::Write;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// What can be done with VMs.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  chv vm create hello --kernel uos/vmlinuz --initramfs uos/initramfs.cpio --memory 128MiB
+  chv vm list
+  chv vm stop hello")]
+pub(crate) enum Verb {
+    Create(create::Create),
+    Start(start::Start),
+    Stop(stop::Stop),
+    Kill(kill::Kill),
+    Delete(delete::Delete),
+    Get(get::Get),
+    #[command(visible_alias = "ls")]
+    List(list::List),
+}
+
+impl Verb {
+    pub(crate) async fn run(self, session: &Session, to: &mut impl Write) -> Result<(), Failure> {
+        match self {
+            Self::Create(verb) => verb.run(session, to).await,
+            Self::Start(verb) => verb.run(session, to).await,
+            Self::Stop(verb) => verb.run(session, to).await,
+            Self::Kill(verb) => verb.run(session, to).await,
+            Self::Delete(verb) => verb.run(session, to).await,
+            Self::Get(verb) => verb.run(session, to).await,
+            Self::List(verb) => verb.run(session, to).await,
+        }
+    }
+}

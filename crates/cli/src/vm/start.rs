@@ -1,0 +1,41 @@
+//! `chv vm start`: let VMs run.
+
+use std::io::Write;
+
+use chv_domain::Command;
+
+use super::reference::Reference;
+use crate::change::{Change, Expect};
+use crate::cli::Waiting;
+use crate::failure::Failure;
+use crate::session::Session;
+use crate::wait::{Goal, Until};
+
+/// Let a VM run. One that runs already is left as it is.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  chv vm start web
+  chv vm start shop/web --for ready --timeout 5m")]
+pub(crate) struct Start {
+    /// Its name, project/name, or id.
+    #[arg(value_name = "VM")]
+    vm: Reference,
+    #[command(flatten)]
+    until: Until,
+    #[command(flatten)]
+    expect: Expect,
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+impl Start {
+    pub(super) async fn run(self, session: &Session, to: &mut impl Write) -> Result<(), Failure> {
+        let vm = self.vm.resolve(session.project());
+        Change::of_vm("started", &vm, Command::StartVm { vm: vm.clone() })
+            .expecting(self.expect)
+            .until(Goal::from(self.until))
+            .make(session, self.waiting, to)
+            .await
+    }
+}

@@ -1,0 +1,47 @@
+//! `chv vm stop`: stop a VM gracefully.
+
+use std::io::Write;
+
+use chv_domain::Command;
+use chv_domain::spec::StopTimeout;
+
+use super::reference::Reference;
+use crate::change::{Change, Expect};
+use crate::cli::Waiting;
+use crate::failure::Failure;
+use crate::session::Session;
+use crate::wait::Goal;
+
+/// Stop a VM: its power button is pressed, and after a while its cord is pulled.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  chv vm stop web
+  chv vm stop web --stop-timeout 120 --timeout 3m")]
+pub(crate) struct Stop {
+    /// Its name, project/name, or id.
+    #[arg(value_name = "VM")]
+    vm: Reference,
+    /// Seconds from the button to the cord, 1 to 3600; what its spec says if not given.
+    #[arg(long, value_name = "SECONDS", value_parser = super::create::stop_timeout)]
+    stop_timeout: Option<StopTimeout>,
+    #[command(flatten)]
+    expect: Expect,
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+impl Stop {
+    pub(super) async fn run(self, session: &Session, to: &mut impl Write) -> Result<(), Failure> {
+        let vm = self.vm.resolve(session.project());
+        let command = Command::StopVm {
+            vm: vm.clone(),
+            timeout: self.stop_timeout,
+        };
+        Change::of_vm("stopping", &vm, command)
+            .expecting(self.expect)
+            .until(Goal::Stopped)
+            .make(session, self.waiting, to)
+            .await
+    }
+}

@@ -1,0 +1,84 @@
+//! `chv apply`: creates, leaves alone, refuses; and sends nothing when anything is wrong.
+
+use crate::fake::Guests;
+use crate::rig::Rig;
+
+fn vm(name: &str, memory: &str) -> String {
+    format!("kind: Vm\nname: {name}\nspec:\n  vcpus: 1\n  memory: {memory}\n  boot: {{kernel: k}}\n")
+}
+
+#[tokio::test]
+async fn given_two_manifests_when_applied_twice_then_the_second_time_nothing_changes() {
+    let rig = Rig::with(Guests::Boot).await;
+    let file = rig.file(
+        "two.yaml",
+        &format!("{}---\n{}", vm("a", "64MiB"), vm("b", "64MiB")),
+    );
+    let apply = ["apply", "-f", &file];
+    let ran = rig.chv(&apply).await.ends_with(0);
+    for line in [
+        "default/a: created, placed on h1",
+        "default/b: created, placed on h1",
+        "default/a: running on h1",
+        "default/b: running on h1",
+    ] {
+        assert!(ran.out.contains(line), "{line}: {ran:?}");
+    }
+    let again = rig.chv(&apply).await.ends_with(0);
+    assert_eq!(again.out, "default/a: unchanged\ndefault/b: unchanged\n");
+    let told = rig.chv(&["apply", "-f", &file, "-o", "json"]).await.json();
+    assert_eq!(told[1]["action"], "unchanged");
+    assert_eq!(told[1]["command"], serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn given_another_spec_when_applied_then_it_names_the_fields_and_sends_nothing() {
+    let rig = Rig::with(Guests::Boot).await;
+    let file = rig.file("a.yaml", &vm("a", "64MiB"));
+    rig.chv(&["apply", "-f", &file]).await.ends_with(0);
+    let changed = rig.file(
+        "changed.yaml",
+        &format!("{}---\n{}", vm("new", "64MiB"), vm("a", "2GiB")),
+    );
+    rig.chv(&["apply", "-f", &changed])
+        .await
+        .ends_with(3)
+        .tells("changed.yaml:9:7: VM default/a exists with another spec.memory (there: 64MiB, here: 2GiB)")
+        .tells("nothing was sent");
+    assert!(rig.fake().vm("new").is_none());
+}
+
+#[tokio::test]
+async fn given_a_bad_document_among_good_ones_when_applied_then_nothing_is_sent() {
+    let rig = Rig::with(Guests::Boot).await;
+    let before = rig.fake().seq();
+    let file = rig.file(
+        "bad.yaml",
+        &format!(
+            "{}---\n{}",
+            vm("a", "64MiB"),
+            vm("b", "64MiB").replace("vcpus", "vcpu")
+        ),
+    );
+    rig.chv(&["apply", "-f", &file])
+        .await
+        .ends_with(2)
+        .tells("bad.yaml:11:3: unknown field `vcpu`; did you mean `vcpus`?");
+    assert_eq!(rig.fake().seq(), before);
+    rig.chv(&["apply", "-f", "none.yaml"])
+        .await
+        .ends_with(2)
+        .tells("none.yaml");
+}
+
+#[tokio::test]
+async fn given_the_examples_directory_when_applied_then_the_stopped_one_is_not_waited_for() {
+    let rig = Rig::with(Guests::Boot).await;
+    let pair = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/pair.yaml");
+    rig.chv(&["apply", "-f", pair, "--for", "ready"])
+        .await
+        .ends_with(0)
+        .prints("default/pair-a: ready on h1")
+        .prints("default/pair-b: created");
+    assert!(!rig.fake().vm("pair-b").unwrap().is_running());
+}

@@ -1,0 +1,220 @@
+//! Verbs that change something: waiting, refusals, and how they end.
+
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::fake::{Guests, REASON};
+use crate::rig::{Rig, ended, until};
+
+#[tokio::test]
+async fn given_a_guest_that_boots_when_created_then_it_is_placed_with_a_reason_and_runs() {
+    let rig = Rig::with(Guests::Boot).await;
+    let ran = rig.create("web", &["--for", "ready"]).await.ends_with(0);
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert_eq!(lines.len(), 2, "{ran:?}");
+    assert!(
+        lines[0].starts_with("default/web: created, placed on h1 (h1: score "),
+        "{ran:?}"
+    );
+    assert!(
+        lines[1].starts_with("default/web: ready on h1 (qemu-tcg), after "),
+        "{ran:?}"
+    );
+}
+
+#[tokio::test]
+async fn given_no_wait_when_created_then_it_ends_once_it_is_taken_on() {
+    let rig = Rig::with(Guests::Ignore).await;
+    let ran = rig.create("web", &["--no-wait", "-o", "json"]).await.ends_with(0);
+    let told = ran.json();
+    assert_eq!(told["action"], "created");
+    assert_eq!(told["name"], "default/web");
+    assert_eq!(told["host"], "h1");
+    assert_eq!(told["reached"], serde_json::Value::Null);
+    assert_eq!(told["id"], told["command"]);
+    assert_eq!(told["firstSeq"], 2);
+    assert_eq!(told["lastSeq"], 3);
+}
+
+#[tokio::test]
+async fn given_no_start_when_created_then_nothing_is_waited_for() {
+    let rig = Rig::with(Guests::Boot).await;
+    rig.create("web", &["--no-start"]).await.ends_with(0);
+    assert!(!rig.fake().vm("web").unwrap().is_running());
+    rig.chv(&["vm", "start", "web"])
+        .await
+        .ends_with(0)
+        .prints("default/web: running on h1 (qemu-tcg)");
+}
+
+#[tokio::test]
+async fn given_a_blocked_vm_when_waited_for_then_it_says_why_and_ends_with_9() {
+    let rig = Rig::with(Guests::Block).await;
+    rig.create("web", &["--timeout", "1s"])
+        .await
+        .ends_with(9)
+        .prints("created")
+        .tells(REASON)
+        .tells("default/web is not running after 1")
+        .tells("try: `chv events --vm ");
+    assert!(rig.fake().vm("web").is_some());
+}
+
+#[tokio::test]
+async fn given_a_block_that_goes_when_waited_for_then_waiting_went_on() {
+    let rig = Rig::with(Guests::BlockThenBoot).await;
+    rig.create("web", &["--for", "ready"])
+        .await
+        .ends_with(0)
+        .prints("ready on h1");
+}
+
+#[tokio::test]
+async fn given_a_guest_that_hangs_when_waited_to_be_ready_then_it_ends_with_6() {
+    let rig = Rig::with(Guests::Hang).await;
+    rig.create("web", &["--for", "ready", "--timeout", "1s"])
+        .await
+        .ends_with(6)
+        .tells("running on h1, waiting for the guest to say that it is ready");
+}
+
+#[tokio::test]
+async fn given_ctrl_c_when_waiting_then_it_says_how_to_follow_and_the_work_goes_on() {
+    let rig = Rig::with(Guests::Ignore).await;
+    let chv = rig.chv_started(&["vm", "create", "web", "--kernel", "k"]);
+    until("the VM is created", || rig.fake().vm("web").is_some()).await;
+    // The answer is on its way; until it is there, an interrupt ends with the other message.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let pid = Pid::from_raw(chv.id().unwrap().cast_signed()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    ended(chv)
+        .await
+        .ends_with(130)
+        .tells("goes on without you")
+        .tells("chv events --");
+}
+
+#[tokio::test]
+async fn given_a_name_that_exists_when_created_then_it_ends_with_4() {
+    let rig = Rig::with(Guests::Boot).await;
+    rig.create("web", &[]).await.ends_with(0);
+    rig.create("web", &[])
+        .await
+        .ends_with(4)
+        .tells("error: ")
+        .tells("web");
+}
+
+#[tokio::test]
+async fn given_more_than_any_host_has_when_created_then_each_hosts_reason_is_told() {
+    let rig = Rig::with(Guests::Boot).await;
+    rig.create("big", &["--memory", "1TiB"])
+        .await
+        .ends_with(3)
+        .tells("h1: 1TiB of memory asked, 8GiB free");
+    assert!(rig.fake().vm("big").is_none());
+}
+
+#[tokio::test]
+async fn given_a_running_vm_when_started_then_it_is_so_already() {
+    let rig = Rig::with(Guests::Boot).await;
+    rig.create("web", &[]).await.ends_with(0);
+    let before = rig.fake().seq();
+    let told = rig
+        .chv(&["vm", "start", "web", "-o", "json"])
+        .await
+        .ends_with(0)
+        .json();
+    assert_eq!(
+        (told["changed"].clone(), told["action"].clone()),
+        (false.into(), "unchanged".into())
+    );
+    assert_eq!(told["reached"], "running");
+    assert!(
+        rig.fake().seq() <= chv_domain::Seq(before.0 + 1),
+        "only the guest's own word came"
+    );
+}
+
+#[tokio::test]
+async fn given_another_revision_when_stopped_then_it_ends_with_4_and_nothing_changes() {
+    let rig = Rig::with(Guests::Boot).await;
+    rig.create("web", &[]).await.ends_with(0);
+    rig.chv(&["vm", "stop", "web", "--revision", "999"])
+        .await
+        .ends_with(4)
+        .tells("is at revision");
+    assert!(rig.fake().vm("web").unwrap().is_running());
+}
+
+#[tokio::test]
+async fn given_a_running_vm_when_stopped_started_killed_and_deleted_then_each_is_waited_for() {
+    let rig = Rig::with(Guests::Boot).await;
+    rig.create("web", &[]).await.ends_with(0);
+    rig.chv(&["vm", "stop", "web"])
+        .await
+        .ends_with(0)
+        .prints("default/web: stopped: powered off, after ");
+    rig.chv(&["vm", "start", "default/web"]).await.ends_with(0);
+    rig.chv(&["vm", "kill", "web"])
+        .await
+        .ends_with(0)
+        .prints("default/web: stopped: killed as asked, after ");
+    rig.chv(&["vm", "start", "web"]).await.ends_with(0);
+    rig.chv(&["vm", "delete", "web"])
+        .await
+        .ends_with(3)
+        .tells("stop it first");
+    rig.chv(&["vm", "delete", "web", "--force"])
+        .await
+        .ends_with(0)
+        .prints("default/web: deleted, after ");
+    assert!(rig.fake().vm("web").is_none());
+    rig.chv(&["vm", "stop", "web"])
+        .await
+        .ends_with(5)
+        .tells("there is no VM");
+}
+
+#[tokio::test]
+async fn given_a_cordoned_host_when_created_then_it_is_refused_until_it_is_uncordoned() {
+    let rig = Rig::with(Guests::Boot).await;
+    rig.chv(&["host", "cordon", "h1"])
+        .await
+        .ends_with(0)
+        .prints("host h1: cordoned");
+    rig.chv(&["host", "cordon", "h1"])
+        .await
+        .ends_with(0)
+        .prints("host h1: unchanged");
+    rig.create("web", &[]).await.ends_with(3).tells("h1: cordoned");
+    rig.chv(&["host", "uncordon", "h1"]).await.ends_with(0);
+    rig.create("web", &[]).await.ends_with(0);
+}
+
+#[tokio::test]
+async fn given_wrong_arguments_then_it_ends_with_2_and_needs_no_cluster() {
+    let rig = Rig::without_scheduler().await;
+    for (args, expected) in [
+        (
+            &["vm", "create", "Web_1", "--kernel", "k"][..],
+            "is not a VM name",
+        ),
+        (
+            &["vm", "create", "web", "--kernel", "k", "--vcpus", "0"],
+            "at least 1 vCPU",
+        ),
+        (
+            &["vm", "create", "web", "--kernel", "k", "--memory", "12"],
+            "such as 512MiB",
+        ),
+        (&["vm", "create", "web", "--kernel", "../k"], "has `..` in it"),
+        (&["vm", "create", "web"], "--kernel"),
+        (&["vm", "destroy", "web"], "destroy"),
+        (&["vm", "list", "--timeout", "soon"], "no span of time"),
+        (&[], "Usage"),
+    ] {
+        rig.chv(args).await.ends_with(2).tells(expected);
+    }
+}

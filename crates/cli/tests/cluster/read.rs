@@ -1,0 +1,203 @@
+//! Verbs that look: what they print for people and for programs.
+
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::fake::Guests;
+use crate::rig::Rig;
+
+#[tokio::test]
+async fn given_vms_when_listed_then_people_and_programs_see_them() {
+    let rig = Rig::with(Guests::Boot).await;
+    rig.chv(&["vm", "list"])
+        .await
+        .ends_with(0)
+        .tells("no VMs in project default");
+    for name in ["web", "db"] {
+        let ran = rig.create(name, &["--for", "ready", "--label", "app=shop"]).await;
+        ran.ends_with(0);
+    }
+    let table = rig.chv(&["list", "vms"]).await.ends_with(0).out;
+    let lines: Vec<Vec<&str>> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(
+        lines[0],
+        [
+            "NAME", "STATUS", "HOST", "VCPUS", "MEMORY", "UP", "AGE", "TROUBLE"
+        ]
+    );
+    assert_eq!(lines[1][..5], ["db", "ready", "h1", "1", "512MiB"]);
+    assert_eq!(lines[2][..3], ["web", "ready", "h1"]);
+
+    let vm = rig
+        .chv(&["get", "vm", "web", "-o", "json"])
+        .await
+        .ends_with(0)
+        .json();
+    for (field, value) in [
+        ("kind", "Vm"),
+        ("name", "web"),
+        ("project", "default"),
+        ("power", "running"),
+        ("status", "ready"),
+        ("host", "h1"),
+        ("hypervisor", "qemu-tcg"),
+    ] {
+        assert_eq!(vm[field], value, "{vm}");
+    }
+    assert_eq!(vm["spec"]["boot"]["kernel"], "uos/vmlinuz");
+    assert_eq!(vm["labels"]["app"], "shop");
+    assert_eq!(vm["trouble"], serde_json::Value::Null);
+    assert!(vm["readySince"].as_str().unwrap().ends_with('Z'));
+
+    let all = rig
+        .chv(&["vm", "list", "-A", "--consistent", "-o", "json"])
+        .await
+        .json();
+    assert_eq!(all.as_array().unwrap().len(), 2);
+    let id = vm["id"].as_str().unwrap();
+    rig.chv(&["vm", "get", id])
+        .await
+        .ends_with(0)
+        .prints("default")
+        .prints("uos/vmlinuz");
+    rig.chv(&["vm", "get", "web", "-o", "yaml"])
+        .await
+        .ends_with(0)
+        .prints("status: ready");
+    rig.chv(&["vm", "get", "nobody"])
+        .await
+        .ends_with(5)
+        .tells("there is no VM default/nobody")
+        .tells("try: ");
+}
+
+#[tokio::test]
+async fn given_a_host_when_looked_at_then_it_is_alive() {
+    let rig = Rig::with(Guests::Boot).await;
+    rig.chv(&["host", "list"])
+        .await
+        .ends_with(0)
+        .prints("h1")
+        .prints("alive");
+    rig.chv(&["get", "host", "h1"])
+        .await
+        .ends_with(0)
+        .prints("qemu-tcg (7.2)");
+    let host = rig.chv(&["host", "get", "h1", "-o", "json"]).await.json();
+    assert_eq!(host["capacity"]["memoryMib"], 8192);
+    assert_eq!(host["alive"], true);
+    rig.chv(&["host", "get", "h2"])
+        .await
+        .ends_with(5)
+        .tells("there is no host h2");
+}
+
+#[tokio::test]
+async fn given_a_trail_when_shown_then_each_line_has_seq_time_actor_and_cause() {
+    let rig = Rig::with(Guests::Boot).await;
+    rig.create("web", &["--for", "ready"]).await.ends_with(0);
+    rig.create("db", &["--for", "ready"]).await.ends_with(0);
+    let table = rig.chv(&["events", "--vm", "web"]).await.ends_with(0).out;
+    let lines: Vec<Vec<&str>> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(lines[0], ["SEQ", "TIME", "ACTOR", "CAUSE", "EVENT", "ON"]);
+    let shown: Vec<(&str, &str, &str)> = lines[1..]
+        .iter()
+        .map(|line| (line[0], line[2], line[3]))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("2", "alice", "vm.create"),
+            ("3", "alice", "vm.create"),
+            ("4", "host/h1", "follows"),
+            ("5", "host/h1", "follows"),
+        ],
+        "{table}"
+    );
+    assert!(
+        table.contains("placed            default/web       on h1 (h1: score "),
+        "{table}"
+    );
+    assert!(table.contains("follows 2"), "{table}");
+
+    let json = rig
+        .chv(&["events", "--actor", "host/h1", "-o", "json"])
+        .await
+        .ends_with(0)
+        .out;
+    let events: Vec<serde_json::Value> = json
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let kinds: Vec<&str> = events
+        .iter()
+        .map(|event| event["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["registered", "started", "ready", "started", "ready"]);
+    assert_eq!(events[1]["data"]["pid"], 42);
+    assert_eq!(events[1]["resource"]["name"], "web");
+    assert_eq!(events[1]["follows"], 2);
+    let command = events[1]["command"].as_str().unwrap();
+    let one = rig.chv(&["events", "--command", command, "-o", "json"]).await.out;
+    assert_eq!(one.lines().count(), 1);
+}
+
+#[tokio::test]
+async fn given_a_follower_when_something_happens_then_it_shows_it_and_ends_with_its_reader() {
+    let rig = Rig::with(Guests::Boot).await;
+    rig.create("web", &["--for", "ready"]).await.ends_with(0);
+    let mut chv = rig
+        .chv_command(&["events", "-f", "--vm", "web"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(chv.stdout.take().unwrap()).lines();
+    let mut next = async || lines.next_line().await.unwrap().expect("a line");
+    for expected in ["EVENT", "created", "placed", "started", "ready"] {
+        assert!(next().await.contains(expected));
+    }
+    rig.create("other", &[]).await.ends_with(0);
+    rig.chv(&["vm", "stop", "web"]).await.ends_with(0);
+    for expected in ["stop-requested", "exited"] {
+        let line = next().await;
+        assert!(line.contains(expected) && line.contains("default/web"), "{line}");
+    }
+    drop(lines);
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), chv.wait());
+    assert!(ended.await.expect("it ends with its reader").unwrap().success());
+}
+
+#[tokio::test]
+async fn given_a_voter_that_is_silent_when_asked_for_status_then_it_is_named() {
+    let rig = Rig::with(Guests::Boot).await;
+    rig.chv(&["status", "--timeout", "500ms"])
+        .await
+        .ends_with(0)
+        .prints("leader   replica 1, term 1")
+        .prints("2        no answer");
+    let status = rig
+        .chv(&["status", "--digest", "--timeout", "300ms", "-o", "json"])
+        .await
+        .json();
+    assert_eq!(status["leader"], 1);
+    assert_eq!(status["silent"], serde_json::json!([2]));
+    assert_eq!(status["replicas"][0]["digest"].as_str().unwrap().len(), 64);
+}
+
+#[tokio::test]
+async fn completions_need_no_cluster() {
+    let rig = Rig::without_scheduler().await;
+    for shell in ["bash", "zsh", "fish"] {
+        rig.chv(&["completions", shell])
+            .await
+            .ends_with(0)
+            .prints("cordon");
+    }
+}

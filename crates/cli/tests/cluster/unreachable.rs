@@ -1,0 +1,73 @@
+//! No NATS, no leader, no permission.
+
+use crate::fake::Guests;
+use crate::rig::Rig;
+
+#[tokio::test]
+async fn given_no_nats_then_it_says_so_and_ends_with_7() {
+    let rig = Rig::without_scheduler().await;
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let url = format!("nats://127.0.0.1:{port}");
+    for args in [
+        &["vm", "list"][..],
+        &["vm", "start", "web"],
+        &["status"],
+        &["events"],
+    ] {
+        let mut command = rig.chv_command(args);
+        command.args(["--server", &url, "--timeout", "2s"]);
+        let ran = crate::rig::ended(command.spawn().unwrap()).await;
+        ran.ends_with(7).tells(&url).tells("try: ");
+    }
+}
+
+#[tokio::test]
+async fn given_no_leader_then_it_says_so_and_ends_with_7() {
+    let rig = Rig::without_scheduler().await;
+    for args in [&["vm", "list"][..], &["vm", "start", "web"], &["status"]] {
+        let mut command = rig.chv_command(args);
+        command.args(["--timeout", "1s"]);
+        let ran = crate::rig::ended(command.spawn().unwrap()).await;
+        ran.ends_with(7).tells("error: ").tells("try: ");
+    }
+}
+
+#[tokio::test]
+async fn given_a_wrong_password_or_no_user_then_it_says_so() {
+    let rig = Rig::with(Guests::Boot).await;
+    rig.chv(&["vm", "list", "--password", "wrong"])
+        .await
+        .ends_with(8)
+        .tells("alice");
+    let mut nobody = rig.chv_command(&["vm", "list"]);
+    nobody.env_remove("CHV_USER");
+    let ran = crate::rig::ended(nobody.spawn().unwrap()).await;
+    ran.ends_with(2).tells("CHV_USER");
+}
+
+#[tokio::test]
+async fn given_a_user_who_may_only_look_when_it_changes_something_then_it_ends_with_8() {
+    let rig = Rig::with(Guests::Boot).await;
+    rig.create("web", &[]).await.ends_with(0);
+    let audit = [
+        "--user",
+        "audit",
+        "--password",
+        &rig.nats.password("audit"),
+        "--timeout",
+        "5s",
+    ];
+    let run = async |args: &[&str]| {
+        let mut command = rig.chv_command(args);
+        command.args(audit).env_remove("CHV_PASSWORD_FILE");
+        crate::rig::ended(command.spawn().unwrap()).await
+    };
+    run(&["vm", "list"]).await.ends_with(0).prints("web");
+    run(&["vm", "stop", "web"]).await.ends_with(8).tells("audit");
+    assert!(rig.fake().vm("web").unwrap().is_running());
+}
