@@ -3,10 +3,11 @@
 //! by vsock, and is listened for. It has no task of its own: it moves while its owner awaits it.
 //!
 //! Lost while no daemon is connected: what the guest says meanwhile. The guest says `ready` again to every new
-//! connection that it notices; over virtio-serial one that follows the last within an instant looks the same to it.
+//! connection that it notices. Over virtio-serial one that follows the last within an instant looks the same to it,
+//! so there it is also asked.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chv_domain::HypervisorKind;
@@ -31,7 +32,7 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// What a guest says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FromGuest {
-    /// It is up; said on every new connection, and when its addresses change. What it says of itself is JSON,
+    /// It is up; said on every new connection, once or twice, and when its addresses change. What it says of itself is JSON,
     /// as a guest wrote it: not to be believed.
     Ready(String),
     /// It was asked to power off, and does so now.
@@ -201,7 +202,7 @@ impl AgentChannel {
                         })
                 }
                 Way::Connect(path) => loop {
-                    match UnixStream::connect(path).await {
+                    match greeted(path).await {
                         Ok(stream) => return Ok(stream),
                         Err(error) => tracing::debug!(path = %path.display(), %error, "no agent channel yet"),
                     }
@@ -217,6 +218,14 @@ impl AgentChannel {
             },
         }
     }
+}
+
+/// Connects, and asks the guest to say `ready`: at once when it is up, else when it is.
+async fn greeted(path: &Path) -> io::Result<UnixStream> {
+    let mut stream = UnixStream::connect(path).await?;
+    // A new connection has room for this, whether the guest reads or not.
+    stream.write_all(b"status\n").await?;
+    Ok(stream)
 }
 
 fn parse(line: &str) -> FromGuest {

@@ -115,6 +115,7 @@ async fn is_adopted_and_killed(hypervisor: &dyn Hypervisor) {
     assert_eq!(found, instance);
     assert_eq!(hypervisor.status(&found).await, Status::Running);
     let mut channel = AgentChannel::open(&found).await.unwrap();
+    ready(&mut channel).await;
 
     let again = hypervisor.launch(&machine).await.unwrap_err();
     assert!(
