@@ -38,7 +38,8 @@ pub(super) async fn beat(
         if registered.as_ref() != Some(&now) && register(follower, &now).await {
             registered = Some(now);
         }
-        match one(follower, *position.borrow()).await {
+        let reached = *position.borrow();
+        match one(follower, reached).await {
             Ok(reply) => {
                 if !answered {
                     tracing::info!(term = reply.term, "the leader answers again");

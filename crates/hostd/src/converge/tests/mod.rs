@@ -1,6 +1,6 @@
 //! Converging a host with a hypervisor that can fail: real processes, real ends, real restarts of the daemon.
 
-mod rig;
+pub(crate) mod rig;
 
 use chv_domain::spec::StopTimeout;
 use chv_domain::{Epoch, ExitReason, Observation, Power, Seq, StopHow};

@@ -30,23 +30,23 @@ use crate::ledger::Ledger;
 use crate::report::Reporter;
 use crate::stock;
 
-pub(super) const VM: VmId = VmId::from_bytes([1; 16]);
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const VM: VmId = VmId::from_bytes([1; 16]);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How one launch goes, instead of well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     Fails,
     Hangs,
 }
 
 /// A hypervisor whose machines are `cat`: they end in order when their input does.
 #[derive(Debug)]
-pub(super) struct Fake {
+pub(crate) struct Fake {
     binary: Binary,
-    pub(super) troubles: Mutex<VecDeque<Trouble>>,
-    pub(super) deaf: Mutex<bool>,
-    pub(super) launches: Mutex<u32>,
+    pub(crate) troubles: Mutex<VecDeque<Trouble>>,
+    pub(crate) deaf: Mutex<bool>,
+    pub(crate) launches: Mutex<u32>,
     inputs: Mutex<BTreeMap<VmId, ChildStdin>>,
 }
 
@@ -178,23 +178,23 @@ impl Leader for Listener {
 }
 
 /// A host, on which daemons can be started one after the other.
-pub(super) struct Rig {
-    pub(super) dir: tempfile::TempDir,
-    pub(super) fake: Arc<Fake>,
+pub(crate) struct Rig {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) fake: Arc<Fake>,
 }
 
 /// A daemon's converging part.
-pub(super) struct Daemon {
-    pub(super) converge: Converge,
-    pub(super) here: Arc<Here>,
+pub(crate) struct Daemon {
+    pub(crate) converge: Converge,
+    pub(crate) here: Arc<Here>,
     told: mpsc::UnboundedReceiver<(Epoch, Option<Seq>, Observation)>,
-    tasks: TaskTracker,
+    pub(crate) tasks: TaskTracker,
     stop: CancellationToken,
     _facts: watch::Sender<HostFacts>,
 }
 
 impl Rig {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("images")).unwrap();
         std::fs::write(dir.path().join("images/vmlinuz"), "a kernel").unwrap();
@@ -204,11 +204,19 @@ impl Rig {
         }
     }
 
-    pub(super) fn path(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
         self.dir.path().join(name)
     }
 
-    pub(super) async fn daemon(&self) -> Daemon {
+    /// A daemon whose leader accepts whatever it is told.
+    pub(crate) async fn daemon(&self) -> Daemon {
+        let (sender, told) = mpsc::unbounded_channel();
+        let daemon = self.daemon_of(Arc::new(Listener { told: sender })).await;
+        Daemon { told, ..daemon }
+    }
+
+    /// A daemon with this leader.
+    pub(crate) async fn daemon_of(&self, leader: Arc<dyn Leader>) -> Daemon {
         let data = DataDir::open(&self.path("h1"), || HostId::from_bytes([2; 16])).unwrap();
         let (ledger, _) = Ledger::open(&data.ledger()).unwrap();
         let clock = Clock::new();
@@ -234,14 +242,12 @@ impl Rig {
             launches: Semaphore::new(2),
         });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let (sender, told) = mpsc::unbounded_channel();
-        let leader = Arc::new(Listener { told: sender });
         let reporter = Reporter::new("h1".parse().unwrap(), leader, tasks.clone(), stop.clone());
         let converge = Converge::start(here.clone(), reporter, stock, tasks.clone(), stop.clone());
         Daemon {
             converge,
             here,
-            told,
+            told: mpsc::unbounded_channel().1,
             tasks,
             stop,
             _facts: facts,
@@ -249,7 +255,7 @@ impl Rig {
     }
 
     /// The process that runs the VM; `None` when nothing does.
-    pub(super) async fn process(&self) -> Option<Process> {
+    pub(crate) async fn process(&self) -> Option<Process> {
         let run_dir = crate::hypervisor::RunDir::new(self.path("h1/vms").join(VM.to_string())).unwrap();
         Instance::find(run_dir)
             .await
@@ -257,7 +263,7 @@ impl Rig {
             .map(|instance| instance.process)
     }
 
-    pub(super) fn has_dir(&self) -> bool {
+    pub(crate) fn has_dir(&self) -> bool {
         Path::new(&self.path("h1/vms")).join(VM.to_string()).exists()
     }
 }
@@ -271,29 +277,29 @@ impl Drop for Rig {
 
 impl Daemon {
     /// What is told next.
-    pub(super) async fn told(&mut self) -> Observation {
+    pub(crate) async fn told(&mut self) -> Observation {
         self.told_fully().await.2
     }
 
-    pub(super) async fn told_fully(&mut self) -> (Epoch, Option<Seq>, Observation) {
+    pub(crate) async fn told_fully(&mut self) -> (Epoch, Option<Seq>, Observation) {
         tokio::time::timeout(PATIENCE, self.told.recv())
             .await
             .expect("nothing is told")
             .expect("the leader is there")
     }
 
-    pub(super) fn told_nothing_more(&mut self) -> bool {
+    pub(crate) fn told_nothing_more(&mut self) -> bool {
         self.told.try_recv().is_err()
     }
 
     /// Wants the VM to be so, in the grant 5 and since the event `revision`.
-    pub(super) fn want(&self, power: Power, revision: u64) {
+    pub(crate) fn want(&self, power: Power, revision: u64) {
         self.converge
             .wish(Wish::Vm(Arc::new(desired(power, 5, revision))));
     }
 
     /// Ends as on SIGTERM.
-    pub(super) async fn end(self) {
+    pub(crate) async fn end(self) {
         self.stop.cancel();
         self.tasks.close();
         tokio::time::timeout(PATIENCE, self.tasks.wait())
@@ -302,7 +308,7 @@ impl Daemon {
     }
 }
 
-pub(super) fn desired(power: Power, epoch: u64, revision: u64) -> DesiredVm {
+pub(crate) fn desired(power: Power, epoch: u64, revision: u64) -> DesiredVm {
     let spec = r#"{"vcpus":1,"memory":"64MiB","boot":{"kernel":"vmlinuz"},"stopTimeout":1}"#;
     DesiredVm {
         vm: VM,
@@ -317,7 +323,7 @@ pub(super) fn desired(power: Power, epoch: u64, revision: u64) -> DesiredVm {
 }
 
 /// Waits until `condition` holds.
-pub(super) async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
     let holds = async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -1,0 +1,290 @@
+//! Following over a real nats-server, with a hypervisor that is none: from a command to a process, and through
+//! what can get lost on the way.
+
+pub(crate) mod leader;
+
+use std::sync::Arc;
+
+use chv_domain::spec::StopTimeout;
+use chv_domain::{Command, Event, ExitReason, HostName, Seq, VmId, VmRef, VmSpec};
+use chv_proto::v1;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::Follower;
+use crate::console::Consoles;
+use crate::converge::tests::rig::{Daemon, Rig, until};
+use crate::leader::OverNats;
+use leader::{Cluster, Nats, within};
+
+fn host() -> HostName {
+    "h1".parse().unwrap()
+}
+
+fn create(name: &str) -> Command {
+    let spec: VmSpec =
+        serde_json::from_str(r#"{"vcpus":1,"memory":"64MiB","boot":{"kernel":"vmlinuz"},"stopTimeout":1}"#)
+            .unwrap();
+    Command::CreateVm {
+        project: "default".parse().unwrap(),
+        name: name.parse().unwrap(),
+        labels: Default::default(),
+        spec: Box::new(spec),
+        start: true,
+    }
+}
+
+fn named(name: &str) -> VmRef {
+    VmRef::Name("default".parse().unwrap(), name.parse().unwrap())
+}
+
+fn started(event: &Event) -> Option<VmId> {
+    match event {
+        Event::VmStarted { vm, .. } => Some(*vm),
+        _ => None,
+    }
+}
+
+/// A host whose daemon follows.
+struct Host {
+    daemon: Daemon,
+    stop: CancellationToken,
+    following: tokio::task::JoinHandle<()>,
+    _connection: watch::Sender<Option<chv_proto::client::Client>>,
+}
+
+impl Host {
+    async fn start(rig: &Rig, nats: &Nats) -> Self {
+        let client = nats.client("host-h1").await;
+        let (connection, connected) = watch::channel(Some(client.clone()));
+        let leader = Arc::new(OverNats(connected));
+        let daemon = rig.daemon_of(leader.clone()).await;
+        let stop = CancellationToken::new();
+        let follower = Follower {
+            client: client.clone(),
+            leader,
+            name: host(),
+            id: daemon.here.data.host(),
+            facts: daemon.here.facts.clone(),
+            converge: daemon.converge.clone(),
+            ledger: daemon.here.ledger.clone(),
+        };
+        let consoles = Consoles::new(host(), daemon.converge.clone());
+        let (ending, tasks) = (stop.clone(), daemon.tasks.clone());
+        let following = tokio::spawn(async move {
+            tokio::join!(
+                follower.run(ending.clone()),
+                consoles.serve(client.nats().clone(), tasks, ending)
+            );
+        });
+        Self {
+            daemon,
+            stop,
+            following,
+            _connection: connection,
+        }
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        within("following ends", self.following).await.unwrap();
+        self.daemon.end().await;
+    }
+}
+
+/// Waits until VMs can be placed on the host.
+async fn registered(cluster: &Cluster) {
+    cluster
+        .event(Seq(1), |event| {
+            matches!(event, Event::HostRegistered { .. }).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn given_a_command_then_the_vm_runs_and_each_report_becomes_an_event() {
+    let (rig, nats) = (Rig::new(), Nats::start().await);
+    let cluster = Cluster::start(&nats).await;
+    let host = Host::start(&rig, &nats).await;
+    registered(&cluster).await;
+
+    cluster.command(create("web")).await.unwrap();
+    let (seq, vm) = cluster.event(Seq(1), started).await;
+    assert!(cluster.vm(vm).unwrap().is_running());
+    let stop = Command::StopVm {
+        vm: named("web"),
+        timeout: Some(StopTimeout::try_from(5).unwrap()),
+    };
+    cluster.command(stop).await.unwrap();
+    let exited = |event: &Event| {
+        matches!(
+            event,
+            Event::VmExited {
+                reason: ExitReason::PoweredOff,
+                ..
+            }
+        )
+    };
+    cluster.event(seq, |event| exited(event).then_some(())).await;
+    cluster
+        .command(Command::DeleteVm {
+            vm: named("web"),
+            force: false,
+        })
+        .await
+        .unwrap();
+    cluster
+        .event(seq, |event| {
+            matches!(event, Event::VmDeleted { .. }).then_some(())
+        })
+        .await;
+    until("it is forgotten", async || {
+        host.daemon.converge.console(vm).is_none()
+    })
+    .await;
+    host.end().await;
+}
+
+#[tokio::test]
+async fn given_a_change_that_is_lost_then_the_heartbeat_shows_it_and_it_is_made_good() {
+    let (rig, nats) = (Rig::new(), Nats::start().await);
+    let cluster = Cluster::start(&nats).await;
+    let host = Host::start(&rig, &nats).await;
+    registered(&cluster).await;
+    cluster.command(create("first")).await.unwrap();
+    let (seq, _) = cluster.event(Seq(1), started).await;
+
+    cluster.mute(true);
+    cluster.command(create("second")).await.unwrap();
+    let (seq, _) = cluster.event(seq.next(), started).await;
+    // Now with a change after the lost one: it counts before what was lost is made good.
+    cluster
+        .command(Command::KillVm { vm: named("first") })
+        .await
+        .unwrap();
+    cluster.mute(false);
+    cluster.command(create("third")).await.unwrap();
+    cluster.event(seq.next(), started).await;
+    cluster
+        .event(seq, |event| matches!(event, Event::VmExited { .. }).then_some(()))
+        .await;
+    host.end().await;
+}
+
+#[tokio::test]
+async fn given_nats_lost_and_back_then_guests_run_on_and_what_was_missed_is_made_good() {
+    let (rig, mut nats) = (Rig::new(), Nats::start().await);
+    let cluster = Cluster::start(&nats).await;
+    let host = Host::start(&rig, &nats).await;
+    registered(&cluster).await;
+    cluster.command(create("first")).await.unwrap();
+    let (seq, first) = cluster.event(Seq(1), started).await;
+
+    nats.kill();
+    cluster.command(create("second")).await.unwrap();
+    assert!(host.daemon.converge.console(first).unwrap().running);
+    nats.restart();
+    cluster.event(seq.next(), started).await;
+    assert_eq!(cluster.count(|event| matches!(event, Event::VmExited { .. })), 0);
+    assert_eq!(*rig.fake.launches.lock().unwrap(), 2);
+    host.end().await;
+}
+
+#[tokio::test]
+async fn given_a_process_that_ends_while_nats_is_away_then_it_is_started_again_and_told_later() {
+    let (rig, mut nats) = (Rig::new(), Nats::start().await);
+    let cluster = Cluster::start(&nats).await;
+    let host = Host::start(&rig, &nats).await;
+    registered(&cluster).await;
+    cluster.command(create("web")).await.unwrap();
+    let (seq, vm) = cluster.event(Seq(1), started).await;
+
+    nats.kill();
+    let run_dir = host.daemon.here.data.run_dir(vm);
+    let instance = crate::hypervisor::Instance::find(run_dir).await.unwrap().unwrap();
+    instance.process.kill().unwrap();
+    until("it is started again", async || {
+        *rig.fake.launches.lock().unwrap() == 2
+    })
+    .await;
+    nats.restart();
+    cluster
+        .event(seq, |event| {
+            matches!(
+                event,
+                Event::VmExited {
+                    reason: ExitReason::Vanished,
+                    ..
+                }
+            )
+            .then_some(())
+        })
+        .await;
+    cluster.event(seq.next(), started).await;
+    host.end().await;
+}
+
+#[tokio::test]
+async fn given_a_console_then_it_is_read_as_it_grows_and_unknown_vms_and_strangers_are_refused() {
+    let (rig, nats) = (Rig::new(), Nats::start().await);
+    let cluster = Cluster::start(&nats).await;
+    let running = Host::start(&rig, &nats).await;
+    registered(&cluster).await;
+    cluster.command(create("web")).await.unwrap();
+    let (_, vm) = cluster.event(Seq(1), started).await;
+    let alice = nats.client("alice").await;
+    let read = |offset, wait_ms| v1::ConsoleRead {
+        vm: vm.to_string(),
+        offset,
+        wait_ms,
+        tail: None,
+    };
+
+    let empty = alice.console_read(&host(), read(0, 0)).await.unwrap();
+    assert_eq!((empty.data.len(), empty.running), (0, true));
+    let log = running.daemon.here.data.run_dir(vm).console_log();
+    let name = host();
+    let (chunk, ()) = tokio::join!(alice.console_read(&name, read(0, 10_000)), async {
+        std::fs::write(&log, "login: ").unwrap();
+    });
+    assert_eq!(&chunk.unwrap().data[..], b"login: ");
+
+    let write = v1::ConsoleWrite {
+        vm: vm.to_string(),
+        data: b"root\n"[..].into(),
+    };
+    // This hypervisor has no console to type on.
+    let refused = alice.console_write(&host(), write).await;
+    assert!(code(&refused.map(|written| written.refused)) == "state");
+    let other = v1::ConsoleRead {
+        vm: VmId::from_bytes([8; 16]).to_string(),
+        ..read(0, 0)
+    };
+    assert_eq!(
+        code(
+            &alice
+                .console_read(&host(), other)
+                .await
+                .map(|chunk| chunk.refused)
+        ),
+        "not_found"
+    );
+    let junk = v1::ConsoleRead {
+        vm: "hello".to_owned(),
+        ..read(0, 0)
+    };
+    assert_eq!(
+        code(&alice.console_read(&host(), junk).await.map(|chunk| chunk.refused)),
+        "malformed"
+    );
+    running.end().await;
+}
+
+/// The code of a refusal, as the client gives it or as it was sent.
+fn code(answer: &Result<Option<v1::Refused>, chv_proto::client::QueryError>) -> String {
+    match answer {
+        Ok(Some(refused)) => refused.code.clone(),
+        Err(chv_proto::client::QueryError::Refused(refusal)) => refusal.code.clone(),
+        other => panic!("not refused: {other:?}"),
+    }
+}
