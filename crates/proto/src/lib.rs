@@ -9,3 +9,6 @@ pub mod client;
 pub mod convert;
 pub mod subject;
 pub mod v1;
+
+#[cfg(test)]
+mod strategies;

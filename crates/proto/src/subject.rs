@@ -319,3 +319,6 @@ pub fn parse_console(subject: &str) -> Result<(UserName, HostName, ConsoleMessag
     let message = message.ok_or_else(|| shape(subject, SHAPE))?;
     Ok((name(subject, user)?, name(subject, host)?, message))
 }
+
+#[cfg(test)]
+mod tests;

@@ -199,17 +199,22 @@ impl<'c, 'p, T, J: FnMut(&Message) -> Verdict<T> + Send> Asking<'c, 'p, J> {
         let sent_before = !self.attempts.is_empty() || self.in_doubt > 0;
         // What was on its way when the connection was lost may be lost with it.
         let lost = connects != self.connects && sent_before;
-        if (Instant::now() < self.due && !lost) || (sent_before && !self.question.again) {
+        if sent_before && !self.question.again {
+            self.wait_for(Waiting::Answer(self.question.whom.clone()));
+            return;
+        }
+        if Instant::now() < self.due && !lost {
             return;
         }
         self.connects = connects;
         self.due = Instant::now() + self.pause;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE.max(self.question.answer_may_take + FIRST_PAUSE));
-        self.in_doubt += 1;
-        self.attempts.push(self.attempt());
-        if !matches!(self.waiting, Some(Waiting::Listener(_) | Waiting::NextTry(_))) {
+        let unanswered_yet = !self.attempts.is_empty();
+        if unanswered_yet || !matches!(self.waiting, Some(Waiting::Listener(_) | Waiting::NextTry(_))) {
             self.wait_for(Waiting::Answer(self.question.whom.clone()));
         }
+        self.in_doubt += 1;
+        self.attempts.push(self.attempt());
     }
 
     fn attempt(&self) -> Attempt {

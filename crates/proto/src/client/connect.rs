@@ -46,12 +46,12 @@ impl fmt::Debug for ConnectOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Nobody answers there, or not in time.
-    #[error("can't reach NATS at {url}: {source}; is nats-server running, and is the address right?")]
+    #[error("can't reach NATS at {url}: {reason}; is nats-server running, and is the address right?")]
     Unreachable {
         /// Where.
         url: String,
         /// What the network said.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        reason: String,
     },
     /// The broker does not let the user in.
     #[error("NATS at {url} does not let {user:?} in: no such user, or another password")]
@@ -94,7 +94,7 @@ impl Client {
             })
             .connect(url.as_str());
         let connected = tokio::time::timeout(connect_timeout, connecting).await;
-        let source: Box<dyn std::error::Error + Send + Sync> = match connected {
+        let reason = match connected {
             Ok(Ok(nats)) => {
                 let shared = Shared {
                     nats,
@@ -111,11 +111,11 @@ impl Client {
                 ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
                     return Err(ConnectError::Refused { url, user });
                 }
-                _ => error.into(),
+                _ => error.to_string(),
             },
-            Err(late) => late.into(),
+            Err(_) => format!("no answer within {connect_timeout:?}"),
         };
-        Err(ConnectError::Unreachable { url, source })
+        Err(ConnectError::Unreachable { url, reason })
     }
 }
 

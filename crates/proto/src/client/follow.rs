@@ -4,6 +4,7 @@
 //! missing is read from any replica, and the leader's tick tells of a missing end. Nothing is kept but the
 //! next number.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use chv_domain::{Actor, CommandId, HostName, Resource, Seq, VmId};
@@ -112,11 +113,9 @@ pub fn events(client: &Client, from: Seq, filter: Filter) -> Events {
         events: sender,
     };
     let task = tokio::spawn(async move {
-        match follower.run().await {
-            Ok(Gone) => {}
-            // The one who would have liked to know is gone.
-            Err(error) => drop(ended.send(error)),
-        }
+        let Err(error) = follower.run().await;
+        // When nobody takes it, the one who would have liked to know is gone.
+        let _ = ended.send(error);
     });
     Events {
         events,
@@ -124,9 +123,6 @@ pub fn events(client: &Client, from: Seq, filter: Filter) -> Events {
         _task: AbortOnDropHandle::new(task),
     }
 }
-
-/// The follower was dropped.
-struct Gone;
 
 enum News {
     Event(Box<v1::EventMessage>),
@@ -146,7 +142,7 @@ struct Follower {
 }
 
 impl Follower {
-    async fn run(mut self) -> Result<Gone, FollowError> {
+    async fn run(mut self) -> Result<Infallible, FollowError> {
         let mut violations = self.client.shared.news.violations();
         // Subscribed first and read then, nothing can fall between the two.
         let mut live = self.subscribe(subject::EVENTS).await?;
@@ -158,13 +154,10 @@ impl Follower {
             .map_err(|error| FollowError::Protocol(error.to_string()))?;
         let mut link = self.client.shared.news.link();
         let mut connects = self.client.connects();
-        if self.read(true, &mut violations).await?.is_some() {
-            return Ok(Gone);
-        }
+        self.read(true, &mut violations).await?;
         loop {
             let news = tokio::select! {
                 biased;
-                () = self.events.closed() => return Ok(Gone),
                 violation = violations.next() => {
                     self.permitted(violation)?;
                     continue;
@@ -177,9 +170,7 @@ impl Follower {
             let anew = match news {
                 News::Event(event) if Seq(event.seq) == self.next => {
                     self.next = self.next.next();
-                    if self.deliver(*event).await.is_some() {
-                        return Ok(Gone);
-                    }
+                    self.deliver(*event).await;
                     false
                 }
                 News::Event(event) => {
@@ -198,9 +189,7 @@ impl Follower {
                 }
                 News::Closed => return Err(FollowError::Protocol("the connection was closed".to_owned())),
             };
-            if self.read(anew, &mut violations).await?.is_some() {
-                return Ok(Gone);
-            }
+            self.read(anew, &mut violations).await?;
         }
     }
 
@@ -222,17 +211,13 @@ impl Follower {
     }
 
     /// Reads what is known to be missing, page by page; when `anew`, whatever there is.
-    async fn read(&mut self, anew: bool, violations: &mut Violations) -> Result<Option<Gone>, FollowError> {
+    async fn read(&mut self, anew: bool, violations: &mut Violations) -> Result<(), FollowError> {
         let mut more = anew;
         while more || self.next <= self.known {
             while let Some(violation) = violations.next().now_or_never() {
                 self.permitted(violation)?;
             }
-            let page = tokio::select! {
-                () = self.events.closed() => return Ok(Some(Gone)),
-                page = self.page() => page?,
-            };
-            let Some((page, applied)) = page else {
+            let Some((page, applied)) = self.page().await? else {
                 tokio::time::sleep(AGAIN).await;
                 continue;
             };
@@ -249,9 +234,7 @@ impl Follower {
                     });
                 }
                 self.next = seq.next();
-                if self.deliver(event).await.is_some() {
-                    return Ok(Some(Gone));
-                }
+                self.deliver(event).await;
             }
             // A filtered page looked at more than it holds, but never beyond what its replica has.
             let looked_at = Seq(page.next_seq).min(applied.next());
@@ -261,7 +244,7 @@ impl Follower {
                 tokio::time::sleep(AGAIN).await;
             }
         }
-        Ok(None)
+        Ok(())
     }
 
     /// One page, with the last event that its replica has applied; `None` when it can't be had now.
@@ -311,12 +294,12 @@ impl Follower {
         }
     }
 
-    /// Hands an event over if it is wanted; `Some` when nobody takes it any more.
-    async fn deliver(&self, event: v1::EventMessage) -> Option<Gone> {
-        if !self.wanted(&event) {
-            return None;
+    /// Hands an event over if it is wanted.
+    async fn deliver(&self, event: v1::EventMessage) {
+        if self.wanted(&event) {
+            // Nobody takes it any more only when this task is being ended, too.
+            let _ = self.events.send(event).await;
         }
-        self.events.send(event).await.err().map(|_| Gone)
     }
 
     fn wanted(&self, message: &v1::EventMessage) -> bool {

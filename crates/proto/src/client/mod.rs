@@ -71,7 +71,7 @@ impl Client {
     }
 }
 
-/// A command's id, made now. One of the two places where a sender's randomness comes from.
+/// A new command's id, made of this machine's time and randomness.
 pub fn new_command_id() -> CommandId {
     CommandId::from_ulid(Ulid::generate())
 }

@@ -27,3 +27,6 @@ pub use vm::{power_from_wire, power_to_wire, vm_ref_from_wire, vm_ref_to_wire, v
 
 /// The version of every envelope and reply that this code writes, and the only one that it reads.
 pub const VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests;

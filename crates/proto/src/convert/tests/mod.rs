@@ -1,0 +1,4 @@
+//! What must hold of every conversion.
+
+mod refusals;
+mod round_trips;
