@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use chv_domain::{Command, VmRef};
 use chv_proto::subject::Audience;
+use chv_proto::v1;
 
-use crate::change::{self, Change, Changed};
+use crate::change::{self, Change, Changed, Pending};
 use crate::cli::Waiting;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -54,7 +55,7 @@ impl Apply {
             Failure::new(Exit::Usage, problems.to_string()).or_try("correct that; nothing was sent")
         })?;
         let (changes, unchanged) = plan(session, manifests, self.until.into()).await?;
-        change::make_all(session, &changes, self.waiting, to, |told| told.extend(unchanged)).await
+        change::make_all(session, &changes, unchanged, self.waiting, to).await
     }
 }
 
@@ -63,7 +64,7 @@ async fn plan(
     session: &Session,
     manifests: Vec<VmManifest>,
     goal: Goal,
-) -> Result<(Vec<Change>, Vec<Changed>), Failure> {
+) -> Result<(Vec<Change>, Vec<Pending>), Failure> {
     let (mut changes, mut unchanged, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for manifest in manifests {
         let vm = VmRef::Name(manifest.project.clone(), manifest.name.clone());
@@ -71,7 +72,10 @@ async fn plan(
         match session.find_vm(&vm, Audience::Leader, None).await? {
             None => changes.push(create(manifest, &vm, goal)),
             Some((found, _)) => {
-                let same = Changed::unchanged(vm.to_string(), &found);
+                let same = Pending {
+                    changed: Changed::unchanged(vm.to_string(), &found),
+                    goal: underway(&found, goal),
+                };
                 let differences = differ::differences(&manifest, &VmView::new(found)?);
                 if differences.is_empty() {
                     unchanged.push(same);
@@ -91,6 +95,16 @@ async fn plan(
     Err(Failure::new(Exit::Rejected, refused.join("\n")).or_try(
         "nothing was sent, as a VM that exists can't be changed yet: delete it first, or take it out of the manifest",
     ))
+}
+
+/// What a VM that was made earlier is still to be waited to be, if anything.
+fn underway(vm: &v1::Vm, goal: Goal) -> Option<Goal> {
+    let underway = match vm.status.as_str() {
+        "starting" | "blocked" => true,
+        "running" => goal == Goal::Ready,
+        _ => false,
+    };
+    underway.then_some(goal)
 }
 
 fn create(manifest: VmManifest, vm: &VmRef, goal: Goal) -> Change {

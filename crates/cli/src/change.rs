@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use chv_domain::{Command, HostName, Seq, VmId, VmRef};
+use chv_domain::{Command, HostName, Seq, VmRef};
 use chv_proto::v1;
 use serde::Serialize;
 
@@ -99,7 +99,7 @@ impl Change {
         waiting: Waiting,
         to: &mut impl Write,
     ) -> Result<(), Failure> {
-        make_all(session, &[self], waiting, to, |_| {}).await
+        make_all(session, &[self], Vec::new(), waiting, to).await
     }
 
     async fn send(
@@ -173,72 +173,97 @@ impl Changed {
     }
 }
 
-/// Makes changes one after the other, then waits for all of them together. `before` can add what there is to
-/// tell already. The first refusal ends it; what was done before stays.
-pub(crate) async fn make_all(
+/// Something that may have to be waited for.
+pub(crate) struct Pending {
+    /// What is known of it.
+    pub changed: Changed,
+    /// What it is to be waited to be.
+    pub goal: Option<Goal>,
+}
+
+/// Makes changes one after the other, then waits for all of them together, and for those `already` made. The
+/// first refusal ends it; what was done before stays.
+pub(crate) async fn make_all<W: Write>(
     session: &Session,
     changes: &[Change],
+    already: Vec<Pending>,
     waiting: Waiting,
-    to: &mut impl Write,
-    before: impl FnOnce(&mut Vec<Changed>),
+    to: &mut W,
 ) -> Result<(), Failure> {
     let began = Instant::now();
     let deadline = began + session.patience(Duration::from_secs(60));
     let people = session.format() == Format::Table;
     let mut progress = Progress::new();
     let mut told = Vec::new();
-    before(&mut told);
-    if people {
-        for changed in &told {
-            writeln!(to, "{}", changed.line())?;
-        }
-    }
     let mut targets = Vec::new();
-    for change in changes {
-        let changed = change.send(session, deadline, &mut progress).await?;
-        progress.clear();
+    let mut tell = |pending: Pending, to: &mut W| -> std::io::Result<()> {
         if people {
-            writeln!(to, "{}", changed.line())?;
+            writeln!(to, "{}", pending.changed.line())?;
             to.flush()?;
         }
-        let vm: Option<VmId> = changed.id.as_ref().and_then(|id| id.parse().ok());
-        if let (Some(goal), Some(vm), false) = (change.goal, vm, waiting.no_wait) {
-            targets.push(Target {
-                index: told.len(),
-                name: change.about.clone(),
-                vm,
-                goal,
-                after: changed.seen_from(),
-            });
+        if !waiting.no_wait {
+            targets.extend(pending.target(told.len()));
         }
-        told.push(changed);
-    }
-    let waited = wait::all(
-        session,
-        targets,
-        deadline,
-        &mut progress,
-        &mut |target, outcome| {
-            let changed = &mut told[target.index];
-            changed.reached = Some(target.goal.word());
-            changed.waited_ms = u64::try_from(began.elapsed().as_millis()).ok();
-            if people {
-                writeln!(
-                    to,
-                    "{}: {outcome}, after {}",
-                    target.name,
-                    duration(began.elapsed())
-                )?;
-                to.flush()?;
-            }
-            Ok(())
-        },
-    )
-    .await;
-    progress.clear();
-    match told.as_slice() {
-        [one] => structured(session.format(), one, to)?,
-        many => structured(session.format(), &many, to)?,
+        told.push(pending.changed);
+        Ok(())
     };
-    waited
+    for pending in already {
+        tell(pending, to)?;
+    }
+    let mut refused = Ok(());
+    for change in changes {
+        let sent = change.send(session, deadline, &mut progress).await;
+        progress.clear();
+        match sent {
+            Ok(changed) => tell(
+                Pending {
+                    changed,
+                    goal: change.goal,
+                },
+                to,
+            )?,
+            Err(failure) => {
+                refused = Err(failure);
+                break;
+            }
+        }
+    }
+    let mut reached = |target: &Target, outcome: String| {
+        let changed: &mut Changed = &mut told[target.index];
+        changed.reached = Some(target.goal.word());
+        changed.waited_ms = u64::try_from(began.elapsed().as_millis()).ok();
+        if people {
+            writeln!(
+                to,
+                "{}: {outcome}, after {}",
+                target.name,
+                duration(began.elapsed())
+            )?;
+            to.flush()?;
+        }
+        Ok(())
+    };
+    let ended = match refused {
+        Ok(()) => wait::all(session, targets, deadline, &mut progress, &mut reached).await,
+        Err(failure) => Err(failure),
+    };
+    progress.clear();
+    match (told.as_slice(), &ended) {
+        ([], Err(_)) => false,
+        ([one], _) => structured(session.format(), one, to)?,
+        (many, _) => structured(session.format(), &many, to)?,
+    };
+    ended
+}
+
+impl Pending {
+    fn target(&self, index: usize) -> Option<Target> {
+        Some(Target {
+            index,
+            name: self.changed.name.clone(),
+            vm: self.changed.id.as_ref()?.parse().ok()?,
+            goal: self.goal?,
+            after: self.changed.seen_from(),
+        })
+    }
 }

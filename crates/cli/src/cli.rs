@@ -22,7 +22,7 @@ Exit codes: 0 done, 2 usage, 3 refused, 4 conflict, 5 not found, 6 timed out, 7 
 
 /// Runs virtual machines on many hosts.
 #[derive(Debug, Parser)]
-#[command(name = "chv", version, after_help = EXAMPLES, propagate_version = true, max_term_width = 110)]
+#[command(name = "chv", version, after_help = EXAMPLES, max_term_width = 110)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

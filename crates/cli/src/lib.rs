@@ -72,7 +72,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         verb => verb,
     };
-    let _telemetry = chv_telemetry::init("chv", Verbosity::Error.raised_by(cli.global.verbose));
+    let _telemetry = chv_telemetry::init("chv", Verbosity::Warn.raised_by(cli.global.verbose));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -1,6 +1,7 @@
 //! One invocation: who asks, in which project, how patiently; the connection, made when it is first needed; and
 //! the questions that several verbs ask.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chv_domain::{
@@ -25,6 +26,10 @@ use crate::wait::Progress;
 
 /// How long a read is waited for.
 const READ: Duration = Duration::from_secs(10);
+/// How long something is waited for before a person is told so.
+const LASTS: Duration = Duration::from_millis(500);
+/// How often the time on the progress line is brought up to date.
+const REDRAW: Duration = Duration::from_millis(100);
 /// How long NATS may take to say who it is.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -142,13 +147,20 @@ impl Session {
         };
         let client = self.client().await?;
         let patience = deadline.saturating_duration_since(Instant::now());
-        let mut hear = |waiting: Waiting| progress.show(&waiting.to_string());
-        tokio::select! {
-            answer = client.submit(&submission, patience, Some(&mut hear)) => match answer {
-                Ok(accepted) => Ok((id, accepted)),
-                Err(error) => Err(refusal::command(error)),
-            },
-            _ = tokio::signal::ctrl_c() => Err(refusal::interrupted(id)),
+        // Shown only when it lasts: most answers are there before a person has read what is waited for.
+        let waiting = Mutex::new(String::new());
+        let mut hear = |now: Waiting| *lock(&waiting) = now.to_string();
+        let mut answer = std::pin::pin!(client.submit(&submission, patience, Some(&mut hear)));
+        let mut lasts = tokio::time::interval_at(tokio::time::Instant::now() + LASTS, REDRAW);
+        loop {
+            tokio::select! {
+                answer = &mut answer => return match answer {
+                    Ok(accepted) => Ok((id, accepted)),
+                    Err(error) => Err(refusal::command(error)),
+                },
+                _ = lasts.tick() => progress.show(&lock(&waiting)),
+                _ = tokio::signal::ctrl_c() => return Err(refusal::interrupted(id)),
+            }
         }
     }
 
@@ -259,6 +271,10 @@ impl Session {
     pub(crate) fn entry(&self, event: v1::EventMessage) -> Result<EventEntry, Failure> {
         convert::event_from_wire(event).map_err(|error| garbled(&error))
     }
+}
+
+fn lock(text: &Mutex<String>) -> MutexGuard<'_, String> {
+    text.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// For a VM that is not there.

@@ -24,10 +24,14 @@ impl Progress {
         let stderr = std::io::stderr();
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let size = rustix::termios::tcgetwinsize(&stderr).ok();
+        // A terminal that does not know its width says 0.
+        let columns = size
+            .map(|size| usize::from(size.ws_col))
+            .filter(|columns| *columns > 0);
         Self {
             live: stderr.is_terminal() && !dumb,
             quiet: false,
-            columns: size.map_or(80, |size| usize::from(size.ws_col)).max(20),
+            columns: columns.unwrap_or(80).max(20),
             began: Instant::now(),
             last: String::new(),
         }

@@ -125,7 +125,7 @@ impl Watched {
         let by = self
             .by
             .as_ref()
-            .map_or_else(String::new, |by| format!(" by {by}"));
+            .map_or_else(String::new, |by| format!(", as {by} asked"));
         if self.gone {
             return match self.goal {
                 Goal::Deleted => Verdict::Reached,
@@ -136,10 +136,10 @@ impl Watched {
             (Goal::Deleted, _) => false,
             (_, Power::Deleted) => return Verdict::Lost(format!("is being deleted{by}")),
             (Goal::Running | Goal::Ready, Power::Stopped(_)) => {
-                return Verdict::Lost(format!("is meant to be stopped since{by}"));
+                return Verdict::Lost(format!("is meant to be stopped{by}"));
             }
             (Goal::Stopped, Power::Running) => {
-                return Verdict::Lost(format!("is meant to run again since{by}"));
+                return Verdict::Lost(format!("is meant to run again{by}"));
             }
             (Goal::Running, Power::Running) => self.running.is_some(),
             (Goal::Ready, Power::Running) => self.ready,
@@ -191,147 +191,4 @@ impl Watched {
 }
 
 #[cfg(test)]
-mod tests {
-    use chv_domain::{Epoch, HypervisorKind, VmId};
-
-    use super::*;
-
-    const VM: VmId = VmId::from_bytes([7; 16]);
-    const EPOCH: Epoch = Epoch(Seq(2));
-
-    fn new(goal: Goal) -> Watched {
-        Watched {
-            goal,
-            seen: Seq(2),
-            power: Power::Running,
-            host: "h1".to_owned(),
-            running: None,
-            ready: false,
-            trouble: None,
-            exit: None,
-            gone: false,
-            by: None,
-        }
-    }
-
-    fn after(goal: Goal, events: &[Event]) -> Watched {
-        let mut watched = new(goal);
-        for (seq, event) in (3..).map(Seq).zip(events) {
-            watched.apply(seq, &"bob".parse().unwrap(), event);
-        }
-        watched
-    }
-
-    fn started() -> Event {
-        Event::VmStarted {
-            vm: VM,
-            epoch: EPOCH,
-            hypervisor: HypervisorKind::QemuTcg,
-            pid: 1,
-            took_us: 1,
-        }
-    }
-
-    fn exited() -> Event {
-        Event::VmExited {
-            vm: VM,
-            epoch: EPOCH,
-            reason: ExitReason::Vanished,
-        }
-    }
-
-    fn blocked() -> Event {
-        Event::VmBlocked {
-            vm: VM,
-            epoch: EPOCH,
-            reason: "no kernel".to_owned(),
-        }
-    }
-
-    #[test]
-    fn given_a_create_when_started_and_ready_then_each_goal_is_reached_in_its_turn() {
-        let ready = Event::VmReady { vm: VM, epoch: EPOCH };
-        assert_eq!(new(Goal::Running).verdict(), Verdict::Underway);
-        assert_eq!(new(Goal::Running).underway(), "placed on h1, starting");
-        assert_eq!(after(Goal::Running, &[started()]).verdict(), Verdict::Reached);
-        assert_eq!(
-            after(Goal::Running, &[started()]).outcome(),
-            "running on h1 (qemu-tcg)"
-        );
-        assert_eq!(after(Goal::Ready, &[started()]).verdict(), Verdict::Underway);
-        let there = after(Goal::Ready, &[started(), ready]);
-        assert_eq!(there.verdict(), Verdict::Reached);
-        assert_eq!(there.outcome(), "ready on h1 (qemu-tcg)");
-    }
-
-    #[test]
-    fn given_a_block_when_it_goes_then_waiting_went_on() {
-        let watched = after(Goal::Running, &[blocked()]);
-        assert_eq!(watched.verdict(), Verdict::Underway);
-        assert_eq!(watched.underway(), "blocked on h1, which tries again: no kernel");
-        let watched = after(Goal::Running, &[blocked(), started()]);
-        assert_eq!((watched.verdict(), watched.trouble), (Verdict::Reached, None));
-    }
-
-    #[test]
-    fn given_a_crash_when_waiting_for_ready_then_it_waits_for_the_next_start() {
-        let watched = after(Goal::Ready, &[started(), exited()]);
-        assert_eq!(watched.verdict(), Verdict::Underway);
-        assert!(
-            watched.underway().contains("h1 starts it again"),
-            "{}",
-            watched.underway()
-        );
-    }
-
-    #[test]
-    fn given_somebody_elses_order_when_waiting_then_it_is_lost_and_says_by_whom() {
-        let stop = Event::VmStopRequested {
-            vm: VM,
-            how: StopHow::Hard,
-        };
-        for (events, word) in [
-            (vec![stop.clone()], "meant to be stopped since by bob"),
-            (vec![Event::VmDeleteRequested { vm: VM }], "being deleted by bob"),
-            (vec![Event::VmDeleted { vm: VM }], "deleted meanwhile"),
-        ] {
-            let verdict = after(Goal::Running, &events).verdict();
-            assert!(
-                matches!(&verdict, Verdict::Lost(why) if why.contains(word)),
-                "{verdict:?}"
-            );
-        }
-        let restarted = after(Goal::Stopped, &[stop, Event::VmStartRequested { vm: VM }]);
-        assert!(matches!(restarted.verdict(), Verdict::Lost(_)));
-    }
-
-    #[test]
-    fn given_a_stop_and_a_delete_when_done_then_reached() {
-        let stop = Event::VmStopRequested {
-            vm: VM,
-            how: StopHow::Hard,
-        };
-        let stopping = after(Goal::Stopped, &[started(), stop.clone()]);
-        assert_eq!(stopping.verdict(), Verdict::Underway);
-        let stopped = after(Goal::Stopped, &[started(), stop, exited()]);
-        assert_eq!(stopped.verdict(), Verdict::Reached);
-        let delete = Event::VmDeleteRequested { vm: VM };
-        assert_eq!(
-            after(Goal::Deleted, std::slice::from_ref(&delete)).verdict(),
-            Verdict::Underway
-        );
-        let deleted = after(Goal::Deleted, &[delete, Event::VmDeleted { vm: VM }]);
-        assert_eq!(
-            (deleted.verdict(), deleted.outcome()),
-            (Verdict::Reached, "deleted".to_owned())
-        );
-    }
-
-    #[test]
-    fn given_an_event_that_was_seen_when_it_comes_again_then_nothing_changes() {
-        let mut watched = after(Goal::Running, &[started(), exited()]);
-        let before = watched.clone();
-        watched.apply(Seq(3), &"bob".parse().unwrap(), &started());
-        assert_eq!(watched, before);
-    }
-}
+mod tests;

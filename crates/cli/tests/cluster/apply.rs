@@ -82,3 +82,30 @@ async fn given_the_examples_directory_when_applied_then_the_stopped_one_is_not_w
         .prints("default/pair-b: created");
     assert!(!rig.fake().vm("pair-b").unwrap().is_running());
 }
+
+#[tokio::test]
+async fn given_a_vm_that_is_still_on_its_way_when_applied_again_then_it_is_waited_for() {
+    let rig = Rig::with(Guests::Hang).await;
+    let file = rig.file("a.yaml", &vm("a", "64MiB"));
+    rig.chv(&["apply", "-f", &file, "--no-wait"]).await.ends_with(0);
+    rig.chv(&["apply", "-f", &file])
+        .await
+        .ends_with(0)
+        .prints("default/a: unchanged");
+    rig.chv(&["apply", "-f", &file, "--for", "ready", "--timeout", "1s"])
+        .await
+        .ends_with(6)
+        .prints("default/a: unchanged")
+        .tells("default/a is not ready after 1");
+}
+
+#[tokio::test]
+async fn given_a_refusal_in_the_middle_when_applied_then_what_was_done_is_told() {
+    let rig = Rig::with(Guests::Boot).await;
+    let all = [vm("a", "64MiB"), vm("b", "1TiB"), vm("c", "64MiB")].join("---\n");
+    let file = rig.file("three.yaml", &all);
+    let ran = rig.chv(&["apply", "-f", &file, "-o", "json"]).await.ends_with(3);
+    assert_eq!(ran.json()["name"], "default/a");
+    assert!(ran.err.contains("1TiB of memory asked"), "{ran:?}");
+    assert!(rig.fake().vm("a").is_some() && rig.fake().vm("c").is_none());
+}

@@ -218,3 +218,26 @@ async fn given_wrong_arguments_then_it_ends_with_2_and_needs_no_cluster() {
         rig.chv(args).await.ends_with(2).tells(expected);
     }
 }
+
+#[tokio::test]
+async fn given_a_terminal_when_waiting_then_the_line_is_rewritten_in_place_and_goes() {
+    let rig = Rig::with(Guests::Hang).await;
+    let chv = env!("CARGO_BIN_EXE_chv");
+    let create = format!("{chv} vm create web --kernel k --for ready --timeout 1s; echo ended with $?");
+    let script = rig
+        .program("script")
+        .env("TERM", "xterm")
+        .args(["-qec", &create, "/dev/null"])
+        .spawn()
+        .expect("script (Debian: bsdutils) is installed");
+    let ran = ended(script).await.prints("ended with 6");
+    let rewritten = ran
+        .out
+        .matches("\r\x1b[2Kdefault/web: running on h1, waiting for")
+        .count();
+    assert!(rewritten > 2, "{ran:?}");
+    assert!(
+        ran.out.contains("\r\x1b[2Kerror: default/web is not ready"),
+        "{ran:?}"
+    );
+}
