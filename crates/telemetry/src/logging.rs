@@ -39,7 +39,8 @@ impl Verbosity {
     fn directives(self) -> &'static str {
         match self {
             Verbosity::Error => "error",
-            Verbosity::Warn => "warn",
+            // What befalls a connection is told by whoever needs it, not by the library on top.
+            Verbosity::Warn => "warn,async_nats=off",
             Verbosity::Info => "warn,chv=info",
             Verbosity::Debug => "warn,chv=debug",
             Verbosity::Trace => "warn,chv=trace",
