@@ -52,6 +52,7 @@ pub(crate) struct Global {
         global = true,
         env = "CHV_PASSWORD",
         hide_env_values = true,
+        allow_hyphen_values = true,
         value_name = "PASSWORD"
     )]
     pub password: Option<String>,
@@ -180,6 +181,12 @@ mod tests {
         let mut command = Cli::command();
         command.build();
         check(&mut command, "chv");
+    }
+
+    #[test]
+    fn a_password_may_begin_with_a_dash() {
+        let cli = Cli::try_parse_from(["chv", "vm", "list", "--password", "-5x"]).unwrap();
+        assert_eq!(cli.global.password.as_deref(), Some("-5x"));
     }
 
     #[test]
