@@ -1,5 +1,7 @@
 //! Arbitrary domain values for the property tests of this crate.
 
+#![allow(clippy::unwrap_used)] // tests only: a panic is their failure
+
 use std::collections::BTreeMap;
 
 use chv_domain::spec::{

@@ -138,6 +138,8 @@ struct Asking<'c, 'p, J> {
     pause: Duration,
     /// How often the connection had been made when the last attempt was sent.
     connects: u64,
+    /// When the last attempt was sent, while nothing came of it.
+    on_its_way: Option<Instant>,
 }
 
 impl<'c, 'p, T, J: FnMut(&Message) -> Verdict<T> + Send> Asking<'c, 'p, J> {
@@ -154,6 +156,7 @@ impl<'c, 'p, T, J: FnMut(&Message) -> Verdict<T> + Send> Asking<'c, 'p, J> {
             due: now,
             pause: FIRST_PAUSE + question.answer_may_take,
             connects: client.connects(),
+            on_its_way: None,
             question,
         }
     }
@@ -162,6 +165,7 @@ impl<'c, 'p, T, J: FnMut(&Message) -> Verdict<T> + Send> Asking<'c, 'p, J> {
         let mut violations = self.client.shared.news.violations();
         let mut link = self.client.shared.news.link();
         loop {
+            self.suppose_heard();
             if Instant::now() >= self.deadline {
                 return Err(self.late());
             }
@@ -193,6 +197,7 @@ impl<'c, 'p, T, J: FnMut(&Message) -> Verdict<T> + Send> Asking<'c, 'p, J> {
     fn send_if_due(&mut self) {
         if !self.client.is_up() {
             self.wait_for(Waiting::Broker);
+            self.on_its_way = None;
             return;
         }
         let connects = self.client.connects();
@@ -209,12 +214,20 @@ impl<'c, 'p, T, J: FnMut(&Message) -> Verdict<T> + Send> Asking<'c, 'p, J> {
         self.connects = connects;
         self.due = Instant::now() + self.pause;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE.max(self.question.answer_may_take + FIRST_PAUSE));
-        let unanswered_yet = !self.attempts.is_empty();
-        if unanswered_yet || !matches!(self.waiting, Some(Waiting::Listener(_) | Waiting::NextTry(_))) {
+        // After a refusal, the next one may come as quickly: not every try is news.
+        if !matches!(self.waiting, Some(Waiting::Listener(_) | Waiting::NextTry(_))) {
             self.wait_for(Waiting::Answer(self.question.whom.clone()));
         }
+        self.on_its_way = Some(Instant::now());
         self.in_doubt += 1;
         self.attempts.push(self.attempt());
+    }
+
+    /// The broker says at once when nobody listens; so after a while, somebody has heard the attempt.
+    fn suppose_heard(&mut self) {
+        if self.on_its_way.is_some_and(|sent| sent.elapsed() >= NOBODY_PAUSE) && self.client.is_up() {
+            self.wait_for(Waiting::Answer(self.question.whom.clone()));
+        }
     }
 
     fn attempt(&self) -> Attempt {
@@ -239,6 +252,7 @@ impl<'c, 'p, T, J: FnMut(&Message) -> Verdict<T> + Send> Asking<'c, 'p, J> {
         match error.kind() {
             RequestErrorKind::NoResponders => {
                 self.in_doubt -= 1;
+                self.on_its_way = None;
                 self.wait_for(Waiting::Listener(self.question.whom.clone()));
                 self.due = self.due.min(Instant::now() + NOBODY_PAUSE);
                 self.pause = FIRST_PAUSE + self.question.answer_may_take;
@@ -268,6 +282,7 @@ impl<'c, 'p, T, J: FnMut(&Message) -> Verdict<T> + Send> Asking<'c, 'p, J> {
                 if nothing_done {
                     self.in_doubt -= 1;
                 }
+                self.on_its_way = None;
                 let (least, most) = REFUSED_PAUSE;
                 self.due = Instant::now() + refusal.retry_after.clamp(least, most);
                 self.wait_for(Waiting::NextTry(refusal));

@@ -169,7 +169,7 @@ impl Follower {
             };
             let anew = match news {
                 News::Event(event) if Seq(event.seq) == self.next => {
-                    self.next = self.next.next();
+                    self.next = after(self.next);
                     self.deliver(*event).await;
                     false
                 }
@@ -233,11 +233,11 @@ impl Follower {
                         found: seq,
                     });
                 }
-                self.next = seq.next();
+                self.next = after(seq);
                 self.deliver(event).await;
             }
             // A filtered page looked at more than it holds, but never beyond what its replica has.
-            let looked_at = Seq(page.next_seq).min(applied.next());
+            let looked_at = Seq(page.next_seq).min(after(applied));
             self.next = self.next.max(looked_at);
             more = page.more && self.next > before;
             if self.next == before && self.next <= self.known {
@@ -324,6 +324,11 @@ impl Follower {
             && actor.as_ref().is_none_or(|actor| *actor == entry.actor)
             && command.is_none_or(|command| command == entry.cause.command)
     }
+}
+
+/// The number after `seq`; numbers from the network may be the largest there is.
+const fn after(seq: Seq) -> Seq {
+    Seq(seq.0.saturating_add(1))
 }
 
 fn event(message: &async_nats::Message) -> News {

@@ -52,15 +52,17 @@ impl Client {
     ) -> Result<HostSlice, QueryError> {
         let deadline = Instant::now() + patience;
         let mut gathered: Option<HostSlice> = None;
+        // A later page is of the newest position seen at least; so a replica behind it waits.
+        let mut min_feed = min_feed;
         loop {
             let request = v1::SliceRequest {
                 host: id.to_string(),
-                // A later page is of the first one's position at least; so a replica behind it waits.
-                min_feed: gathered.as_ref().map_or(min_feed, |slice| slice.feed).0,
+                min_feed: min_feed.0,
                 after: last_of(gathered.as_ref()),
             };
             let left = deadline.saturating_duration_since(Instant::now());
             let page = self.slice_page(host, &request, left).await?;
+            min_feed = min_feed.max(page.slice.feed);
             let slice = match gathered.take() {
                 None => page.slice,
                 Some(first) if first.feed == page.slice.feed => HostSlice {

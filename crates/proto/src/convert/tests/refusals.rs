@@ -345,7 +345,8 @@ fn a_wrong_event_is_refused_with_its_field() {
     };
     let good = || event_to_wire(&record, 0, &Projection::default());
     assert!(event_from_wire(good()).is_ok());
-    let refusals: [(fn(&mut v1::EventMessage), &str); 9] = [
+    type Break = fn(&mut v1::EventMessage);
+    let refusals: [(Break, &str); 9] = [
         (|event| event.version = 2, "version"),
         (|event| event.kind = "stopped".into(), "kind"),
         (|event| event.verb = "vm.explode".into(), "verb"),
