@@ -1,1 +1,30 @@
-//! (skeleton)
+//! The event log: one replica's part of a log that a majority holds on disk before anybody is told.
+//!
+//! ```text
+//! log, open, read   what the scheduler sees: append, watch, read
+//! raft              openraft's view: log storage, state machine, snapshots, the writer thread
+//! segment           the log's own files
+//! files             identity, vote, and the lock on the directory
+//! net               connections between replicas
+//! index             where records are found; sled; made again from the log when in doubt
+//! ```
+//!
+//! What events mean is the domain's business; nothing here looks into them except to index them.
+
+// openraft's error types are large, and its traits return them by value.
+#![allow(clippy::result_large_err)]
+
+mod files;
+mod index;
+mod log;
+mod net;
+mod open;
+mod raft;
+mod read;
+mod segment;
+
+pub use files::{FileError, IdentityError};
+pub use index::{IndexError, Query};
+pub use log::{AppendError, Config, EventLog, Leadership, NotConfirmed, Role, Status, Timing};
+pub use open::OpenError;
+pub use read::ReadError;

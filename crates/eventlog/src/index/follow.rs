@@ -1,0 +1,161 @@
+//! Keeps the index up with the log, behind the commits and out of their way.
+
+use std::path::PathBuf;
+
+use chv_domain::{Record, RecordHash, Seq, Term};
+use openraft::EntryPayload;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::{Index, Mark};
+use crate::raft::Entry;
+use crate::raft::log_storage::LogStorage;
+
+/// How many bytes of the log are taken in at a time.
+const PAGE: usize = 4 << 20;
+
+/// The index, once it can be used, and the last event that is in it.
+pub(crate) type Reached = (Option<Index>, Seq);
+
+/// Checks the index against the log, then follows the log until `stop`. `reached` is told how far the index is.
+pub(crate) async fn follow(
+    mut index: Index,
+    path: PathBuf,
+    log: LogStorage,
+    mut applied: watch::Receiver<Option<(Term, u64)>>,
+    reached: watch::Sender<Reached>,
+    stop: CancellationToken,
+) {
+    let mut mark = match agreed(&index, &log, &mut applied, &stop).await {
+        Some(mark) => mark,
+        None if stop.is_cancelled() => return,
+        None => {
+            warn!("the index does not agree with the log; it is made again");
+            // sled locks its directory: every handle to the old one has to go first.
+            reached.send_modify(|held| held.0 = None);
+            drop(index);
+            let dir = path.clone();
+            match tokio::task::spawn_blocking(move || Index::anew(&dir)).await {
+                Ok(Ok(anew)) => {
+                    index = anew;
+                    Mark::default()
+                }
+                Ok(Err(error)) => return error!(%error, "audit queries are not answered"),
+                Err(error) => return error!(%error, "audit queries are not answered"),
+            }
+        }
+    };
+    reached.send_replace((Some(index.clone()), mark.seq));
+    let mut state = Chain {
+        seq: mark.seq,
+        hash: mark.hash,
+    };
+    loop {
+        let end = applied.borrow_and_update().map_or(0, |(_, entry)| entry);
+        while mark.entry < end {
+            let page = match log.entries(mark.entry + 1, end + 1, PAGE).await {
+                Ok(page) if !page.is_empty() => page,
+                Ok(_) => break,
+                Err(error) => {
+                    return error!(%error, "the index can't read the log; audit queries fall behind");
+                }
+            };
+            let into = index.clone();
+            let from = (mark, state);
+            match tokio::task::spawn_blocking(move || take_in(&into, &page, from)).await {
+                Ok(Ok((now, chain))) => (mark, state) = (now, chain),
+                Ok(Err(error)) => return error!(%error, "audit queries fall behind"),
+                Err(error) => return error!(%error, "audit queries fall behind"),
+            }
+            reached.send_modify(|held| held.1 = mark.seq);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = applied.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Where the chain of records stands: a batch that does not continue it was dropped.
+#[derive(Clone, Copy)]
+struct Chain {
+    seq: Seq,
+    hash: RecordHash,
+}
+
+impl Chain {
+    /// The records of an entry that were applied; none when they were dropped.
+    fn applied<'a>(&mut self, entry: &'a Entry) -> &'a [Record] {
+        let EntryPayload::Normal(batch) = &entry.payload else {
+            return &[];
+        };
+        let term = Term(entry.log_id.leader_id.term);
+        let mut next = *self;
+        for record in &batch.records {
+            if record.term != term || record.first != next.seq.next() || record.prev != next.hash {
+                return &[];
+            }
+            next = Self {
+                seq: record.last(),
+                hash: record.hash(),
+            };
+        }
+        *self = next;
+        &batch.records
+    }
+}
+
+fn take_in(index: &Index, page: &[Entry], from: (Mark, Chain)) -> Result<(Mark, Chain), super::IndexError> {
+    let (mut mark, mut chain) = from;
+    let mut records = Vec::new();
+    for entry in page {
+        records.extend(
+            chain
+                .applied(entry)
+                .iter()
+                .map(|record| (entry.log_id.index, record)),
+        );
+        mark.entry = entry.log_id.index;
+    }
+    (mark.seq, mark.hash) = (chain.seq, chain.hash);
+    index.add(&records, mark)?;
+    Ok((mark, chain))
+}
+
+/// The index's mark, when the log holds at that entry what the index says. `None` also when `stop` came first.
+async fn agreed(
+    index: &Index,
+    log: &LogStorage,
+    applied: &mut watch::Receiver<Option<(Term, u64)>>,
+    stop: &CancellationToken,
+) -> Option<Mark> {
+    let mark = index
+        .mark()
+        .inspect_err(|error| warn!(%error, "the index's mark does not read"))
+        .ok()?;
+    if mark == Mark::default() {
+        return Some(mark);
+    }
+    // Only what is applied here is known to be the log; a restarted replica learns it from the leader.
+    tokio::select! {
+        () = stop.cancelled() => return None,
+        reached = applied.wait_for(|applied| applied.is_some_and(|(_, entry)| entry >= mark.entry)) => {
+            reached.ok()?;
+        }
+    }
+    let mut from = mark.entry;
+    loop {
+        let entry = log.entries(from, from + 1, usize::MAX).await.ok()?.pop()?;
+        if let EntryPayload::Normal(batch) = &entry.payload
+            && let Some(last) = batch.records.last()
+            && last.last() <= mark.seq
+        {
+            let agrees = last.last() == mark.seq && last.hash() == mark.hash;
+            info!(entry = mark.entry, seq = %mark.seq, agrees, "the index was compared with the log");
+            return agrees.then_some(mark);
+        }
+        // Raft's own entries, and batches that were dropped, say nothing about the chain.
+        from = from.checked_sub(1)?;
+    }
+}

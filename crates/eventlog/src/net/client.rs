@@ -1,0 +1,195 @@
+//! The calling side: one connection for each purpose that Raft asks for, made anew after an error.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chv_domain::ReplicaId;
+use openraft::error::{InstallSnapshotError, NetworkError, RPCError, RaftError, Unreachable};
+use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
+    VoteRequest, VoteResponse,
+};
+use openraft::{AnyError, BasicNode};
+use tokio::net::TcpStream;
+
+use super::frame::{receive, send};
+use super::message::{Answer, Append, Ask, AskVote, Chunk, Hello, PROTOCOL, Request, Told};
+use crate::files::Identity;
+use crate::raft::TypeConfig;
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// How long to leave an unreachable replica alone.
+const BACKOFF: Duration = Duration::from_millis(200);
+
+/// Who the others are.
+#[derive(Clone)]
+pub(crate) struct Peers {
+    identity: Identity,
+    addresses: Arc<BTreeMap<ReplicaId, SocketAddr>>,
+}
+
+impl Peers {
+    pub(crate) fn new(identity: Identity, addresses: BTreeMap<ReplicaId, SocketAddr>) -> Self {
+        Self {
+            identity,
+            addresses: Arc::new(addresses),
+        }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Peers {
+    type Network = Peer;
+
+    async fn new_client(&mut self, target: u64, _: &BasicNode) -> Peer {
+        let address = ReplicaId::new(target)
+            .and_then(|id| self.addresses.get(&id))
+            .copied();
+        Peer {
+            identity: self.identity,
+            target,
+            address,
+            connection: None,
+        }
+    }
+}
+
+/// A connection to one replica.
+pub(crate) struct Peer {
+    identity: Identity,
+    target: u64,
+    address: Option<SocketAddr>,
+    connection: Option<TcpStream>,
+}
+
+type Failure<E = openraft::error::Infallible> = RPCError<u64, BasicNode, RaftError<u64, E>>;
+
+impl Peer {
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let address = self.address.ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("no address is known for replica {}", self.target),
+            )
+        })?;
+        let greeting = async {
+            let mut stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            let hello = Hello {
+                protocol: PROTOCOL,
+                cluster: self.identity.cluster.to_bytes().to_vec().into(),
+                from: self.identity.replica.get(),
+                to: self.target,
+                refused: String::new(),
+            };
+            send(&mut stream, &hello).await?;
+            let answer: Hello = receive(&mut stream).await?;
+            let expected = Hello {
+                from: hello.to,
+                to: hello.from,
+                ..hello
+            };
+            if answer != expected {
+                let why = match answer.refused.is_empty() {
+                    true => format!("{address} is another replica than {}", self.target),
+                    false => format!("replica {} at {address} refused: {}", self.target, answer.refused),
+                };
+                tracing::warn!(%why, "can't connect to a replica");
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+            }
+            Ok(stream)
+        };
+        tokio::time::timeout(CONNECT, greeting)
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    }
+
+    async fn call<E: std::error::Error>(
+        &mut self,
+        ask: io::Result<Ask>,
+        patience: Duration,
+    ) -> Result<Told, Failure<E>> {
+        let request = Request {
+            ask: Some(ask.map_err(network)?),
+        };
+        // Taken out, so that a call that is dropped half way leaves no connection with half an answer on it.
+        let mut stream = match self.connection.take() {
+            Some(stream) => stream,
+            None => self
+                .connect()
+                .await
+                .map_err(|error| RPCError::Unreachable(Unreachable::new(&error)))?,
+        };
+        let exchange = async {
+            send(&mut stream, &request).await?;
+            receive::<Answer>(&mut stream).await
+        };
+        let answer = tokio::time::timeout(patience, exchange)
+            .await
+            .map_err(|_| network(io::Error::from(io::ErrorKind::TimedOut)))?
+            .map_err(network)?;
+        self.connection = Some(stream);
+        match answer.told {
+            Some(Told::Failed(why)) => Err(network(io::Error::other(why))),
+            Some(told) => Ok(told),
+            None => Err(network(io::Error::other("an answer that says nothing"))),
+        }
+    }
+}
+
+fn network<E: std::error::Error>(error: io::Error) -> Failure<E> {
+    RPCError::Network(NetworkError::new(&AnyError::new(&error)))
+}
+
+fn other<T, E: std::error::Error>(_: Told) -> Result<T, Failure<E>> {
+    Err(network(io::Error::other("an answer to another question")))
+}
+
+impl RaftNetwork<TypeConfig> for Peer {
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<u64>, Failure> {
+        match self
+            .call(Append::of(&rpc).map(Ask::Append), option.hard_ttl())
+            .await?
+        {
+            Told::Append(appended) => appended.response().map_err(network),
+            told => other(told),
+        }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        rpc: InstallSnapshotRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<InstallSnapshotResponse<u64>, Failure<InstallSnapshotError>> {
+        match self
+            .call(Chunk::of(rpc).map(Ask::Snapshot), option.hard_ttl())
+            .await?
+        {
+            Told::Snapshot(vote) => Ok(vote.response()),
+            told => other(told),
+        }
+    }
+
+    async fn vote(&mut self, rpc: VoteRequest<u64>, option: RPCOption) -> Result<VoteResponse<u64>, Failure> {
+        match self
+            .call(Ok(Ask::Vote(AskVote::of(&rpc))), option.hard_ttl())
+            .await?
+        {
+            Told::Vote(voted) => voted.response().map_err(network),
+            told => other(told),
+        }
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(std::iter::repeat(BACKOFF))
+    }
+}

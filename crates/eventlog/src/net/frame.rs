@@ -1,0 +1,42 @@
+//! Messages on a stream: a length of four bytes, big endian, then as many bytes.
+
+use std::io;
+
+use prost::Message;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// The largest message: a full read of the log, with room to spare.
+const MAX: usize = 64 << 20;
+
+pub(super) async fn send<M: Message>(to: &mut (impl AsyncWrite + Unpin), message: &M) -> io::Result<()> {
+    let length = message.encoded_len();
+    if length > MAX {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a message of {length} bytes is too large"),
+        ));
+    }
+    let mut bytes = Vec::with_capacity(4 + length);
+    bytes.extend_from_slice(&(length as u32).to_be_bytes());
+    message.encode(&mut bytes).map_err(io::Error::other)?;
+    to.write_all(&bytes).await
+}
+
+pub(super) async fn receive<M: Message + Default>(from: &mut (impl AsyncRead + Unpin)) -> io::Result<M> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length).await?;
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MAX {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a message of {length} bytes is too large"),
+        ));
+    }
+    // Grows as bytes arrive: a length that nothing follows takes no memory.
+    let mut bytes = Vec::new();
+    from.take(length as u64).read_to_end(&mut bytes).await?;
+    if bytes.len() < length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    M::decode(bytes.as_slice()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}

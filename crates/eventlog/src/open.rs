@@ -1,0 +1,217 @@
+//! Opening a replica: its directory, its log, its state, and the tasks that belong to it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use chv_domain::{ClusterId, ReplicaId, Seq, Term};
+use openraft::error::{InitializeError, RaftError as OpenraftError};
+use openraft::{Raft, ServerState, SnapshotPolicy};
+use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::files::{Dir, Identity, IdentityError};
+use crate::index::{self, Index};
+use crate::log::{Config, EventLog, Inner, Leadership, Timing, members};
+use crate::net;
+use crate::raft::TypeConfig;
+use crate::raft::log_storage::LogStorage;
+use crate::raft::snapshot::Snapshots;
+use crate::raft::state_machine::StateMachine;
+use crate::raft::writer::Writer;
+use crate::segment::SegmentStore;
+
+/// Why a replica does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its data directory is not one, or not this one.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Another process has it open.
+    #[error("{0} is in use by another process")]
+    InUse(String),
+    /// Reachable from elsewhere, without encryption.
+    #[error(
+        "replicas don't encrypt their connections yet, so they listen on loopback addresses only, not on {0}"
+    )]
+    NotLoopback(std::net::SocketAddr),
+    /// This replica is not among its peers.
+    #[error("the peers do not name this replica, {0}")]
+    NotAPeer(ReplicaId),
+    /// A log file.
+    #[error("the log does not open: {0}")]
+    Log(String),
+    /// Raft.
+    #[error("Raft does not start: {0}")]
+    Raft(String),
+}
+
+impl EventLog {
+    /// Makes a replica's data directory. Refuses one that holds anything.
+    pub fn init(dir: &Path, cluster: ClusterId, replica: ReplicaId) -> Result<(), IdentityError> {
+        Identity::init(dir, cluster, replica).map(|_| ())
+    }
+
+    /// Opens a replica and lets it take part in its cluster.
+    pub async fn open(config: Config) -> Result<Self, OpenError> {
+        let io = |error: std::io::Error| OpenError::Log(error.to_string());
+        let address = config.listener.local_addr().map_err(io)?;
+        if !address.ip().is_loopback() {
+            return Err(OpenError::NotLoopback(address));
+        }
+        let dir = Arc::new(Dir::open(&config.dir).map_err(io)?);
+        let identity = Identity::read(&dir)?;
+        dir.lock()
+            .map_err(|_| OpenError::InUse(config.dir.display().to_string()))?;
+        if !config.peers.contains_key(&identity.replica) {
+            return Err(OpenError::NotAPeer(identity.replica));
+        }
+        let (fatal, fatal_told) = watch::channel(None);
+        let opening = {
+            let (dir, segment_size) = (Arc::clone(&dir), config.segment_size);
+            tokio::task::spawn_blocking(move || files(dir, segment_size, fatal))
+        };
+        let (storage, thread, machine, index) = opening
+            .await
+            .map_err(|error| OpenError::Log(error.to_string()))??;
+        let applied = machine.applied();
+        let pristine = applied.entry.borrow().is_none();
+        let raft_config = raft_config(&config)?;
+        let network = net::Peers::new(identity, config.peers.clone());
+        let raft = Raft::new(
+            identity.replica.get(),
+            raft_config,
+            network,
+            storage.clone(),
+            machine,
+        )
+        .await
+        .map_err(|error| OpenError::Raft(error.to_string()))?;
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let peers = config.peers.keys().copied().collect();
+        tasks.spawn(net::serve(
+            config.listener,
+            raft.clone(),
+            identity,
+            peers,
+            stop.clone(),
+        ));
+        let (reached, index_reached) = watch::channel((None, Seq::ZERO));
+        let index_dir = config.dir.join(INDEX);
+        tasks.spawn(index::follow(
+            index,
+            index_dir,
+            storage.clone(),
+            applied.entry.subscribe(),
+            reached,
+            stop.clone(),
+        ));
+        let (leads, leadership) = watch::channel(Leadership::Follower { leader: None });
+        tasks.spawn(watch_leadership(
+            raft.clone(),
+            identity.replica,
+            applied.entry.subscribe(),
+            leads,
+            stop.clone(),
+        ));
+        if config.bootstrap && pristine {
+            match raft.initialize(members(&config.peers)).await {
+                // It has a log already: an earlier start formed the cluster.
+                Ok(()) | Err(OpenraftError::APIError(InitializeError::NotAllowed(_))) => {}
+                Err(error) => return Err(OpenError::Raft(error.to_string())),
+            }
+        }
+        let inner = Inner {
+            identity,
+            raft,
+            storage,
+            applied,
+            leadership,
+            fatal: fatal_told,
+            index: index_reached,
+            stop,
+            tasks,
+            writer: Mutex::new(Some(thread)),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+}
+
+const INDEX: &str = "index";
+
+type Files = (LogStorage, crate::raft::writer::WriterThread, StateMachine, Index);
+
+/// Opens all that is on the disk. Blocks.
+fn files(
+    dir: Arc<Dir>,
+    segment_size: u64,
+    fatal: watch::Sender<crate::raft::writer::Fatal>,
+) -> Result<Files, OpenError> {
+    let failed = |error: &dyn std::fmt::Display| OpenError::Log(error.to_string());
+    let first = LogStorage::first(&dir).map_err(|error| failed(&error))?;
+    let segments = Arc::new(Dir::open(&dir.path().join("segments")).map_err(|error| failed(&error))?);
+    let store = SegmentStore::open(segments, segment_size, first).map_err(|error| failed(&error))?;
+    let reader = store.reader();
+    let (writer, thread) = Writer::start(store, fatal).map_err(|error| failed(&error))?;
+    let storage = LogStorage::open(Arc::clone(&dir), writer, reader).map_err(|error| failed(&error))?;
+    let snapshots = Arc::new(Dir::open(&dir.path().join("snapshots")).map_err(|error| failed(&error))?);
+    let machine = StateMachine::open(Snapshots::new(snapshots)).map_err(|error| failed(&error))?;
+    let index = Index::open(&dir.path().join(INDEX)).map_err(|error| failed(&error))?;
+    Ok((storage, thread, machine, index))
+}
+
+fn raft_config(config: &Config) -> Result<Arc<openraft::Config>, OpenError> {
+    let Timing { heartbeat, election } = config.timing;
+    let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let raft = openraft::Config {
+        cluster_name: "chronovisor".to_owned(),
+        heartbeat_interval: millis(heartbeat),
+        election_timeout_min: millis(election),
+        election_timeout_max: millis(election * 2),
+        // History is the product: nothing is purged until there is a rule for what may be forgotten.
+        max_in_snapshot_log_to_keep: u64::MAX,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_every),
+        ..openraft::Config::default()
+    };
+    raft.validate()
+        .map(Arc::new)
+        .map_err(|error| OpenError::Raft(error.to_string()))
+}
+
+/// Tells who leads, whenever that changes.
+async fn watch_leadership(
+    raft: Raft<TypeConfig>,
+    replica: ReplicaId,
+    mut applied: watch::Receiver<Option<(Term, u64)>>,
+    told: watch::Sender<Leadership>,
+    stop: CancellationToken,
+) {
+    let mut metrics = raft.server_metrics();
+    loop {
+        let now = {
+            let metrics = metrics.borrow_and_update();
+            let leader = metrics.current_leader.and_then(ReplicaId::new);
+            let term = Term(metrics.vote.leader_id.term);
+            match metrics.state {
+                ServerState::Leader if leader == Some(replica) => {
+                    let ready = applied.borrow_and_update().is_some_and(|(of, _)| of == term);
+                    Leadership::Leader { term, ready }
+                }
+                _ => Leadership::Follower {
+                    leader: leader.filter(|leader| *leader != replica),
+                },
+            }
+        };
+        told.send_if_modified(|known| std::mem::replace(known, now) != now);
+        let settled = !matches!(now, Leadership::Leader { ready: false, .. });
+        tokio::select! {
+            () = stop.cancelled() => break,
+            changed = metrics.changed() => if changed.is_err() { break },
+            // What is applied matters only until the leader is ready.
+            changed = applied.changed(), if !settled => if changed.is_err() { break },
+        }
+    }
+    told.send_replace(Leadership::Follower { leader: None });
+}

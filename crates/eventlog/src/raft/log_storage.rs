@@ -1,0 +1,257 @@
+//! Raft's log over the segment files, and Raft's vote.
+//!
+//! An entry can be read as soon as it is appended, before it is flushed, since it is replicated meanwhile: so
+//! the newest entries are kept in memory too.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::ops::{Bound, RangeBounds};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use chv_domain::stored;
+use openraft::storage::{LogFlushed, RaftLogStorage};
+use openraft::{LogState, OptionalSend, RaftLogId as _, RaftLogReader};
+
+use super::writer::Writer;
+use super::{Entry, LogId, RaftError, TypeConfig, Vote, cant_read, cant_write};
+use crate::files::Dir;
+use crate::segment::SegmentReader;
+
+const VOTE: &str = "vote";
+const PURGED: &str = "purged";
+
+/// How many of the newest entries are kept in memory.
+const KEPT: usize = 512;
+
+/// How many bytes one read of the log returns about; replication asks for the rest.
+const READ_BYTES: usize = 4 << 20;
+
+/// Raft's log. Cheap to clone; all clones are one log.
+#[derive(Clone)]
+pub(crate) struct LogStorage {
+    dir: Arc<Dir>,
+    writer: Writer,
+    reader: SegmentReader,
+    newest: Arc<Mutex<Newest>>,
+}
+
+#[derive(Default)]
+struct Newest {
+    entries: BTreeMap<u64, Bytes>,
+    last: Option<LogId>,
+    purged: Option<LogId>,
+    /// Entries up to here are in the segment files.
+    flushed: u64,
+}
+
+impl LogStorage {
+    pub(crate) fn open(dir: Arc<Dir>, writer: Writer, reader: SegmentReader) -> Result<Self, RaftError> {
+        let purged: Option<LogId> = dir.read(PURGED).map_err(cant_read)?;
+        let bounds = reader.bounds();
+        let last = match bounds.is_empty() {
+            true => purged,
+            false => {
+                let tail = reader
+                    .read(bounds.end - 1..bounds.end, usize::MAX)
+                    .map_err(cant_read)?;
+                let tail = tail.first().map(|entry| decode(&entry.payload)).transpose()?;
+                tail.map(|entry| entry.log_id).or(purged)
+            }
+        };
+        let newest = Newest {
+            entries: BTreeMap::new(),
+            last,
+            purged,
+            flushed: bounds.end.saturating_sub(1),
+        };
+        Ok(Self {
+            dir,
+            writer,
+            reader,
+            newest: Arc::new(Mutex::new(newest)),
+        })
+    }
+
+    /// The first index that a purge left, to open the segments with.
+    pub(crate) fn first(dir: &Dir) -> Result<u64, RaftError> {
+        let purged: Option<LogId> = dir.read(PURGED).map_err(cant_read)?;
+        Ok(purged.map_or(0, |purged| purged.index + 1))
+    }
+
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Newest> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The entries of `from..to` that there are, ending early after about `bytes`.
+    pub(crate) async fn entries(&self, from: u64, to: u64, bytes: usize) -> Result<Vec<Entry>, RaftError> {
+        let mut found = Vec::new();
+        let kept_from = {
+            let newest = self.lock();
+            newest.entries.keys().next().copied().unwrap_or(u64::MAX)
+        };
+        if from < kept_from {
+            let (reader, end) = (self.reader.clone(), to.min(kept_from));
+            let read = tokio::task::spawn_blocking(move || reader.read(from..end, bytes));
+            let stored = read.await.map_err(cant_read)?.map_err(cant_read)?;
+            for entry in &stored {
+                found.push(decode(&entry.payload)?);
+            }
+            // Cut short by its size; what is in memory does not follow it.
+            if stored.last().is_some_and(|last| last.index + 1 < end) {
+                return Ok(found);
+            }
+        }
+        let kept: Vec<Bytes> = {
+            let newest = self.lock();
+            let mut size = 0;
+            let within = |payload: &&Bytes| {
+                size += payload.len();
+                size <= bytes.max(payload.len())
+            };
+            let range = from.max(kept_from)..to.max(from).max(kept_from);
+            newest
+                .entries
+                .range(range)
+                .map(|(_, payload)| payload)
+                .take_while(within)
+                .cloned()
+                .collect()
+        };
+        for payload in &kept {
+            found.push(decode(payload)?);
+        }
+        Ok(found)
+    }
+}
+
+fn decode(payload: &[u8]) -> Result<Entry, RaftError> {
+    stored::decode(payload).map_err(cant_read)
+}
+
+impl RaftLogReader<TypeConfig> for LogStorage {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<Entry>, RaftError> {
+        let from = match range.start_bound() {
+            Bound::Included(from) => *from,
+            Bound::Excluded(from) => from + 1,
+            Bound::Unbounded => 0,
+        };
+        let to = match range.end_bound() {
+            Bound::Included(to) => to + 1,
+            Bound::Excluded(to) => *to,
+            Bound::Unbounded => u64::MAX,
+        };
+        self.entries(from, to, usize::MAX).await
+    }
+
+    async fn limited_get_log_entries(&mut self, from: u64, to: u64) -> Result<Vec<Entry>, RaftError> {
+        self.entries(from, to, READ_BYTES).await
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStorage {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, RaftError> {
+        let newest = self.lock();
+        Ok(LogState {
+            last_purged_log_id: newest.purged,
+            last_log_id: newest.last,
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), RaftError> {
+        let (dir, vote) = (Arc::clone(&self.dir), *vote);
+        let saved = tokio::task::spawn_blocking(move || dir.replace(VOTE, &vote));
+        saved.await.map_err(cant_write)?.map_err(cant_write)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, RaftError> {
+        self.dir.read(VOTE).map_err(cant_read)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: LogFlushed<TypeConfig>) -> Result<(), RaftError>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let mut payloads = Vec::new();
+        let mut first = None;
+        {
+            let mut newest = self.lock();
+            for entry in entries {
+                let payload = Bytes::from(stored::encode(&entry).map_err(cant_write)?);
+                first.get_or_insert(entry.log_id.index);
+                newest.last = Some(*entry.get_log_id());
+                newest.entries.insert(entry.log_id.index, payload.clone());
+                payloads.push(payload);
+            }
+        }
+        let Some(first) = first else {
+            callback.log_io_completed(Ok(()));
+            return Ok(());
+        };
+        let last = first + payloads.len() as u64 - 1;
+        let newest = Arc::clone(&self.newest);
+        let done = move |flushed: std::io::Result<()>| {
+            if flushed.is_ok() {
+                let mut newest = newest.lock().unwrap_or_else(PoisonError::into_inner);
+                newest.flushed = newest.flushed.max(last);
+                while newest.entries.len() > KEPT {
+                    match newest.entries.first_key_value() {
+                        Some((oldest, _)) if *oldest <= newest.flushed => {
+                            newest.entries.pop_first();
+                        }
+                        _ => break,
+                    }
+                }
+            }
+            callback.log_io_completed(flushed);
+        };
+        self.writer
+            .append(first, payloads, Box::new(done))
+            .await
+            .map_err(cant_write)
+    }
+
+    async fn truncate(&mut self, since: LogId) -> Result<(), RaftError> {
+        let before = match since.index.checked_sub(1) {
+            Some(before) => self
+                .entries(before, since.index, usize::MAX)
+                .await?
+                .pop()
+                .map(|entry| entry.log_id),
+            None => None,
+        };
+        self.writer.truncate(since.index).await.map_err(cant_write)?;
+        let mut newest = self.lock();
+        let _cut = newest.entries.split_off(&since.index);
+        newest.flushed = newest.flushed.min(since.index.saturating_sub(1));
+        newest.last = before.or(newest.purged);
+        Ok(())
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<(), RaftError> {
+        // First the note, then the files: what is noted as purged may still be there, not the reverse.
+        let dir = Arc::clone(&self.dir);
+        let noted = tokio::task::spawn_blocking(move || dir.replace(PURGED, &upto));
+        noted.await.map_err(cant_write)?.map_err(cant_write)?;
+        self.writer.purge(upto.index).await.map_err(cant_write)?;
+        let mut newest = self.lock();
+        newest.entries = newest.entries.split_off(&(upto.index + 1));
+        newest.purged = newest.purged.max(Some(upto));
+        newest.last = newest.last.max(Some(upto));
+        Ok(())
+    }
+}

@@ -1,0 +1,38 @@
+//! What openraft asks of a replica: its types, its log over the segment files, and its state machine, which is
+//! the projection.
+
+pub(crate) mod log_storage;
+pub(crate) mod snapshot;
+pub(crate) mod state_machine;
+#[cfg(test)]
+mod suite;
+pub(crate) mod writer;
+
+use chv_domain::{Batch, BatchOutcome};
+use openraft::{BasicNode, StorageError, StorageIOError};
+
+openraft::declare_raft_types!(
+    /// A batch an entry; the answer says what came of it, `None` for Raft's own entries.
+    pub(crate) TypeConfig:
+        D = Batch,
+        R = Option<BatchOutcome>,
+        NodeId = u64,
+        Node = BasicNode,
+        SnapshotData = tokio::fs::File,
+);
+
+pub(crate) type Entry = openraft::Entry<TypeConfig>;
+pub(crate) type LogId = openraft::LogId<u64>;
+pub(crate) type Vote = openraft::Vote<u64>;
+pub(crate) type Membership = openraft::StoredMembership<u64, BasicNode>;
+pub(crate) type RaftError = StorageError<u64>;
+
+/// Reading the log failed.
+pub(crate) fn cant_read(error: impl std::error::Error + 'static) -> RaftError {
+    StorageIOError::read_logs(&error).into()
+}
+
+/// Writing the log failed.
+pub(crate) fn cant_write(error: impl std::error::Error + 'static) -> RaftError {
+    StorageIOError::write_logs(&error).into()
+}

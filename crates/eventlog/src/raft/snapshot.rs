@@ -1,0 +1,145 @@
+//! Snapshots: the whole projection and how far it goes, in one checksummed file.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chv_domain::Projection;
+use openraft::{RaftSnapshotBuilder, Snapshot, SnapshotMeta, StorageIOError};
+use serde::{Deserialize, Serialize};
+
+use super::{LogId, Membership, RaftError, TypeConfig};
+use crate::files::Dir;
+
+pub(crate) type Meta = SnapshotMeta<u64, openraft::BasicNode>;
+
+/// How many snapshots are kept; the older one is for when the newer one turns out to be damaged.
+const KEPT: usize = 2;
+
+/// All that a replica knows at one point of the log.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct State {
+    pub(crate) applied: Option<LogId>,
+    pub(crate) membership: Membership,
+    pub(crate) projection: Projection,
+}
+
+impl State {
+    /// What Raft wants to know of a snapshot of this.
+    pub(crate) fn meta(&self) -> Meta {
+        let id = self.applied.map_or_else(
+            || "0".to_owned(),
+            |applied| format!("{}-{}", applied.leader_id, applied.index),
+        );
+        Meta {
+            last_log_id: self.applied,
+            last_membership: self.membership.clone(),
+            snapshot_id: id,
+        }
+    }
+}
+
+fn file_name(applied: Option<LogId>) -> String {
+    format!("{:020}.snapshot", applied.map_or(0, |applied| applied.index))
+}
+
+/// The snapshots of one directory.
+#[derive(Clone)]
+pub(crate) struct Snapshots {
+    dir: Arc<Dir>,
+}
+
+impl Snapshots {
+    pub(crate) fn new(dir: Arc<Dir>) -> Self {
+        Self { dir }
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(self.dir.path())? {
+            names.extend(
+                entry?
+                    .file_name()
+                    .into_string()
+                    .ok()
+                    .filter(|name| name.ends_with(".snapshot")),
+            );
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The newest one that reads; one that does not is passed over, with a warning.
+    pub(crate) fn newest(&self) -> io::Result<Option<(State, PathBuf)>> {
+        for name in self.names()?.into_iter().rev() {
+            match self.dir.read::<State>(&name) {
+                Ok(Some(state)) => return Ok(Some((state, self.dir.path().join(name)))),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a snapshot does not read; an older one or the log is used")
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes `state`, and removes all but the newest ones.
+    pub(crate) fn write(&self, state: &State) -> Result<PathBuf, crate::files::FileError> {
+        let name = file_name(state.applied);
+        self.dir.replace(&name, state)?;
+        let io = |source| crate::files::FileError::Io {
+            path: self.dir.path().to_owned(),
+            source,
+        };
+        let names = self.names().map_err(io)?;
+        for old in names.iter().rev().skip(KEPT) {
+            std::fs::remove_file(self.dir.path().join(old)).map_err(io)?;
+        }
+        Ok(self.dir.path().join(name))
+    }
+
+    /// An empty file for a snapshot that comes from the leader. It has no name any more once it is open.
+    pub(crate) async fn incoming(&self) -> io::Result<tokio::fs::File> {
+        let path = self.dir.path().join("incoming.part");
+        let file = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)?;
+        std::fs::remove_file(&path)?;
+        Ok(tokio::fs::File::from_std(file))
+    }
+}
+
+/// Writes a snapshot of a state that was taken when it was asked for; the log goes on meanwhile.
+pub(crate) struct Builder {
+    pub(crate) snapshots: Snapshots,
+    pub(crate) state: State,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, RaftError> {
+        let (snapshots, state) = (self.snapshots.clone(), self.state.clone());
+        let meta = state.meta();
+        let failed = |error: &dyn std::error::Error| {
+            RaftError::from(StorageIOError::write_snapshot(
+                None,
+                openraft::AnyError::error(error),
+            ))
+        };
+        let written = tokio::task::spawn_blocking(move || snapshots.write(&state));
+        let path = written
+            .await
+            .map_err(|error| failed(&error))?
+            .map_err(|error| failed(&error))?;
+        let file = tokio::fs::File::open(path)
+            .await
+            .map_err(|error| failed(&error))?;
+        Ok(Snapshot {
+            meta,
+            snapshot: Box::new(file),
+        })
+    }
+}

@@ -1,0 +1,149 @@
+//! The state machine: the projection, and who is told when it moves.
+
+use std::io::SeekFrom;
+
+use chv_domain::{Projection, Seq, Term, stored};
+use openraft::storage::RaftStateMachine;
+use openraft::{AnyError, EntryPayload, OptionalSend, Snapshot, StorageIOError};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::sync::watch;
+
+use super::snapshot::{Builder, Meta, Snapshots, State};
+use super::{Entry, LogId, Membership, RaftError, TypeConfig};
+
+/// What applying tells the rest of the replica.
+#[derive(Clone)]
+pub(crate) struct Applied {
+    /// The state, replaced after every batch of entries.
+    pub(crate) projection: watch::Sender<Projection>,
+    /// Its last event.
+    pub(crate) seq: watch::Sender<Seq>,
+    /// The last entry that was applied, and the term it was made in.
+    pub(crate) entry: watch::Sender<Option<(Term, u64)>>,
+}
+
+impl Applied {
+    fn tell(&self, state: &State) {
+        self.projection.send_replace(state.projection.clone());
+        self.seq.send_replace(state.projection.seq());
+        self.entry.send_replace(
+            state
+                .applied
+                .map(|applied| (Term(applied.leader_id.term), applied.index)),
+        );
+    }
+}
+
+/// The state machine.
+pub(crate) struct StateMachine {
+    state: State,
+    snapshots: Snapshots,
+    applied: Applied,
+}
+
+impl StateMachine {
+    /// From the newest snapshot that reads; the log is replayed onto it.
+    pub(crate) fn open(snapshots: Snapshots) -> std::io::Result<Self> {
+        let state = snapshots.newest()?.map(|(state, _)| state).unwrap_or_default();
+        let applied = Applied {
+            projection: watch::Sender::new(Projection::default()),
+            seq: watch::Sender::new(Seq::ZERO),
+            entry: watch::Sender::new(None),
+        };
+        applied.tell(&state);
+        Ok(Self {
+            state,
+            snapshots,
+            applied,
+        })
+    }
+
+    pub(crate) fn applied(&self) -> Applied {
+        self.applied.clone()
+    }
+}
+
+fn cant(error: impl std::error::Error + 'static) -> RaftError {
+    StorageIOError::write_state_machine(AnyError::new(&error)).into()
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, Membership), RaftError> {
+        Ok((self.state.applied, self.state.membership.clone()))
+    }
+
+    async fn apply<I>(&mut self, entries: I) -> Result<Vec<Option<chv_domain::BatchOutcome>>, RaftError>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let mut answers = Vec::new();
+        for entry in entries {
+            self.state.applied = Some(entry.log_id);
+            answers.push(match entry.payload {
+                EntryPayload::Blank => None,
+                EntryPayload::Membership(membership) => {
+                    self.state.membership = Membership::new(Some(entry.log_id), membership);
+                    None
+                }
+                EntryPayload::Normal(batch) => {
+                    let term = Term(entry.log_id.leader_id.term);
+                    Some(self.state.projection.apply_batch(term, &batch))
+                }
+            });
+        }
+        self.applied.tell(&self.state);
+        Ok(answers)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder {
+            snapshots: self.snapshots.clone(),
+            state: self.state.clone(),
+        }
+    }
+
+    async fn begin_receiving_snapshot(&mut self) -> Result<Box<tokio::fs::File>, RaftError> {
+        Ok(Box::new(self.snapshots.incoming().await.map_err(cant)?))
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &Meta,
+        mut snapshot: Box<tokio::fs::File>,
+    ) -> Result<(), RaftError> {
+        let mut bytes = Vec::new();
+        snapshot.seek(SeekFrom::Start(0)).await.map_err(cant)?;
+        snapshot.read_to_end(&mut bytes).await.map_err(cant)?;
+        let snapshots = self.snapshots.clone();
+        let installed = tokio::task::spawn_blocking(move || {
+            let state: State = stored::decode(&bytes).map_err(cant)?;
+            snapshots.write(&state).map_err(cant)?;
+            Ok::<_, RaftError>(state)
+        });
+        let mut state = installed.await.map_err(cant)??;
+        state.applied = meta.last_log_id;
+        state.membership = meta.last_membership.clone();
+        self.state = state;
+        self.applied.tell(&self.state);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<TypeConfig>>, RaftError> {
+        let snapshots = self.snapshots.clone();
+        let newest = tokio::task::spawn_blocking(move || snapshots.newest())
+            .await
+            .map_err(cant)?
+            .map_err(cant)?;
+        let Some((state, path)) = newest else {
+            return Ok(None);
+        };
+        let file = tokio::fs::File::open(path).await.map_err(cant)?;
+        Ok(Some(Snapshot {
+            meta: state.meta(),
+            snapshot: Box::new(file),
+        }))
+    }
+}

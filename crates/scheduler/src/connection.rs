@@ -1,0 +1,98 @@
+//! The scheduler's connection to the broker: subscribing and answering, and nothing about what is said.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chv_proto::client::Client;
+use tracing::warn;
+
+/// A cheap handle to the connection.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    client: Client,
+}
+
+/// A subscription that the client could not take.
+#[derive(Debug, thiserror::Error)]
+#[error("can't subscribe to {subject}: {source}")]
+pub struct SubscribeError {
+    subject: String,
+    source: async_nats::SubscribeError,
+}
+
+/// The queue group in which replicas share queries that any of them may answer.
+const ANY_REPLICA: &str = "replicas";
+
+/// How long a message may wait for room in the client's queue.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Connection {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Subscribes; every subscriber gets every message.
+    pub(crate) async fn subscribe(
+        &self,
+        subject: impl Into<String>,
+    ) -> Result<async_nats::Subscriber, SubscribeError> {
+        let subject = subject.into();
+        let subscribed = self.client.nats().subscribe(subject.clone()).await;
+        subscribed.map_err(|source| SubscribeError { subject, source })
+    }
+
+    /// Subscribes in the group of all replicas: one of them gets each message.
+    pub(crate) async fn share(
+        &self,
+        subject: impl Into<String>,
+    ) -> Result<async_nats::Subscriber, SubscribeError> {
+        let subject = subject.into();
+        let group = ANY_REPLICA.to_owned();
+        let subscribed = self.client.nats().queue_subscribe(subject.clone(), group).await;
+        subscribed.map_err(|source| SubscribeError { subject, source })
+    }
+
+    /// Publishes. A message that the client can't take is logged and lost: every receiver here notices
+    /// a missing message by itself, by its timeout, its feed position or the seq.
+    pub(crate) async fn publish(&self, subject: impl async_nats::subject::ToSubject, payload: Vec<u8>) {
+        self.publish_with_headers(subject, async_nats::HeaderMap::new(), payload)
+            .await;
+    }
+
+    /// Publishes with headers, like [`Connection::publish`].
+    pub(crate) async fn publish_with_headers(
+        &self,
+        subject: impl async_nats::subject::ToSubject,
+        headers: async_nats::HeaderMap,
+        payload: Vec<u8>,
+    ) {
+        let (nats, payload) = (self.client.nats(), Bytes::from(payload));
+        let sending = async {
+            if headers.is_empty() {
+                nats.publish(subject, payload).await
+            } else {
+                nats.publish_with_headers(subject, headers, payload).await
+            }
+        };
+        // The client's queue is bounded, and stands still while the broker is away.
+        match tokio::time::timeout(PATIENCE, sending).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "a message was not handed to the broker"),
+            Err(_) => warn!("a message was not handed to the broker: it has been away too long"),
+        }
+    }
+
+    /// How often the connection was made: 1 after the first, one more after each that was lost.
+    pub(crate) fn connects(&self) -> u64 {
+        self.client
+            .nats()
+            .statistics()
+            .connects
+            .load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Whether the broker is reached at this moment.
+    pub(crate) fn is_up(&self) -> bool {
+        self.client.nats().connection_state() == async_nats::connection::State::Connected
+    }
+}

@@ -1,0 +1,222 @@
+//! What changed for each host between two states, as the messages of their feeds. Pure.
+//!
+//! A feed carries state, not events: the newest of each VM that changed. Messages are chained by the
+//! host's feed position, so a host sees at once that it missed one, and asks for its slice.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chv_domain::{DesiredVm, HostId, HostName, Projection, Resource, Seq};
+use chv_proto::convert::FeedDelta;
+
+/// What changed for one host, and the name by which its feed goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Delta {
+    pub(super) to: HostName,
+    pub(super) changes: FeedDelta,
+}
+
+/// The deltas from `before` to `after`, where `touched` holds everything that events in between are about.
+pub(super) fn deltas(before: &Projection, after: &Projection, touched: &BTreeSet<Resource>) -> Vec<Delta> {
+    let mut found: BTreeMap<HostId, Delta> = BTreeMap::new();
+    let placed_on =
+        |state: &Projection, id| state.vm(id).and_then(|vm| vm.placement).map(|placed| placed.host);
+    for resource in touched {
+        let (hosts, vm) = match resource {
+            Resource::Host(host) => ([Some(*host), None], None),
+            Resource::Vm(vm) => ([placed_on(before, *vm), placed_on(after, *vm)], Some(*vm)),
+        };
+        for host in hosts.into_iter().flatten().collect::<BTreeSet<_>>() {
+            let Some(delta) = entry(&mut found, before, after, host) else {
+                continue;
+            };
+            let Some(id) = vm else { continue };
+            match after.vm(id).and_then(|vm| DesiredVm::of(vm, host)) {
+                Some(desired) => delta.changes.vms.push(desired),
+                None => delta.changes.gone.push(id),
+            }
+        }
+    }
+    found.into_values().collect()
+}
+
+/// The delta of `host`, when its feed has moved.
+fn entry<'a>(
+    found: &'a mut BTreeMap<HostId, Delta>,
+    before: &Projection,
+    after: &Projection,
+    host: HostId,
+) -> Option<&'a mut Delta> {
+    let entry = after.host(host)?;
+    let prev = before.host(host).map_or(Seq::ZERO, |host| host.feed);
+    if entry.feed == prev {
+        return None;
+    }
+    Some(found.entry(host).or_insert_with(|| Delta {
+        to: entry.name.clone(),
+        changes: FeedDelta {
+            host,
+            prev: Some(prev),
+            feed: entry.feed,
+            vms: Vec::new(),
+            gone: Vec::new(),
+        },
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chv_domain::{
+        Actor, Batch, Capacity, Command, CommandId, Context, Decided, HostFacts, HostSlice, HypervisorFacts,
+        HypervisorKind, Observation, ProjectName, Submission, Term, Timestamp, VmRef, decide_onto,
+    };
+    use proptest::prelude::*;
+
+    const TERM: Term = Term(1);
+
+    /// A state with two hosts, and the records that led to it.
+    struct Cluster {
+        state: Projection,
+        commands: u8,
+    }
+
+    impl Cluster {
+        fn with_two_hosts() -> Self {
+            let mut cluster = Self {
+                state: Projection::default(),
+                commands: 0,
+            };
+            for number in [1, 2] {
+                let kind = HypervisorKind::QemuTcg;
+                let facts = HostFacts {
+                    capacity: Capacity {
+                        vcpus: 9,
+                        memory_mib: 9000,
+                    },
+                    hypervisors: vec![HypervisorFacts {
+                        kind,
+                        version: String::new(),
+                    }],
+                    daemon: String::new(),
+                };
+                let host = HostId::from_bytes([number; 16]);
+                cluster.send(&format!("host/h{number}"), Command::RegisterHost { host, facts });
+            }
+            cluster
+        }
+
+        /// Sends a command; what was touched, when anything was.
+        fn send(&mut self, actor: &str, command: Command) -> BTreeSet<Resource> {
+            self.commands += 1;
+            let actor: Actor = actor.parse().unwrap();
+            let id = CommandId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, self.commands]);
+            let submission = Submission {
+                id,
+                actor,
+                command,
+                expected: None,
+                deadline: None,
+                trace: None,
+                follows: None,
+            };
+            let alive = self.state.hosts_by_name().map(|host| host.id).collect();
+            let context = Context {
+                now: Timestamp(1),
+                term: TERM,
+                alive: &alive,
+            };
+            match decide_onto(&mut self.state.clone(), &submission, context) {
+                Ok(Decided::Record(record)) => {
+                    let touched = record.events.iter().map(chv_domain::Event::resource).collect();
+                    let batch = Batch {
+                        published: Seq::ZERO,
+                        records: vec![record],
+                    };
+                    self.state.apply_batch(TERM, &batch);
+                    touched
+                }
+                _ => BTreeSet::new(),
+            }
+        }
+
+        fn step(&mut self, step: (u8, u8)) -> BTreeSet<Resource> {
+            let (what, number) = step;
+            let vm = || VmRef::Name(ProjectName::default(), format!("vm{number}").parse().unwrap());
+            let command = match what {
+                0 | 1 => Command::CreateVm {
+                    project: ProjectName::default(),
+                    name: format!("vm{number}").parse().unwrap(),
+                    labels: BTreeMap::new(),
+                    spec: Box::new(
+                        serde_json::from_str(r#"{"vcpus":1,"memory":"64MiB","boot":{"kernel":"k"}}"#)
+                            .unwrap(),
+                    ),
+                    start: true,
+                },
+                2 => Command::StopVm {
+                    vm: vm(),
+                    timeout: None,
+                },
+                3 => Command::StartVm { vm: vm() },
+                4 => Command::DeleteVm {
+                    vm: vm(),
+                    force: true,
+                },
+                _ => return self.removed(&vm()),
+            };
+            self.send("alice", command)
+        }
+
+        fn removed(&mut self, vm: &VmRef) -> BTreeSet<Resource> {
+            let Some(vm) = self.state.resolve(vm).cloned() else {
+                return BTreeSet::new();
+            };
+            let placement = vm.placement.unwrap();
+            let host = self.state.host(placement.host).unwrap().name.clone();
+            let observation = Observation::Removed;
+            let report = Command::ReportVm {
+                vm: vm.id,
+                epoch: placement.epoch,
+                observation,
+            };
+            self.send(&format!("host/{host}"), report)
+        }
+    }
+
+    /// What a host that heard every delta makes of them.
+    fn hear(slice: &mut HostSlice, delta: &FeedDelta) {
+        assert_eq!(delta.prev, Some(slice.feed), "the chain is broken");
+        slice.feed = delta.feed;
+        slice.vms.retain(|vm| !delta.gone.contains(&vm.vm));
+        for desired in &delta.vms {
+            slice.vms.retain(|vm| vm.vm != desired.vm);
+            slice.vms.push(desired.clone());
+        }
+        slice.vms.sort_by_key(|vm| vm.vm);
+    }
+
+    proptest! {
+        #[test]
+        fn a_host_that_heard_every_delta_has_its_slice(
+            steps in prop::collection::vec((0u8..6, 0u8..4), 0..40),
+            every in 1usize..5,
+        ) {
+            let mut cluster = Cluster::with_two_hosts();
+            let hosts: Vec<_> = cluster.state.hosts_by_name().map(|host| host.id).collect();
+            let mut heard: Vec<_> =
+                hosts.iter().map(|host| HostSlice::of(&cluster.state, *host).unwrap()).collect();
+            // Several commands to a batch, as group commit has it.
+            for batch in steps.chunks(every) {
+                let before = cluster.state.clone();
+                let touched = batch.iter().flat_map(|step| cluster.step(*step)).collect();
+                for delta in deltas(&before, &cluster.state, &touched) {
+                    let at = hosts.iter().position(|host| *host == delta.changes.host).unwrap();
+                    hear(&mut heard[at], &delta.changes);
+                }
+            }
+            for (host, heard) in hosts.iter().zip(&heard) {
+                prop_assert_eq!(heard, &HostSlice::of(&cluster.state, *host).unwrap());
+            }
+        }
+    }
+}

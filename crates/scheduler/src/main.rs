@@ -1,0 +1,140 @@
+//! `chv-scheduler`: one replica of Chronovisor's log, and the scheduler that leads when it is elected.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chv_domain::{ClusterId, ReplicaId};
+use chv_eventlog::EventLog;
+use chv_proto::client::ConnectOptions;
+use chv_scheduler::{Replica, ReplicaConfig};
+use chv_telemetry::Verbosity;
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// One replica of Chronovisor's event log, and the scheduler that decides when it is elected.
+#[derive(Parser)]
+#[command(name = "chv-scheduler", version)]
+struct Cli {
+    /// Say more; twice for even more.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a replica's data directory. Once for each replica: one that lost its directory must not come
+    /// back under its old number.
+    Init(Init),
+    /// Run a replica.
+    Run(Run),
+}
+
+#[derive(Args)]
+struct Init {
+    /// The data directory; must be empty or not there yet.
+    #[arg(long)]
+    data: PathBuf,
+    /// The cluster's id, a ULID, the same for all of its replicas.
+    #[arg(long)]
+    cluster: ClusterId,
+    /// This replica's number, from 1.
+    #[arg(long)]
+    replica: ReplicaId,
+}
+
+#[derive(Args)]
+struct Run {
+    /// The data directory, made by `init`.
+    #[arg(long)]
+    data: PathBuf,
+    /// Where the other replicas reach this one. Loopback only: connections between replicas are not
+    /// encrypted yet.
+    #[arg(long)]
+    listen: SocketAddr,
+    /// Every replica's number and address: 1=127.0.0.1:7101,2=127.0.0.1:7102,3=127.0.0.1:7103
+    #[arg(long, value_delimiter = ',', value_parser = peer, required = true)]
+    peers: Vec<(ReplicaId, SocketAddr)>,
+    /// Form the cluster when no replica has a log yet. Give it to one replica, or to all.
+    #[arg(long)]
+    bootstrap: bool,
+    /// The broker's address.
+    #[arg(long, env = "CHV_NATS_URL", default_value = "nats://127.0.0.1:4222")]
+    nats: String,
+    /// The broker's user for schedulers.
+    #[arg(long, env = "CHV_NATS_USER", default_value = "scheduler")]
+    user: String,
+    /// That user's password; better in the environment than on the command line.
+    #[arg(long, env = "CHV_NATS_PASSWORD", hide_env_values = true, default_value = "")]
+    password: String,
+}
+
+fn peer(text: &str) -> Result<(ReplicaId, SocketAddr), String> {
+    let (id, address) = text.split_once('=').ok_or("expected NUMBER=ADDRESS:PORT")?;
+    let address = address.parse().map_err(|error| format!("{address:?}: {error}"))?;
+    Ok((id.parse()?, address))
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let _telemetry = chv_telemetry::init("chv-scheduler", Verbosity::Info.raised_by(cli.verbose));
+    let done = match cli.command {
+        Command::Init(args) => init(&args),
+        Command::Run(args) => run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn init(args: &Init) -> anyhow::Result<()> {
+    EventLog::init(&args.data, args.cluster, args.replica)?;
+    println!(
+        "{} is replica {} of cluster {}",
+        args.data.display(),
+        args.replica,
+        args.cluster
+    );
+    Ok(())
+}
+
+fn run(args: Run) -> anyhow::Result<()> {
+    let peers: BTreeMap<_, _> = args.peers.iter().copied().collect();
+    anyhow::ensure!(peers.len() == args.peers.len(), "--peers names a replica twice");
+    let config = ReplicaConfig {
+        data: args.data,
+        listen: args.listen,
+        peers,
+        bootstrap: args.bootstrap,
+        broker: ConnectOptions {
+            url: args.nats,
+            user: args.user,
+            password: args.password,
+            name: "chv-scheduler".to_owned(),
+            connect_timeout: Duration::from_secs(10),
+        },
+    };
+    let runtime = tokio::runtime::Runtime::new().context("can't start the async runtime")?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let asked_to_end = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        let replica = Replica::start(config).await?;
+        replica.serve_until(asked_to_end).await?;
+        anyhow::Ok(())
+    })
+}

@@ -1,0 +1,181 @@
+//! Reads. Any replica answers from what it has applied; the leader, after it made sure that it leads;
+//! each replica, about itself. A query changes nothing and is answered in a task of its own, of which
+//! there is a bounded number.
+
+mod event;
+mod host;
+mod status;
+mod vm;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chv_domain::{ClusterId, Projection, ReplicaId, Seq};
+use chv_eventlog::EventLog;
+use chv_proto::convert::{self, Asked};
+use chv_proto::subject::{self, Audience};
+use chv_proto::v1::{self, query_envelope::Query, query_reply};
+use futures::{StreamExt, stream};
+use prost::Message as _;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use crate::answer::TryAgain;
+use crate::connection::{Connection, SubscribeError};
+use crate::lead::Office;
+use crate::liveness::Liveness;
+
+/// How many queries are answered at a time.
+const AT_ONCE: usize = 64;
+
+/// How long a query waits for the event that it asks to see.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How large a page may grow, in bytes: well under what the broker takes.
+pub(super) const PAGE_BYTES: usize = 384 << 10;
+
+/// How many entries a page has at most.
+pub(super) const PAGE_ENTRIES: usize = 1000;
+
+/// What answering needs.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    pub(crate) connection: Connection,
+    pub(crate) log: EventLog,
+    pub(crate) liveness: Liveness,
+    pub(crate) replica: ReplicaId,
+    pub(crate) cluster: ClusterId,
+}
+
+/// Answers the queries that any replica, or each one, is asked, until `stop`.
+pub(crate) async fn answer_as_replica(reader: Reader, stop: CancellationToken) -> Result<(), SubscribeError> {
+    let any = reader.connection.share(subject::queries(Audience::Any)).await?;
+    let each = reader
+        .connection
+        .subscribe(subject::queries(Audience::Each))
+        .await?;
+    answer(reader, stream::select(any, each), stop).await;
+    Ok(())
+}
+
+/// Answers the queries that ask for the leader, for as long as the office lasts.
+pub(crate) async fn answer_as_leader(office: Office) -> Result<(), SubscribeError> {
+    let messages = office
+        .reader
+        .connection
+        .subscribe(subject::queries(Audience::Leader))
+        .await?;
+    let stop = office.stop.clone();
+    answer(office.reader, messages, stop).await;
+    Ok(())
+}
+
+async fn answer(
+    reader: Reader,
+    mut messages: impl futures::Stream<Item = async_nats::Message> + Unpin,
+    stop: CancellationToken,
+) {
+    let tasks = TaskTracker::new();
+    let room = Arc::new(Semaphore::new(AT_ONCE));
+    loop {
+        let message = tokio::select! {
+            () = stop.cancelled() => break,
+            message = messages.next() => match message {
+                Some(message) => message,
+                None => break,
+            },
+        };
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            break;
+        };
+        let (reader, stop) = (reader.clone(), stop.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = answer_one(&reader, message) => {}
+            }
+            drop(permit);
+        });
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+async fn answer_one(reader: &Reader, message: async_nats::Message) {
+    let Ok((user, audience, kind)) = subject::parse_query(&message.subject) else {
+        debug!(subject = %message.subject, "a message on no query's subject");
+        return;
+    };
+    let Some(inbox) = message
+        .reply
+        .filter(|inbox| subject::is_inbox_of(user.as_str(), inbox))
+    else {
+        debug!(%user, "a query without its sender's inbox to answer to");
+        return;
+    };
+    let result = match convert::decode_query(&message.payload, &kind) {
+        Ok(asked) => resolve(reader, audience, asked).await,
+        Err(error) => Err(convert::refused_decode(&error)),
+    };
+    let reply = v1::QueryReply {
+        version: convert::VERSION,
+        replica: reader.replica.get(),
+        applied_seq: reader.log.projection().seq().0,
+        as_leader: audience == Audience::Leader && result.is_ok(),
+        result: Some(result.unwrap_or_else(query_reply::Result::Refused)),
+    };
+    reader.connection.publish(inbox, reply.encode_to_vec()).await;
+}
+
+async fn resolve(
+    reader: &Reader,
+    audience: Audience,
+    asked: Asked,
+) -> Result<query_reply::Result, v1::Refused> {
+    if audience == Audience::Leader {
+        reader
+            .log
+            .confirm_leadership()
+            .await
+            .map_err(|_| TryAgain::NotLeader.refused())?;
+    }
+    let state = reader.state_with(asked.min_seq).await?;
+    Ok(match asked.query {
+        Query::GetVm(query) => query_reply::Result::Vm(vm::get(&state, query)?),
+        Query::ListVms(query) => query_reply::Result::Vms(vm::list(&state, query)?),
+        Query::ListHosts(query) => query_reply::Result::Hosts(host::list(&state, &reader.liveness, query)?),
+        Query::ListEvents(query) => query_reply::Result::Events(event::list(reader, &state, query).await?),
+        Query::GetStatus(query) => query_reply::Result::Status(status::get(reader, state, query).await),
+    })
+}
+
+impl Reader {
+    /// The applied state, once it has the event `least`.
+    pub(crate) async fn state_with(&self, least: Seq) -> Result<Projection, v1::Refused> {
+        let mut applied = self.log.applied();
+        let reached = applied.wait_for(|seq| *seq >= least);
+        match tokio::time::timeout(PATIENCE, reached).await {
+            Ok(Ok(_)) => Ok(self.log.projection()),
+            Ok(Err(_)) | Err(_) => Err(TryAgain::Behind.refused()),
+        }
+    }
+}
+
+/// Cuts a page where it has enough entries or bytes; says whether anything was left out.
+pub(crate) fn page<T: prost::Message>(entries: impl Iterator<Item = T>, limit: u32) -> (Vec<T>, bool) {
+    let limit = match limit as usize {
+        0 => PAGE_ENTRIES,
+        limit => limit.min(PAGE_ENTRIES),
+    };
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    for entry in entries {
+        bytes += entry.encoded_len();
+        if page.len() == limit || (bytes > PAGE_BYTES && !page.is_empty()) {
+            return (page, true);
+        }
+        page.push(entry);
+    }
+    (page, false)
+}

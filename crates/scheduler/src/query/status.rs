@@ -1,0 +1,36 @@
+//! A replica's word about itself.
+
+use std::time::Instant;
+
+use chv_domain::Projection;
+use chv_proto::v1;
+
+use super::Reader;
+
+pub(super) async fn get(reader: &Reader, state: Projection, query: v1::GetStatus) -> v1::ReplicaStatus {
+    let log = reader.log.status();
+    let hosts_alive = reader.liveness.alive(&state, Instant::now()).len() as u64;
+    let (vms, hosts) = (state.vm_count() as u64, state.hosts_by_name().count() as u64);
+    let applied_seq = state.seq().0;
+    // The whole state is encoded and hashed: off the async threads.
+    let digest = match query.digest {
+        true => tokio::task::spawn_blocking(move || state.digest()).await.ok(),
+        false => None,
+    };
+    v1::ReplicaStatus {
+        cluster: reader.cluster.to_string(),
+        replica: reader.replica.get(),
+        role: log.role.as_str().to_owned(),
+        term: log.term.0,
+        leader: log.leader.map_or(0, chv_domain::ReplicaId::get),
+        applied_seq,
+        last_log_index: log.last_log_index,
+        applied_index: log.applied_index,
+        voters: log.voters.iter().map(|replica| replica.get()).collect(),
+        vms,
+        hosts,
+        digest: digest.map(|digest| digest.0.to_vec()).unwrap_or_default(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        hosts_alive,
+    }
+}
