@@ -30,6 +30,8 @@ use terminal::Raw;
 
 /// What a person who comes late sees of what was before.
 const SHOWN_BEFORE: u64 = 4096;
+/// How long a ready guest's console is silent before all of it is taken to be there.
+const QUIET: Duration = Duration::from_millis(300);
 /// The largest write that a host takes.
 const WRITE: usize = 4096;
 
@@ -145,8 +147,8 @@ async fn until_ready(
             }
         }
     }
-    // The host says that the guest is ready because of what is on the console, so that is there by now.
-    reader.wait_no_more();
+    // What the guest wrote until then comes on another way than its word that it is ready, so a little later.
+    reader.hold(QUIET);
     const CATCH_UP: Duration = Duration::from_secs(2);
     while let Ok(Ok(Read::Output(bytes))) = tokio::time::timeout(CATCH_UP, reader.next()).await {
         to.write_all(&bytes)?;
@@ -200,7 +202,7 @@ impl Talk {
         let (type_, typed) = mpsc::channel(64);
         let (show, mut shown) = mpsc::channel(4);
         let mut tasks = JoinSet::new();
-        tasks.spawn(type_in(self.client.clone(), self.host.clone(), self.vm, typed));
+        tasks.spawn(type_in(self.client, self.host, self.vm, typed, show.clone()));
         // In a task of its own: a request that is given up at every key would be left with the host.
         tasks.spawn(async move { while show.send(reader.next().await).await.is_ok() {} });
         let mut escape = Escape::default();
@@ -251,15 +253,29 @@ fn notice(to: &mut impl Write, text: &str) -> Result<(), Failure> {
 
 /// Sends what was typed, in order. Keys that can't be delivered are dropped: typed a minute late, they would do
 /// harm.
-async fn type_in(client: Client, host: HostName, vm: VmId, mut typed: mpsc::Receiver<Vec<u8>>) {
+async fn type_in(
+    client: Client,
+    host: HostName,
+    vm: VmId,
+    mut typed: mpsc::Receiver<Vec<u8>>,
+    tell: mpsc::Sender<Result<Read, Failure>>,
+) {
     while let Some(bytes) = typed.recv().await {
         for data in bytes.chunks(WRITE) {
             let write = v1::ConsoleWrite {
                 vm: vm.to_string(),
                 data: data.to_vec(),
             };
-            if let Err(error) = client.console_write(&host, write).await {
-                tracing::warn!(%error, "what was typed did not reach the console");
+            let trouble = match client.console_write(&host, write).await {
+                Ok(v1::ConsoleWritten { refused: None }) => continue,
+                Ok(v1::ConsoleWritten {
+                    refused: Some(refused),
+                }) => refused.message,
+                Err(error) => error.to_string(),
+            };
+            let trouble = format!("not typed: {trouble}");
+            if tell.send(Ok(Read::Trouble(trouble))).await.is_err() {
+                return;
             }
         }
     }

@@ -55,9 +55,9 @@ impl Reader {
         }
     }
 
-    /// From now on the host answers at once.
-    pub(super) fn wait_no_more(&mut self) {
-        self.hold = Duration::ZERO;
+    /// From now on the host holds requests for so long.
+    pub(super) fn hold(&mut self, hold: Duration) {
+        self.hold = hold;
     }
 
     /// The next output or other news. Dropped before it is ready, it loses nothing.

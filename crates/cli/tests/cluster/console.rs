@@ -1,8 +1,10 @@
 //! The console: copied off a terminal, typed at on one.
 
 use std::process::Stdio;
+use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, ChildStdout};
 
 use crate::fake::{CONSOLE, Guests};
 use crate::rig::{Rig, ended, until};
@@ -45,37 +47,84 @@ async fn given_no_terminal_when_the_vm_stops_then_copying_ends() {
     ended(copying).await.ends_with(0);
 }
 
+/// A terminal with a command on it.
+struct Terminal {
+    script: Child,
+    keys: ChildStdin,
+    screen: ChildStdout,
+    shown: String,
+}
+
+impl Terminal {
+    fn with(rig: &Rig, command: &str) -> Self {
+        let mut script = rig
+            .program("script")
+            .args(["-qec", command, "/dev/null"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("script (Debian: bsdutils) is installed");
+        Self {
+            keys: script.stdin.take().unwrap(),
+            screen: script.stdout.take().unwrap(),
+            script,
+            shown: String::new(),
+        }
+    }
+
+    async fn shows(&mut self, text: &str) {
+        let mut buffer = [0; 1024];
+        while !self.shown.contains(text) {
+            let read = tokio::time::timeout(Duration::from_secs(30), self.screen.read(&mut buffer));
+            let count = read
+                .await
+                .unwrap_or_else(|_| panic!("{text:?} is not shown: {:?}", self.shown))
+                .unwrap();
+            assert!(count > 0, "it ended without {text:?}: {:?}", self.shown);
+            self.shown.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+    }
+
+    async fn type_in(&mut self, keys: &[u8]) {
+        self.keys.write_all(keys).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn given_a_terminal_when_typed_at_then_the_guest_gets_it_and_the_terminal_is_left_as_it_was() {
     let rig = Rig::with(Guests::Boot).await;
     rig.create("web", &["--for", "ready"]).await.ends_with(0);
     let before = rig.file("before", "");
     let after = rig.file("after", "");
-    let session = format!(
-        "stty -a >{before}; {} console web; echo left with $?; stty -a >{after}",
-        env!("CARGO_BIN_EXE_chv")
+    let mut terminal = Terminal::with(
+        &rig,
+        &format!(
+            "stty -a >{before}; {} console web; echo left with $?; stty -a >{after}",
+            env!("CARGO_BIN_EXE_chv")
+        ),
     );
-    let mut script = rig
-        .program("script")
-        .args(["-qec", &session, "/dev/null"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("script (Debian: bsdutils) is installed");
-    let mut keys = script.stdin.take().unwrap();
-    // Typed before raw mode, a Ctrl-C would end chv; so first wait for a key to arrive.
-    while rig.fake().typed().is_empty() {
-        keys.write_all(b"x").await.unwrap();
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    keys.write_all(b"\x03ls\r").await.unwrap();
-    until("the guest gets it", || rig.fake().typed().ends_with(b"\x03ls\r")).await;
-    keys.write_all(b"\x01t").await.unwrap();
-    let ran = ended(script)
-        .await
-        .prints("Ctrl-a t leaves")
-        .prints("uOS is ready");
-    ran.prints("left with 0");
+    terminal.shows("Ctrl-a t leaves").await;
+    // The guest's output is shown in raw mode only, and there a Ctrl-C is the guest's.
+    terminal.shows("uOS is ready").await;
+    terminal.type_in(b"\x03ls\r").await;
+    until("the guest gets it", || rig.fake().typed() == b"\x03ls\r").await;
+    terminal.type_in(b"\x01t").await;
+    terminal.shows("left with 0").await;
+    ended(terminal.script).await.ends_with(0);
     let stty = |path: &str| std::fs::read_to_string(path).unwrap();
     assert!(!stty(&before).is_empty());
     assert_eq!(stty(&before), stty(&after));
+}
+
+#[tokio::test]
+async fn given_a_vm_that_does_not_run_when_typed_at_then_it_says_that_nothing_was_typed() {
+    let rig = Rig::with(Guests::Boot).await;
+    rig.create("web", &["--no-start"]).await.ends_with(0);
+    let mut terminal = Terminal::with(&rig, &format!("{} console web", env!("CARGO_BIN_EXE_chv")));
+    terminal
+        .shows("[chv: the VM does not run; Ctrl-a t leaves, or wait for it]")
+        .await;
+    terminal.type_in(b"x").await;
+    terminal.shows("[chv: not typed: it does not run]").await;
+    terminal.type_in(b"\x01t").await;
+    ended(terminal.script).await.ends_with(0);
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chv_proto::{subject, v1};
+use chv_proto::{convert, subject, v1};
 use futures::StreamExt;
 use prost::Message;
 
@@ -44,8 +44,11 @@ pub(super) async fn answer_consoles(
             }
             subject::ConsoleMessage::Write => {
                 let write = v1::ConsoleWrite::decode(message.payload).unwrap();
-                state.lock().unwrap().typed.extend(write.data);
-                v1::ConsoleWritten { refused: None }.encode_to_vec()
+                let mut state = state.lock().unwrap();
+                let vm = state.projection.vm(write.vm.parse().unwrap()).unwrap();
+                let refused = (!vm.is_running()).then(|| convert::refused("state", "it does not run", ""));
+                state.typed.extend(write.data);
+                v1::ConsoleWritten { refused }.encode_to_vec()
             }
         };
         if let Some(to) = message.reply {
