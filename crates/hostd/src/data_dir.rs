@@ -5,10 +5,15 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use chv_domain::{HostId, VmId};
 
 use crate::hypervisor::{RunDir, RunDirError};
+
+/// How long another holder of the directory is waited for, and how often it is looked.
+const LOCK_LIMIT: Duration = Duration::from_secs(2);
+const LOCK_LOOK: Duration = Duration::from_millis(10);
 
 /// A daemon's directory, held by this daemon until it is dropped.
 #[derive(Debug)]
@@ -48,7 +53,8 @@ pub enum DataDirError {
 }
 
 impl DataDir {
-    /// Opens `path`, and makes it where there is none: with the identity that `new_id` gives.
+    /// Opens `path`, and makes it where there is none: with the identity that `new_id` gives. Blocks: on the file
+    /// system, and up to two seconds for another daemon to end.
     pub fn open(path: &Path, new_id: impl FnOnce() -> HostId) -> Result<Self, DataDirError> {
         let at = |path: &Path| {
             let path = path.to_owned();
@@ -73,7 +79,7 @@ impl DataDir {
             .write(true)
             .open(&lock)
             .map_err(at(&lock))?;
-        match held.try_lock() {
+        match wait_for_lock(&held) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(DataDirError::InUse(path)),
             Err(TryLockError::Error(source)) => return Err(DataDirError::Io { path: lock, source }),
@@ -129,6 +135,18 @@ impl DataDir {
             );
         }
         Ok(vms)
+    }
+}
+
+/// Locks it. A hypervisor that a killed daemon was about to start holds what that daemon held open, the lock and the
+/// ledger, until its own program begins: so it is waited for a little.
+fn wait_for_lock(file: &File) -> Result<(), TryLockError> {
+    let until = Instant::now() + LOCK_LIMIT;
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(LOCK_LOOK),
+            locked => return locked,
+        }
     }
 }
 

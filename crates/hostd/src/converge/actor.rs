@@ -66,7 +66,7 @@ impl Actor {
     }
 
     /// Converges until nothing of the VM is left and nobody wants it, or until `stop`.
-    pub(super) async fn run(mut self, stop: CancellationToken) {
+    pub(super) async fn run(&mut self, stop: &CancellationToken) {
         let mut known = Wanted::Unheard;
         while !stop.is_cancelled() {
             let wanted = self.wanted.borrow_and_update().clone();
@@ -82,7 +82,7 @@ impl Actor {
                 },
                 step => {
                     let span = step_span(self.vm, &step, &wanted);
-                    self.execute(step, &wanted, &stop).instrument(span).await;
+                    self.execute(step, &wanted, stop).instrument(span).await;
                 }
             }
         }

@@ -121,8 +121,7 @@ impl Converge {
         let vm = desired.vm;
         let wanted = Wanted::Vm(desired);
         match vms.get(&vm) {
-            // The task ends only when it has seen that nobody wants it: then the receiver is gone.
-            Some(handle) if !handle.wanted.is_closed() => {
+            Some(handle) => {
                 handle.wanted.send_if_modified(|known| {
                     let news = *known != wanted;
                     if news {
@@ -131,7 +130,7 @@ impl Converge {
                     news
                 });
             }
-            Some(_) | None => {
+            None => {
                 let nothing = Stock {
                     vm,
                     observed: Observed::nothing(),
@@ -153,21 +152,27 @@ impl Converge {
         } = &*self.0;
         let vm = stock.vm;
         let (sender, receiver) = watch::channel(wanted);
-        let (actor, console) = Actor::new(here.clone(), stock, receiver, reporter.outbox());
+        let (mut actor, console) = Actor::new(here.clone(), stock, receiver, reporter.outbox());
         let (this, stop) = (self.clone(), stop.clone());
         tasks.spawn(async move {
-            // Dropping the actor closes its wishes: a later wish for the VM gets a task of its own.
-            actor.run(stop).await;
-            this.vms()
-                .retain(|id, handle| *id != vm || !handle.wanted.is_closed());
+            loop {
+                actor.run(&stop).await;
+                // Nobody wished for it again in the meantime: wishes are taken under the same lock.
+                let mut vms = this.vms();
+                let forgotten = vms
+                    .get(&vm)
+                    .is_none_or(|handle| *handle.wanted.borrow() == Wanted::NotOurs);
+                if stop.is_cancelled() || forgotten {
+                    vms.remove(&vm);
+                    return;
+                }
+            }
         });
-        (
-            vm,
-            Handle {
-                wanted: sender,
-                console,
-            },
-        )
+        let handle = Handle {
+            wanted: sender,
+            console,
+        };
+        (vm, handle)
     }
 
     fn vms(&self) -> MutexGuard<'_, BTreeMap<VmId, Handle>> {

@@ -79,7 +79,8 @@ impl Fake {
             .arg0(format!("chv-{}-{kind}", machine.vm))
             .current_dir(machine.run_dir.path())
             .stdin(Stdio::piped())
-            .stdout(Stdio::null());
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         // SAFETY: system calls only; the descriptor is open until the process was started.
         unsafe {
             command.pre_exec(move || {

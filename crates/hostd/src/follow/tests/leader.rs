@@ -298,6 +298,19 @@ impl Cluster {
             .count()
     }
 
+    /// The processes of the VMs that run, as the log knows them.
+    #[allow(dead_code, reason = "used with real guests only")]
+    pub(crate) fn running(&self) -> Vec<u32> {
+        let state = self.0.state.lock().unwrap();
+        let phases = state.projection.vms_by_name(None).map(|vm| vm.phase.clone());
+        phases
+            .filter_map(|phase| match phase {
+                chv_domain::Phase::Running { pid, .. } => Some(pid),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// The VM as the log knows it.
     pub(crate) fn vm(&self, vm: VmId) -> Option<Arc<chv_domain::Vm>> {
         self.0.state.lock().unwrap().projection.vm(vm).cloned()

@@ -1,0 +1,155 @@
+//! `chv-hostd run` in directories of a test's own; whatever it started is ended with it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use chv_domain::VmId;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::leader::{Nats, within};
+
+/// The guest that `make guest` builds.
+fn guest_dir() -> PathBuf {
+    let dir = std::env::var_os("CHV_TEST_GUEST").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guest"),
+        PathBuf::from,
+    );
+    dir.canonicalize()
+        .unwrap_or_else(|error| panic!("{}: {error}; run `make guest`", dir.display()))
+}
+
+/// A host and the daemon on it.
+pub(crate) struct Host {
+    dir: tempfile::TempDir,
+    daemon: Option<Child>,
+    args: Vec<String>,
+}
+
+impl Host {
+    pub(crate) fn start(nats: &Nats) -> Self {
+        let dir = tempfile::Builder::new().prefix("chv-").tempdir().unwrap();
+        let images = dir.path().join("images");
+        std::fs::create_dir_all(images.join("uos")).unwrap();
+        // Links would lead out of the image directory, which is not allowed.
+        for name in ["vmlinuz", "initramfs.cpio"] {
+            std::fs::copy(guest_dir().join(name), images.join("uos").join(name)).unwrap();
+        }
+        let words = [
+            "run",
+            "--name",
+            "h1",
+            "--hypervisor",
+            "qemu-tcg",
+            "--password",
+            "secret",
+            "--nats",
+        ];
+        let mut args: Vec<String> = words.map(str::to_owned).to_vec();
+        let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        args.extend([
+            nats.url(),
+            "--data".to_owned(),
+            path("h1"),
+            "--images".to_owned(),
+            path("images"),
+        ]);
+        let mut host = Self {
+            dir,
+            daemon: None,
+            args,
+        };
+        host.start_again();
+        host
+    }
+
+    pub(crate) fn start_again(&mut self) {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("log"))
+            .unwrap();
+        let daemon = Command::new(env!("CARGO_BIN_EXE_chv-hostd"))
+            .args(&self.args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.daemon = Some(daemon);
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// What the VM wrote on its console.
+    pub(crate) fn console(&self, vm: VmId) -> String {
+        let log = self.path("h1/vms").join(vm.to_string()).join("console.log");
+        String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned()
+    }
+
+    /// As kill -9.
+    pub(crate) fn kill(&mut self) {
+        let mut daemon = self.daemon.take().unwrap();
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+    }
+
+    /// As `systemctl stop`.
+    pub(crate) async fn terminate(&mut self) {
+        let mut daemon = self.daemon.take().unwrap();
+        kill_process(Pid::from_child(&daemon), Signal::TERM).unwrap();
+        let status = within("the daemon ends", async {
+            loop {
+                if let Some(status) = daemon.try_wait().unwrap() {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+        for (pid, _) in processes_in(self.dir.path()) {
+            let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+        }
+        if std::thread::panicking() {
+            eprintln!(
+                "{}",
+                std::fs::read_to_string(self.path("log")).unwrap_or_default()
+            );
+        }
+    }
+}
+
+/// The processes that were started somewhere in `dir`, and their command lines.
+pub(crate) fn processes_in(dir: &Path) -> Vec<(i32, String)> {
+    let numbers = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut found = Vec::new();
+    for entry in numbers {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<i32>().ok())
+        else {
+            continue;
+        };
+        let Ok(cwd) = std::fs::read_link(entry.path().join("cwd")) else {
+            continue;
+        };
+        if cwd.starts_with(dir) {
+            let words = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            found.push((pid, String::from_utf8_lossy(&words).replace('\0', " ")));
+        }
+    }
+    found
+}
