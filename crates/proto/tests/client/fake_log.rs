@@ -27,6 +27,8 @@ struct State {
     events: u64,
     /// One that the answers leave out.
     hole: Option<u64>,
+    /// How many events before the first one asked for are in the answers, too.
+    overlap: u64,
     /// How many of the next queries are refused, as by a replica that is behind.
     behind: usize,
 }
@@ -100,6 +102,10 @@ impl FakeLog {
         self.state.lock().unwrap().hole = Some(seq);
     }
 
+    pub(crate) fn overlap_by(&self, count: u64) {
+        self.state.lock().unwrap().overlap = count;
+    }
+
     pub(crate) fn be_behind(&self, times: usize) {
         self.state.lock().unwrap().behind = times;
     }
@@ -162,7 +168,7 @@ impl State {
     }
 
     fn page(&self, list: &v1::ListEvents) -> v1::EventPage {
-        let from = list.from_seq.max(1);
+        let from = list.from_seq.saturating_sub(self.overlap).max(1);
         let only = list.vm.clone().map(|vm| match vm.vm {
             Some(v1::vm_ref::Vm::Id(id)) => id.parse::<VmId>().unwrap(),
             other => panic!("{other:?}"),

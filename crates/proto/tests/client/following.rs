@@ -86,6 +86,16 @@ async fn given_a_dropped_message_then_the_hole_is_read() {
 }
 
 #[tokio::test]
+async fn given_pages_that_overlap_then_each_event_comes_once() {
+    let broker = Broker::start().await;
+    let (alice, scheduler) = (broker.client("alice").await, broker.client("scheduler").await);
+    let log = FakeLog::start(&scheduler, 250).await;
+    log.overlap_by(7);
+    let mut events = follow::events(&alice, Seq(5), Filter::default());
+    expect(&mut events, 5..=250).await;
+}
+
+#[tokio::test]
 async fn given_a_dropped_end_then_the_tick_tells_and_one_that_tells_nothing_new_reads_nothing() {
     let broker = Broker::start().await;
     let (alice, scheduler) = (broker.client("alice").await, broker.client("scheduler").await);
