@@ -3,6 +3,7 @@
 //! Each small file is replaced whole: written aside, flushed, renamed, and the directory flushed, so that after
 //! a crash either the old or the new one is there.
 
+mod hint;
 mod identity;
 
 use std::fs::File;
@@ -14,6 +15,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub(crate) use hint::CommittedHint;
 pub(crate) use identity::Identity;
 pub use identity::IdentityError;
 

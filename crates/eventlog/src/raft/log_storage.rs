@@ -15,7 +15,7 @@ use openraft::{LogState, OptionalSend, RaftLogId as _, RaftLogReader};
 
 use super::writer::Writer;
 use super::{Entry, LogId, RaftError, TypeConfig, Vote, cant_read, cant_write};
-use crate::files::Dir;
+use crate::files::{CommittedHint, Dir};
 use crate::segment::SegmentReader;
 
 const VOTE: &str = "vote";
@@ -34,6 +34,13 @@ pub(crate) struct LogStorage {
     writer: Writer,
     reader: SegmentReader,
     newest: Arc<Mutex<Newest>>,
+    committed: Arc<Mutex<Committed>>,
+}
+
+/// How far the log is known to be committed.
+struct Committed {
+    hint: CommittedHint<LogId>,
+    last: Option<LogId>,
 }
 
 #[derive(Default)]
@@ -65,11 +72,18 @@ impl LogStorage {
             purged,
             flushed: bounds.end.saturating_sub(1),
         };
+        let (hint, known) = CommittedHint::open(&dir).map_err(cant_read)?;
+        // Never beyond what is there: the hint was not flushed with the log.
+        let committed = Committed {
+            hint,
+            last: known.min(last),
+        };
         Ok(Self {
             dir,
             writer,
             reader,
             newest: Arc::new(Mutex::new(newest)),
+            committed: Arc::new(Mutex::new(committed)),
         })
     }
 
@@ -181,6 +195,19 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
         self.dir.read(VOTE).map_err(cant_read)
     }
 
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), RaftError> {
+        let mut known = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        known.last = committed;
+        // Into the page cache, not to the disk: it does not block.
+        committed
+            .map_or(Ok(()), |committed| known.hint.write(&committed))
+            .map_err(cant_write)
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, RaftError> {
+        Ok(self.committed.lock().unwrap_or_else(PoisonError::into_inner).last)
+    }
+
     async fn append<I>(&mut self, entries: I, callback: LogFlushed<TypeConfig>) -> Result<(), RaftError>
     where
         I: IntoIterator<Item = Entry> + OptionalSend,
@@ -190,7 +217,9 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
         let mut first = None;
         {
             let mut newest = self.lock();
-            for entry in entries {
+            let purged = newest.purged.map_or(0, |purged| purged.index + 1);
+            // What was purged is in a snapshot: appending it again changes nothing.
+            for entry in entries.into_iter().filter(|entry| entry.log_id.index >= purged) {
                 let payload = Bytes::from(stored::encode(&entry).map_err(cant_write)?);
                 first.get_or_insert(entry.log_id.index);
                 newest.last = Some(*entry.get_log_id());
