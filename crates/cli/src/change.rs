@@ -190,6 +190,7 @@ pub(crate) async fn make_all<W: Write>(
     waiting: Waiting,
     to: &mut W,
 ) -> Result<(), Failure> {
+    session.interrupt().listen();
     let began = Instant::now();
     let deadline = began + session.patience(Duration::from_secs(60));
     let people = session.format() == Format::Table;

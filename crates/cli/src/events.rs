@@ -145,7 +145,7 @@ impl Events {
                     to.flush()?;
                 }
                 _ = closed.tick() => if reader_gone() { return Ok(()) },
-                _ = tokio::signal::ctrl_c() => return Ok(()),
+                () = session.interrupt().heard() => return Ok(()),
             }
         }
     }

@@ -13,6 +13,7 @@ mod exit;
 mod failure;
 mod get;
 mod host;
+mod interrupt;
 mod list;
 mod manifest;
 mod output;

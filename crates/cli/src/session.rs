@@ -17,6 +17,7 @@ use tokio::sync::OnceCell;
 use crate::cli::{Global, Reading};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
 use crate::output::Format;
 use crate::refusal;
 use crate::view::garbled;
@@ -39,6 +40,7 @@ pub(crate) struct Session {
     global: Global,
     trace: TraceContext,
     client: OnceCell<Client>,
+    interrupt: Interrupt,
 }
 
 impl From<Reading> for Audience {
@@ -58,6 +60,7 @@ impl Session {
             global,
             trace,
             client: OnceCell::new(),
+            interrupt: Interrupt::default(),
         }
     }
 
@@ -69,6 +72,11 @@ impl Session {
     /// The project that names are looked up in.
     pub(crate) fn project(&self) -> &ProjectName {
         &self.global.project
+    }
+
+    /// Ctrl-C.
+    pub(crate) fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
     }
 
     /// The time now.
@@ -145,7 +153,12 @@ impl Session {
             trace: Some(chv_telemetry::current().unwrap_or(self.trace)),
             follows: None,
         };
-        let client = self.client().await?;
+        let client = tokio::select! {
+            client = self.client() => client?,
+            () = self.interrupt.heard() => {
+                return Err(Failure::new(Exit::Interrupted, "interrupted; nothing was sent"));
+            }
+        };
         let patience = deadline.saturating_duration_since(Instant::now());
         // Shown only when it lasts: most answers are there before a person has read what is waited for.
         let waiting = Mutex::new(String::new());
@@ -159,7 +172,7 @@ impl Session {
                     Err(error) => Err(refusal::command(error)),
                 },
                 _ = lasts.tick() => progress.show(&lock(&waiting)),
-                _ = tokio::signal::ctrl_c() => return Err(refusal::interrupted(id)),
+                () = self.interrupt.heard() => return Err(refusal::interrupted(id)),
             }
         }
     }

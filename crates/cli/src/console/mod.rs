@@ -117,7 +117,7 @@ async fn copy(session: &Session, vm: &VmRef, mut reader: Reader, to: &mut impl W
                 Read::Silent { running: false } => return Ok(()),
                 Read::Trouble(why) => eprintln!("{why}"),
             },
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+            () = session.interrupt().heard() => return Ok(()),
         }
     }
 }

@@ -86,7 +86,7 @@ pub(crate) async fn all(
                 settle(&mut open, &mut lost, progress, reached)?;
             }
             () = tokio::time::sleep_until(deadline.into()) => return Err(late(&open, progress.began())),
-            _ = tokio::signal::ctrl_c() => return Err(interrupted(&open)),
+            () = session.interrupt().heard() => return Err(interrupted(&open)),
             _ = redraw.tick() => progress.redraw(),
         }
     }

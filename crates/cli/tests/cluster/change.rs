@@ -1,11 +1,10 @@
 //! Verbs that change something: waiting, refusals, and how they end.
 
-use std::time::Duration;
-
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::fake::{Guests, REASON};
-use crate::rig::{Rig, ended, until};
+use crate::rig::{Rig, ended};
 
 #[tokio::test]
 async fn given_a_guest_that_boots_when_created_then_it_is_placed_with_a_reason_and_runs() {
@@ -82,17 +81,18 @@ async fn given_a_guest_that_hangs_when_waited_to_be_ready_then_it_ends_with_6() 
 #[tokio::test]
 async fn given_ctrl_c_when_waiting_then_it_says_how_to_follow_and_the_work_goes_on() {
     let rig = Rig::with(Guests::Ignore).await;
-    let chv = rig.chv_started(&["vm", "create", "web", "--kernel", "k"]);
-    until("the VM is created", || rig.fake().vm("web").is_some()).await;
-    // The answer is on its way; until it is there, an interrupt ends with the other message.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut chv = rig.chv_started(&["vm", "create", "web", "--kernel", "k"]);
+    let mut told = BufReader::new(chv.stderr.take().unwrap()).lines();
+    let waiting = told.next_line().await.unwrap().unwrap();
+    assert_eq!(waiting, "default/web: placed on h1, starting");
     let pid = Pid::from_raw(chv.id().unwrap().cast_signed()).unwrap();
     kill_process(pid, Signal::INT).unwrap();
-    ended(chv)
-        .await
-        .ends_with(130)
-        .tells("goes on without you")
-        .tells("chv events --");
+    ended(chv).await.ends_with(130);
+    let said = told.next_line().await.unwrap().unwrap();
+    assert_eq!(said, "error: interrupted; default/web goes on without you");
+    let tip = told.next_line().await.unwrap().unwrap();
+    assert!(tip.starts_with("  try: `chv events --vm "), "{tip}");
+    assert!(rig.fake().vm("web").is_some());
 }
 
 #[tokio::test]
