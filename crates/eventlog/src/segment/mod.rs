@@ -4,8 +4,12 @@
 //! [`recover`] decides at opening what is whole, what is a torn tail and what is damage, and [`reader`] serves
 //! what was written, checking every frame again.
 
+#[cfg(test)]
+mod damage_tests;
 mod file;
 mod frame;
+#[cfg(test)]
+mod model_tests;
 mod reader;
 mod recover;
 mod spare;
