@@ -73,7 +73,11 @@ impl Replica {
                 source,
             })?;
         let log_config = Config::new(config.data, listener, config.peers);
-        let log = EventLog::open(Config { bootstrap: config.bootstrap, ..log_config }).await?;
+        let log = EventLog::open(Config {
+            bootstrap: config.bootstrap,
+            ..log_config
+        })
+        .await?;
         let connection = Connection::new(Client::connect(config.broker).await?);
         let (replica, cluster) = (log.replica(), log.cluster());
         let reader = Reader {

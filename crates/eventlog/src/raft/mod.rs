@@ -2,6 +2,8 @@
 //! the projection.
 
 pub(crate) mod log_storage;
+#[cfg(test)]
+mod read_tests;
 pub(crate) mod snapshot;
 pub(crate) mod state_machine;
 #[cfg(test)]

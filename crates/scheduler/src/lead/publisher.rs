@@ -63,9 +63,13 @@ impl Publisher {
             .is_some_and(|record| record.first == self.next)
         {
             let touched = batch.records.iter().flat_map(touched).collect();
+            let names = Names {
+                before: self.fed.clone(),
+                after: batch.state.clone(),
+            };
             self.feed(batch.state, &touched).await;
             for record in &batch.records {
-                self.record(record).await;
+                self.record(record, &names).await;
             }
             self.done();
         } else if batch
@@ -80,6 +84,10 @@ impl Publisher {
     /// Publishes from the log all that is applied and not published.
     async fn catch_up(&mut self) {
         let target = self.office.reader.log.projection();
+        let names = Names {
+            before: self.fed.clone(),
+            after: target.clone(),
+        };
         let mut everything = BTreeSet::new();
         while self.next <= target.seq() && !self.office.stop.is_cancelled() {
             let (records, bytes) = PAGE;
@@ -88,13 +96,16 @@ impl Publisher {
                 Ok(_) => break,
                 Err(error) => {
                     warn!(%error, from = %self.next, "can't read events to publish");
-                    break;
+                    // What changed for whom is not known, so nobody is told: the next message of each feed
+                    // has a gap before it, and its host asks for its slice.
+                    self.fed = target;
+                    return;
                 }
             };
             debug!(from = %self.next, records = page.len(), "publishing from the log");
             for record in &page {
                 everything.extend(touched(record));
-                self.record(record).await;
+                self.record(record, &names).await;
             }
             self.done();
         }
@@ -113,20 +124,23 @@ impl Publisher {
         self.fed = state;
     }
 
-    async fn record(&mut self, record: &Record) {
+    async fn record(&mut self, record: &Record, names: &Names) {
         for (index, (seq, event)) in record.numbered().enumerate() {
             // A record that was published in part by an earlier leader is published again from its start
             // only as far as needed: subscribers know events by their seq.
             if seq < self.next {
                 continue;
             }
-            self.event(record, index, seq, event).await;
+            self.event(record, index, seq, names.of(event)).await;
             self.next = seq.next();
         }
     }
 
-    async fn event(&self, record: &Record, index: usize, seq: Seq, event: &Event) {
-        let message = convert::event_to_wire(record, index, &self.fed);
+    async fn event(&self, record: &Record, index: usize, seq: Seq, names: &Projection) {
+        let Some(event) = record.events.get(index) else {
+            return;
+        };
+        let message = convert::event_to_wire(record, index, names);
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("Nats-Msg-Id", seq.to_string());
         headers.insert("Chv-Seq", seq.to_string());
@@ -162,6 +176,22 @@ impl Publisher {
             debug!(from = %self.next, "the broker was away: publishing again");
             self.catch_up().await;
         }
+    }
+}
+
+/// The states before and after what is published: an event is named by the one that knows what it is about.
+struct Names {
+    before: Projection,
+    after: Projection,
+}
+
+impl Names {
+    fn of(&self, event: &Event) -> &Projection {
+        let known = match event.resource() {
+            Resource::Vm(vm) => self.after.vm(vm).is_some(),
+            Resource::Host(host) => self.after.host(host).is_some(),
+        };
+        if known { &self.after } else { &self.before }
     }
 }
 

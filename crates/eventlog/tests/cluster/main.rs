@@ -1,0 +1,196 @@
+//! Three replicas over loopback in one process: what was acknowledged stays, whoever ends and comes back.
+
+#![allow(clippy::unwrap_used, unreachable_pub)] // a test binary: a panic is its failure
+
+mod replicas;
+
+use std::time::Duration;
+
+use chv_domain::{Actor, Batch, BatchOutcome, Resource, Seq, Term};
+use chv_eventlog::{AppendError, Query};
+
+use replicas::{Replicas, host, record};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_is_on_every_replica_after_the_leader_ends_and_comes_back() {
+    // given three replicas with some events
+    let mut replicas = Replicas::start(3).await;
+    let leader = replicas.leader().await;
+    for number in 1..=20 {
+        replicas.register(leader, number).await;
+    }
+
+    // when the leader ends, another one leads and appends, and the first comes back
+    replicas.stop(leader).await;
+    let next = replicas.leader().await;
+    assert_ne!(next, leader);
+    for number in 21..=40 {
+        replicas.register(next, number).await;
+    }
+    replicas.start_again(leader).await;
+
+    // then all three hold the same, and it is all there
+    let digest = replicas.agree_on(Seq(40)).await;
+    for at in replicas.all() {
+        let state = replicas.log(at).projection();
+        assert_eq!(state.digest(), digest);
+        assert!((1..=40).all(|number| state.host(host(number)).is_some()));
+    }
+    replicas.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_replicas_restarted_serve_at_once_what_they_had_applied() {
+    let mut replicas = Replicas::start(3).await;
+    let leader = replicas.leader().await;
+    for number in 1..=30 {
+        replicas.register(leader, number).await;
+    }
+    let digest = replicas.agree_on(Seq(30)).await;
+
+    for at in replicas.all() {
+        replicas.stop(at).await;
+    }
+    // One alone can't know what is committed but by what it noted.
+    replicas.start_again(2).await;
+    assert_eq!(replicas.log(2).projection().digest(), digest);
+
+    replicas.start_again(1).await;
+    replicas.start_again(3).await;
+    let leader = replicas.leader().await;
+    replicas.register(leader, 31).await;
+    replicas.agree_on(Seq(31)).await;
+    replicas.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_another_term_is_dropped_by_every_replica() {
+    let mut replicas = Replicas::start(3).await;
+    let leader = replicas.leader().await;
+    replicas.register(leader, 1).await;
+
+    let log = replicas.log(leader);
+    let (state, term) = (log.projection(), log.status().term);
+    let stale = record(&state, Term(term.0 + 7), 2);
+    let outcome = log
+        .append(Batch {
+            published: Seq::ZERO,
+            records: vec![stale],
+        })
+        .await
+        .unwrap();
+    assert_eq!(outcome, BatchOutcome::Dropped);
+
+    replicas.register(leader, 3).await;
+    replicas.agree_on(Seq(2)).await;
+    for at in replicas.all() {
+        assert!(replicas.log(at).projection().host(host(2)).is_none());
+        let read = replicas.log(at).read(Seq(1), 100, 1 << 20).await.unwrap();
+        assert_eq!(
+            read.iter().map(|record| record.first.0).collect::<Vec<_>>(),
+            [1, 2]
+        );
+    }
+    replicas.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_read_from_any_seq_and_found_by_what_they_are_about() {
+    let mut replicas = Replicas::start(3).await;
+    let leader = replicas.leader().await;
+    for number in 1..=60 {
+        replicas.register(leader, number).await;
+    }
+    replicas.agree_on(Seq(60)).await;
+    for at in replicas.all() {
+        let log = replicas.log(at);
+        let page = log.read(Seq(17), 5, 1 << 20).await.unwrap();
+        assert_eq!(
+            page.iter().map(|record| record.first.0).collect::<Vec<_>>(),
+            [17, 18, 19, 20, 21]
+        );
+        assert!(log.read(Seq(61), 5, 1 << 20).await.unwrap().is_empty());
+
+        let about = log
+            .find(Query::Resource(Resource::Host(host(33))), Seq(1), 10)
+            .await
+            .unwrap();
+        assert_eq!(
+            about.iter().map(|record| record.first.0).collect::<Vec<_>>(),
+            [33]
+        );
+        let actor: Actor = "host/h40".parse().unwrap();
+        assert_eq!(
+            log.find(Query::Actor(actor), Seq(1), 10).await.unwrap()[0].first,
+            Seq(40)
+        );
+        let command = page[0].cause.command;
+        assert_eq!(
+            log.find(Query::Command(command), Seq(1), 10).await.unwrap(),
+            page[..1]
+        );
+    }
+    replicas.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_or_missing_index_is_made_again_from_the_log() {
+    let mut replicas = Replicas::start(1).await;
+    let leader = replicas.leader().await;
+    for number in 1..=25 {
+        replicas.register(leader, number).await;
+    }
+    for damage in ["missing", "junk"] {
+        replicas.stop(1).await;
+        let index = replicas.dir(1).join("index");
+        std::fs::remove_dir_all(&index).unwrap();
+        if damage == "junk" {
+            std::fs::create_dir(&index).unwrap();
+            std::fs::write(index.join("db"), [0x5a; 4096]).unwrap();
+            std::fs::write(index.join("conf"), [0x5a; 64]).unwrap();
+        }
+        replicas.start_again(1).await;
+        let query = Query::Resource(Resource::Host(host(25)));
+        let found = replicas.log(1).find(query, Seq(1), 10).await.unwrap();
+        assert_eq!(found[0].first, Seq(25), "{damage}");
+    }
+    replicas.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_nothing_is_acknowledged() {
+    let mut replicas = Replicas::start(3).await;
+    let leader = replicas.leader().await;
+    replicas.register(leader, 1).await;
+    for at in replicas.all().into_iter().filter(|at| *at != leader) {
+        replicas.stop(at).await;
+    }
+    let log = replicas.log(leader);
+    let batch = Batch {
+        published: Seq::ZERO,
+        records: vec![record(&log.projection(), log.status().term, 2)],
+    };
+    let refused = log.append(batch).await.unwrap_err();
+    assert!(
+        matches!(refused, AppendError::Timeout | AppendError::NotLeader),
+        "{refused}"
+    );
+    assert!(log.confirm_leadership().await.is_err());
+    assert_eq!(log.projection().seq(), Seq(1));
+    replicas.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_is_opened_by_one_process_and_for_its_own_replica_only() {
+    let mut replicas = Replicas::start(1).await;
+    let second = replicas.try_open_again(1).await;
+    assert!(second.err().unwrap().to_string().contains("in use"));
+    replicas.stop(1).await;
+
+    let other = tempfile::tempdir().unwrap();
+    let missing = replicas.try_open(other.path()).await;
+    assert!(missing.err().unwrap().to_string().contains("chv-scheduler init"));
+    tokio::time::timeout(Duration::from_secs(5), replicas.end())
+        .await
+        .unwrap();
+}

@@ -1,0 +1,193 @@
+//! Replicas in directories of their own, on free ports, and the records that the tests append.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use chv_domain::*;
+use chv_eventlog::{AppendError, Config, EventLog, Leadership, OpenError, Timing};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Replicas {
+    temp: TempDir,
+    peers: BTreeMap<ReplicaId, SocketAddr>,
+    running: BTreeMap<u64, EventLog>,
+}
+
+pub fn host(number: u8) -> HostId {
+    HostId::from_bytes([number; 16])
+}
+
+/// The record of host `number`'s registration, decided on `state` in `term`.
+pub fn record(state: &Projection, term: Term, number: u8) -> Record {
+    let facts = HostFacts {
+        capacity: Capacity {
+            vcpus: 1,
+            memory_mib: 1024,
+        },
+        hypervisors: vec![],
+        daemon: "test".to_owned(),
+    };
+    let submission = Submission {
+        id: CommandId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, number]),
+        actor: format!("host/h{number}").parse().unwrap(),
+        command: Command::RegisterHost {
+            host: host(number),
+            facts,
+        },
+        expected: None,
+        deadline: None,
+        trace: None,
+        follows: None,
+    };
+    let context = Context {
+        now: Timestamp(1),
+        term,
+        alive: &BTreeSet::new(),
+    };
+    match decide(state, &submission, context) {
+        Ok(Decided::Record(record)) => record,
+        other => panic!("{other:?}"),
+    }
+}
+
+impl Replicas {
+    pub async fn start(count: u64) -> Self {
+        let temp = TempDir::new().unwrap();
+        let (mut listeners, mut peers) = (Vec::new(), BTreeMap::new());
+        for number in 1..=count {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            peers.insert(ReplicaId::new(number).unwrap(), listener.local_addr().unwrap());
+            listeners.push((number, listener));
+        }
+        let mut replicas = Self {
+            temp,
+            peers,
+            running: BTreeMap::new(),
+        };
+        let cluster = ClusterId::from_bytes([9; 16]);
+        for (number, listener) in listeners {
+            EventLog::init(&replicas.dir(number), cluster, ReplicaId::new(number).unwrap()).unwrap();
+            let config = replicas.config(number, listener);
+            replicas
+                .running
+                .insert(number, EventLog::open(config).await.unwrap());
+        }
+        replicas
+    }
+
+    pub fn dir(&self, number: u64) -> PathBuf {
+        self.temp.path().join(number.to_string())
+    }
+
+    fn config(&self, number: u64, listener: TcpListener) -> Config {
+        let config = Config::new(self.dir(number), listener, self.peers.clone());
+        let timing = Timing {
+            heartbeat: Duration::from_millis(100),
+            election: Duration::from_millis(500),
+        };
+        Config {
+            bootstrap: true,
+            timing,
+            snapshot_every: 10,
+            segment_size: 64 << 10,
+            ..config
+        }
+    }
+
+    pub fn all(&self) -> Vec<u64> {
+        self.running.keys().copied().collect()
+    }
+
+    pub fn log(&self, number: u64) -> &EventLog {
+        &self.running[&number]
+    }
+
+    /// The replica that leads and may decide.
+    pub async fn leader(&self) -> u64 {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            for (number, log) in &self.running {
+                if matches!(*log.leadership().borrow(), Leadership::Leader { ready: true, .. }) {
+                    return *number;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("nobody leads");
+    }
+
+    /// Appends host `number`'s registration through replica `at`, which leads.
+    pub async fn register(&self, at: u64, number: u8) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = self.log(at);
+            let record = record(&log.projection(), log.status().term, number);
+            let last = record.last();
+            match log
+                .append(Batch {
+                    published: Seq::ZERO,
+                    records: vec![record],
+                })
+                .await
+            {
+                Ok(outcome) => return assert_eq!(outcome, BatchOutcome::Applied { last }),
+                Err(AppendError::NotLeader) if Instant::now() < deadline => {
+                    log.leadership()
+                        .wait_for(|now| matches!(now, Leadership::Leader { ready: true, .. }))
+                        .await
+                        .unwrap();
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Waits until every running replica has applied `seq`; the digest that they all have then.
+    pub async fn agree_on(&self, seq: Seq) -> RecordHash {
+        let mut digests = BTreeSet::new();
+        for log in self.running.values() {
+            let mut applied = log.applied();
+            let reached = applied.wait_for(|applied| *applied >= seq);
+            tokio::time::timeout(PATIENCE, reached)
+                .await
+                .expect("a replica stays behind")
+                .unwrap();
+            digests.insert(log.projection().digest());
+        }
+        assert_eq!(digests.len(), 1, "replicas differ");
+        digests.pop_first().unwrap()
+    }
+
+    pub async fn stop(&mut self, number: u64) {
+        self.running.remove(&number).unwrap().shutdown().await;
+    }
+
+    pub async fn start_again(&mut self, number: u64) {
+        let address = self.peers[&ReplicaId::new(number).unwrap()];
+        let listener = TcpListener::bind(address).await.unwrap();
+        let log = EventLog::open(self.config(number, listener)).await.unwrap();
+        self.running.insert(number, log);
+    }
+
+    /// Opens the directory of a running replica a second time.
+    pub async fn try_open_again(&self, number: u64) -> Result<EventLog, OpenError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        EventLog::open(self.config(number, listener)).await
+    }
+
+    pub async fn try_open(&self, dir: &Path) -> Result<EventLog, OpenError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        EventLog::open(Config::new(dir.to_owned(), listener, self.peers.clone())).await
+    }
+
+    pub async fn end(&mut self) {
+        for number in self.all() {
+            self.stop(number).await;
+        }
+    }
+}
