@@ -32,7 +32,7 @@ pub(crate) struct Start {
 impl Start {
     pub(super) async fn run(self, session: &Session, to: &mut impl Write) -> Result<(), Failure> {
         let vm = self.vm.resolve(session.project());
-        Change::of_vm("started", &vm, Command::StartVm { vm: vm.clone() })
+        Change::of_vm("starting", &vm, Command::StartVm { vm: vm.clone() })
             .expecting(self.expect)
             .until(Goal::from(self.until))
             .make(session, self.waiting, to)
