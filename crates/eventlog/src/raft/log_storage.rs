@@ -101,13 +101,26 @@ impl LogStorage {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Where the entries in memory begin, and those of `from..to`, ending early after about `bytes`.
+    fn kept(&self, from: u64, to: u64, bytes: usize) -> (u64, Vec<Bytes>) {
+        let newest = self.lock();
+        let kept_from = newest.entries.keys().next().copied().unwrap_or(u64::MAX);
+        let mut size = 0;
+        let within = |payload: &&Bytes| {
+            size += payload.len();
+            size <= bytes.max(payload.len())
+        };
+        let range = from.max(kept_from)..to.max(from).max(kept_from);
+        let kept = newest.entries.range(range).map(|(_, payload)| payload);
+        (kept_from, kept.take_while(within).cloned().collect())
+    }
+
     /// The entries of `from..to` that there are, ending early after about `bytes`.
     pub(crate) async fn entries(&self, from: u64, to: u64, bytes: usize) -> Result<Vec<Entry>, RaftError> {
+        // First what is in memory, together with where that begins: entries leave memory meanwhile, and what is
+        // looked for there only after the disk was read may have gone to where nobody looks any more.
+        let (kept_from, kept) = self.kept(from, to, bytes);
         let mut found = Vec::new();
-        let kept_from = {
-            let newest = self.lock();
-            newest.entries.keys().next().copied().unwrap_or(u64::MAX)
-        };
         if from < kept_from {
             let (reader, end) = (self.reader.clone(), to.min(kept_from));
             let read = tokio::task::spawn_blocking(move || reader.read(from..end, bytes));
@@ -120,22 +133,6 @@ impl LogStorage {
                 return Ok(found);
             }
         }
-        let kept: Vec<Bytes> = {
-            let newest = self.lock();
-            let mut size = 0;
-            let within = |payload: &&Bytes| {
-                size += payload.len();
-                size <= bytes.max(payload.len())
-            };
-            let range = from.max(kept_from)..to.max(from).max(kept_from);
-            newest
-                .entries
-                .range(range)
-                .map(|(_, payload)| payload)
-                .take_while(within)
-                .cloned()
-                .collect()
-        };
         for payload in &kept {
             found.push(decode(payload)?);
         }
