@@ -67,7 +67,7 @@ impl Cluster {
             work(&mut cluster).await
         };
         let result = result.await;
-        result.map_err(|error| error.context(cluster.logs()))
+        result.map_err(|error| cluster.with_logs(&error))
     }
 
     /// A cluster's directory and configuration; nothing runs yet.
@@ -253,8 +253,13 @@ impl Cluster {
         Watch::start(self.directory.clone())
     }
 
+    /// The error, with the ends of all logs below it.
+    pub fn with_logs(&self, error: &anyhow::Error) -> anyhow::Error {
+        anyhow!("{error:#}\n\n{}", self.logs())
+    }
+
     /// The ends of all logs.
-    pub fn logs(&self) -> String {
+    fn logs(&self) -> String {
         let hosts = self.hosts.iter().map(|(_, host)| host);
         std::iter::once(&self.nats)
             .chain(&self.schedulers)

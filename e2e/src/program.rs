@@ -188,11 +188,13 @@ impl Drop for Program {
     }
 }
 
+/// What whoever runs the rig may set for its programs.
+const WELCOME: [&str; 2] = ["CHV_LOG", "CHV_CLOUD_HYPERVISOR"];
+
 /// Variables of whoever runs the rig that would change what its programs do.
 pub(crate) fn foreign_variables() -> impl Iterator<Item = String> {
     std::env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
-        .filter(|name| {
-            name.starts_with("CHV_") && name != "CHV_CLOUD_HYPERVISOR" || name.starts_with("OTEL_")
-        })
+        .filter(|name| name.starts_with("CHV_") || name.starts_with("OTEL_"))
+        .filter(|name| !WELCOME.contains(&name.as_str()))
 }

@@ -24,7 +24,10 @@ pub async fn wait_until<T, E: Display>(
         match tokio::time::timeout(left, check()).await {
             Ok(Ok(found)) => return Ok(found),
             Ok(Err(instead)) => last = format!("{instead:#}"),
-            Err(_) => bail!("after {patience:?} still waiting until {what}; at last: {last}"),
+            Err(_) => {}
+        }
+        if Instant::now() >= deadline {
+            bail!("after {patience:?} still waiting until {what}; at last: {last}");
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }

@@ -54,7 +54,7 @@ async fn demo(args: &Args, screen: &Screen) -> Result<End> {
     let end = tokio::select! {
         result = steps::all(&mut cluster, screen) => result
             .map(|()| End::Shown)
-            .map_err(|error| error.context(cluster.logs())),
+            .map_err(|error| cluster.with_logs(&error)),
         () = &mut interrupted => Ok(End::Interrupted),
     };
     if matches!(end, Ok(End::Shown)) && !args.once {
