@@ -19,6 +19,8 @@ mod index;
 mod log;
 mod net;
 mod open;
+#[cfg(test)]
+mod purged_tests;
 mod raft;
 mod read;
 mod segment;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chv_domain::{ClusterId, ReplicaId, Seq, Term};
 use openraft::error::{InitializeError, RaftError as OpenraftError};
@@ -28,7 +29,7 @@ pub enum OpenError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// Another process has it open.
-    #[error("{0} is in use by another process")]
+    #[error("{0} is in use by another process: stop that one, or give this replica a directory of its own")]
     InUse(String),
     /// Reachable from elsewhere, without encryption.
     #[error(
@@ -61,8 +62,10 @@ impl EventLog {
         }
         let dir = Arc::new(Dir::open(&config.dir).map_err(io)?);
         let identity = Identity::read(&dir)?;
-        dir.lock()
-            .map_err(|_| OpenError::InUse(config.dir.display().to_string()))?;
+        dir.lock().map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => OpenError::InUse(config.dir.display().to_string()),
+            _ => io(error),
+        })?;
         if !config.peers.contains_key(&identity.replica) {
             return Err(OpenError::NotAPeer(identity.replica));
         }
@@ -102,7 +105,7 @@ impl EventLog {
             index,
             index_dir,
             storage.clone(),
-            applied.entry.subscribe(),
+            applied.clone(),
             reached,
             stop.clone(),
         ));
@@ -141,6 +144,9 @@ impl EventLog {
 
 const INDEX: &str = "index";
 
+/// How long a follower may take over one piece of a snapshot.
+const SNAPSHOT_PIECE: Duration = Duration::from_secs(30);
+
 type Files = (LogStorage, crate::raft::writer::WriterThread, StateMachine, Index);
 
 /// Opens all that is on the disk. Blocks.
@@ -164,12 +170,14 @@ fn files(
 
 fn raft_config(config: &Config) -> Result<Arc<openraft::Config>, OpenError> {
     let Timing { heartbeat, election } = config.timing;
-    let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let raft = openraft::Config {
         cluster_name: "chronovisor".to_owned(),
         heartbeat_interval: millis(heartbeat),
         election_timeout_min: millis(election),
         election_timeout_max: millis(election * 2),
+        // A piece of a snapshot, and for the last piece also its flush and its decoding.
+        install_snapshot_timeout: millis(SNAPSHOT_PIECE),
         // History is the product: nothing is purged until there is a rule for what may be forgotten.
         max_in_snapshot_log_to_keep: u64::MAX,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_every),

@@ -24,6 +24,12 @@ pub enum ReadError {
     /// The index.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// The events from there on are not in this replica's log any more, or never were: it was given a snapshot.
+    #[error("this replica's log begins with event {oldest}; read from there on, or ask another replica")]
+    Gone {
+        /// The first event that it has, or will have.
+        oldest: Seq,
+    },
     /// The index is being made again, or is behind.
     #[error("the index of events is not ready yet; ask again")]
     NotReady,
@@ -44,13 +50,9 @@ impl EventLog {
             let page = self.entries(at, PAGE).await?;
             let Some(last) = page.last() else { break };
             at = last.log_id.index + 1;
-            for record in page.iter().flat_map(of_its_term) {
-                if prev.is_some_and(|prev| prev != record.prev) {
-                    continue;
-                }
-                prev = Some(record.hash());
+            for record in page.iter().flat_map(|entry| continuing(entry, &mut prev)) {
                 if record.first > state.seq() || found.len() >= records || size >= bytes {
-                    return Ok(found);
+                    return self.without_hole(from, &state, found);
                 }
                 if record.last() >= from {
                     size += stored::encode(record).map_or(0, |encoded| encoded.len());
@@ -58,12 +60,16 @@ impl EventLog {
                 }
             }
         }
-        Ok(found)
+        self.without_hole(from, &state, found)
     }
 
     /// The applied records that `query` finds, with events from `from` on, in order; at most `limit`.
     pub async fn find(&self, query: Query, from: Seq, limit: usize) -> Result<Vec<Record>, ReadError> {
         let state = self.projection();
+        let oldest = self.oldest(&state).await?;
+        if from.max(Seq(1)) < oldest {
+            return Err(ReadError::Gone { oldest });
+        }
         let index = self.index_with(&state).await?;
         let hits = {
             let query = query.clone();
@@ -86,6 +92,38 @@ impl EventLog {
         }
         found.truncate(limit);
         Ok(found)
+    }
+
+    /// The first event that is in the log, or will be.
+    async fn oldest(&self, state: &Projection) -> Result<Seq, ReadError> {
+        if !self.inner.storage.was_purged() {
+            return Ok(Seq(1));
+        }
+        let mut at = 0;
+        loop {
+            let page = self.entries(at, PAGE).await?;
+            if let Some(record) = page.iter().flat_map(of_its_term).next() {
+                return Ok(record.first);
+            }
+            match page.last() {
+                Some(last) => at = last.log_id.index + 1,
+                None => return Ok(state.seq().next()),
+            }
+        }
+    }
+
+    /// `found`, unless the log was purged of what should come before it.
+    fn without_hole(
+        &self,
+        from: Seq,
+        state: &Projection,
+        found: Vec<Record>,
+    ) -> Result<Vec<Record>, ReadError> {
+        let oldest = found.first().map_or(state.seq().next(), |record| record.first);
+        match self.inner.storage.was_purged() && from.max(Seq(1)) < oldest {
+            true => Err(ReadError::Gone { oldest }),
+            false => Ok(found),
+        }
     }
 
     async fn entries(&self, from: u64, bytes: usize) -> Result<Vec<Entry>, ReadError> {
@@ -114,6 +152,21 @@ impl EventLog {
             Ok(Err(_)) | Err(_) => Err(ReadError::NotReady),
         }
     }
+}
+
+/// The records of an entry that continue the chain after `prev`, all or none, as they were applied.
+fn continuing<'a>(entry: &'a Entry, prev: &mut Option<RecordHash>) -> &'a [Record] {
+    let records = of_its_term(entry);
+    let mut chain = *prev;
+    let continues = records.iter().all(|record| {
+        let before = chain.replace(record.hash());
+        !record.events.is_empty() && before.is_none_or(|before| before == record.prev)
+    });
+    if !continues {
+        return &[];
+    }
+    *prev = chain;
+    records
 }
 
 /// The records of an entry that were decided in its term; the others were dropped by every replica.

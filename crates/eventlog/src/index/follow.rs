@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use super::{Index, Mark};
 use crate::raft::Entry;
 use crate::raft::log_storage::LogStorage;
+use crate::raft::state_machine::Applied;
 
 /// How many bytes of the log are taken in at a time.
 const PAGE: usize = 4 << 20;
@@ -23,10 +24,11 @@ pub(crate) async fn follow(
     mut index: Index,
     path: PathBuf,
     log: LogStorage,
-    mut applied: watch::Receiver<Option<(Term, u64)>>,
+    state_machine: Applied,
     reached: watch::Sender<Reached>,
     stop: CancellationToken,
 ) {
+    let mut applied = state_machine.entry.subscribe();
     let mut mark = match agreed(&index, &log, &mut applied, &stop).await {
         Some(mark) => mark,
         None if stop.is_cancelled() => return,
@@ -47,20 +49,27 @@ pub(crate) async fn follow(
         }
     };
     reached.send_replace((Some(index.clone()), mark.seq));
-    let mut state = Chain {
-        seq: mark.seq,
-        hash: mark.hash,
-    };
+    let mut state = Chain::at(mark);
     loop {
         let end = applied.borrow_and_update().map_or(0, |(_, entry)| entry);
         while mark.entry < end {
             let page = match log.entries(mark.entry + 1, end + 1, PAGE).await {
-                Ok(page) if !page.is_empty() => page,
-                Ok(_) => break,
+                Ok(page) => page,
                 Err(error) => {
                     return error!(%error, "the index can't read the log; audit queries fall behind");
                 }
             };
+            if page.first().map(|entry| entry.log_id.index) != Some(mark.entry + 1) {
+                // The log begins later: this replica was given a snapshot instead of what it missed.
+                let base = *state_machine.base.borrow();
+                if base.entry <= mark.entry {
+                    break;
+                }
+                warn!(from = %mark.seq, to = %base.seq, "the index leaves out what the log has not");
+                (mark, state) = (base, Chain::at(base));
+                reached.send_modify(|held| held.1 = mark.seq);
+                continue;
+            }
             let into = index.clone();
             let from = (mark, state);
             match tokio::task::spawn_blocking(move || take_in(&into, &page, from)).await {
@@ -85,6 +94,13 @@ struct Chain {
 }
 
 impl Chain {
+    fn at(mark: Mark) -> Self {
+        Self {
+            seq: mark.seq,
+            hash: mark.hash,
+        }
+    }
+
     /// The records of an entry that were applied; none when they were dropped.
     fn applied<'a>(&mut self, entry: &'a Entry) -> &'a [Record] {
         let EntryPayload::Normal(batch) = &entry.payload else {
@@ -93,7 +109,8 @@ impl Chain {
         let term = Term(entry.log_id.leader_id.term);
         let mut next = *self;
         for record in &batch.records {
-            if record.term != term || record.first != next.seq.next() || record.prev != next.hash {
+            let continues = record.first == next.seq.next() && record.prev == next.hash;
+            if record.term != term || !continues || record.events.is_empty() {
                 return &[];
             }
             next = Self {

@@ -93,6 +93,11 @@ impl LogStorage {
         Ok(purged.map_or(0, |purged| purged.index + 1))
     }
 
+    /// Whether the log once held more than it does now, at its beginning.
+    pub(crate) fn was_purged(&self) -> bool {
+        self.lock().purged.is_some()
+    }
+
     pub(crate) fn writer(&self) -> &Writer {
         &self.writer
     }

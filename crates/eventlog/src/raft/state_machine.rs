@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::snapshot::{Builder, Meta, Snapshots, State};
 use super::{Entry, LogId, Membership, RaftError, TypeConfig};
+use crate::index::Mark;
 
 /// What applying tells the rest of the replica.
 #[derive(Clone)]
@@ -20,17 +21,30 @@ pub(crate) struct Applied {
     pub(crate) seq: watch::Sender<Seq>,
     /// The last entry that was applied, and the term it was made in.
     pub(crate) entry: watch::Sender<Option<(Term, u64)>>,
+    /// Where the snapshot ends that the state was last taken from; the log may not reach back before it.
+    pub(crate) base: watch::Sender<Mark>,
 }
 
 impl Applied {
     fn tell(&self, state: &State) {
         self.projection.send_replace(state.projection.clone());
-        self.seq.send_replace(state.projection.seq());
         self.entry.send_replace(
             state
                 .applied
                 .map(|applied| (Term(applied.leader_id.term), applied.index)),
         );
+        // Last: who waits for a seq then reads the log, as far as its entries are known to be applied.
+        self.seq.send_replace(state.projection.seq());
+    }
+
+    /// As [`Self::tell`], of a state that came from a snapshot.
+    fn tell_from_snapshot(&self, state: &State) {
+        self.base.send_replace(Mark {
+            entry: state.applied.map_or(0, |applied| applied.index),
+            seq: state.projection.seq(),
+            hash: state.projection.hash(),
+        });
+        self.tell(state);
     }
 }
 
@@ -49,8 +63,9 @@ impl StateMachine {
             projection: watch::Sender::new(Projection::default()),
             seq: watch::Sender::new(Seq::ZERO),
             entry: watch::Sender::new(None),
+            base: watch::Sender::new(Mark::default()),
         };
-        applied.tell(&state);
+        applied.tell_from_snapshot(&state);
         Ok(Self {
             state,
             snapshots,
@@ -127,7 +142,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         state.applied = meta.last_log_id;
         state.membership = meta.last_membership.clone();
         self.state = state;
-        self.applied.tell(&self.state);
+        self.applied.tell_from_snapshot(&self.state);
         Ok(())
     }
 
