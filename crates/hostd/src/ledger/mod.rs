@@ -13,9 +13,12 @@ mod tests;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use chv_domain::stored::{self, StoredError};
 use chv_domain::{Seq, VmId};
+use tokio::sync::Mutex;
 
 pub use marker::Marker;
 pub use note::{Noted, VmNote};
@@ -30,6 +33,17 @@ const FEED: &[u8] = b"feed";
 pub struct Ledger {
     db: sled::Db,
     vms: sled::Tree,
+    flushing: Arc<Flushing>,
+}
+
+/// One flush at a time, for all who wait: sled's flushes wait for threads of the same small pool that they run in,
+/// so that a few at once wait for each other for ever.
+#[derive(Debug, Default)]
+struct Flushing {
+    /// How many changes were made.
+    made: AtomicU64,
+    /// How many of these were flushed.
+    flushed: Arc<Mutex<u64>>,
 }
 
 /// A fault of the ledger.
@@ -38,6 +52,9 @@ pub enum LedgerError {
     /// sled's word.
     #[error("the ledger: {0}")]
     Sled(#[from] sled::Error),
+    /// A flush was not done.
+    #[error("the ledger is not flushed: {0}")]
+    Flush(#[from] io::Error),
     /// A value can't be written.
     #[error("the ledger's note of {vm} has {size} bytes; at most {MAX_VALUE} fit")]
     TooLarge {
@@ -82,7 +99,11 @@ impl Ledger {
         let opened = catch_unwind(AssertUnwindSafe(|| {
             let db = sled::Config::new().path(path).cache_capacity(8 << 20).open()?;
             let vms = db.open_tree("vms")?;
-            let ledger = Self { db, vms };
+            let ledger = Self {
+                db,
+                vms,
+                flushing: Arc::default(),
+            };
             ledger.feed()?;
             ledger.notes()?;
             Ok::<_, LedgerError>(ledger)
@@ -134,21 +155,38 @@ impl Ledger {
             });
         }
         self.vms.insert(vm.to_bytes(), value)?;
-        self.vms.flush_async().await?;
-        Ok(())
+        self.flush().await
     }
 
     /// Strikes out what is noted of `vm`.
     pub async fn remove(&self, vm: VmId) -> Result<(), LedgerError> {
         self.vms.remove(vm.to_bytes())?;
-        self.vms.flush_async().await?;
-        Ok(())
+        self.flush().await
     }
 
     /// Waits until everything noted is written.
     pub async fn close(&self) -> Result<(), LedgerError> {
-        self.db.flush_async().await?;
-        Ok(())
+        self.flush().await
+    }
+
+    /// Waits until every change made before is written.
+    async fn flush(&self) -> Result<(), LedgerError> {
+        let own = self.flushing.made.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut flushed = self.flushing.flushed.clone().lock_owned().await;
+        if *flushed >= own {
+            return Ok(());
+        }
+        let this = self.clone();
+        // The lock goes with the flush, which goes on when its caller does not.
+        let flush = tokio::task::spawn_blocking(move || {
+            let made = this.flushing.made.load(Ordering::SeqCst);
+            this.db.flush()?;
+            *flushed = made;
+            Ok(())
+        });
+        flush
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error).into()))
     }
 }
 

@@ -116,3 +116,21 @@ async fn given_files_full_of_junk_then_the_ledger_is_put_aside_and_begun_anew() 
         assert_eq!(ledger.notes().unwrap(), []);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn given_notes_of_many_vms_at_once_then_none_waits_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = Ledger::open(&dir.path().join("ledger")).unwrap();
+    for round in 0..10 {
+        let puts = (0..200).map(|vm| {
+            let ledger = ledger.clone();
+            tokio::spawn(async move { ledger.put(VmId::from_bytes([vm; 16]), &running()).await })
+        });
+        let all = futures::future::join_all(puts);
+        let done = tokio::time::timeout(std::time::Duration::from_secs(30), all).await;
+        for put in done.unwrap_or_else(|_| panic!("stuck in round {round}")) {
+            put.unwrap().unwrap();
+        }
+    }
+    assert_eq!(ledger.notes().unwrap().len(), 200);
+}
