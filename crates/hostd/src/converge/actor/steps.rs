@@ -1,0 +1,204 @@
+//! What each step does, and how what came of it changes what is known.
+
+use chv_domain::{Epoch, ExitReason, Observation, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use super::super::attached::Attached;
+use super::super::launch::{self, Fault, Launched};
+use super::Actor;
+use crate::hypervisor::Instance;
+use crate::plan::{Guest, Step, Wanted};
+use crate::stock::Running;
+use crate::uptime;
+
+impl Actor {
+    pub(super) async fn execute(&mut self, step: Step, wanted: &Wanted, stop: &CancellationToken) {
+        match step {
+            Step::Adopt => self.adopt().await,
+            Step::TellAdopted(epoch) => self.tell_adopted(epoch, wanted),
+            Step::TellExited(epoch, reason) => {
+                self.tell(epoch, Observation::Exited(reason), wanted);
+                self.observed.told_exited();
+            }
+            Step::TellUnblocked(epoch) => {
+                self.tell(epoch, Observation::Unblocked, wanted);
+                self.observed.blocked = None;
+            }
+            Step::TellRemoved(epoch) => {
+                self.tell(epoch, Observation::Removed, wanted);
+                self.observed.removed_told = true;
+            }
+            Step::Launch => self.launch(wanted, stop).await,
+            Step::PressPowerButton => self.press_power_button().await,
+            Step::Kill(reason) => self.kill(reason, wanted).await,
+            Step::Remove => self.remove(wanted).await,
+            Step::Forget | Step::Wait(_) => {}
+        }
+    }
+
+    async fn launch(&mut self, wanted: &Wanted, stop: &CancellationToken) {
+        let Wanted::Vm(desired) = wanted else { return };
+        let begun = self.here.clock.now();
+        let mut newer = self.wanted.clone();
+        let launched = tokio::select! {
+            launched = launch::launch(&self.here, desired, begun) => launched,
+            // Dropping a launch ends what it started.
+            () = stop.cancelled() => return,
+            _ = newer.wait_for(|wanted| !wanted.runs()) => return,
+        };
+        match launched {
+            Ok(Launched { instance, kind }) => {
+                let took = self.here.clock.now().since(begun);
+                let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                let pid = instance.process.pid;
+                self.observed.launched(desired.epoch);
+                self.tell(
+                    desired.epoch,
+                    Observation::Started {
+                        hypervisor: kind,
+                        pid,
+                        took_us,
+                    },
+                    wanted,
+                );
+                tracing::info!(vm = %self.vm, name = %desired.name, hypervisor = %kind, pid, took_us, "started");
+                self.attach(instance, begun).await;
+                self.end_noted = false;
+                self.note_running().await;
+            }
+            Err(Fault::AlreadyRunning) => self.find().await,
+            Err(fault) => self.failed(&fault, wanted),
+        }
+    }
+
+    /// A process has the VM's directory that was not known of.
+    async fn find(&mut self) {
+        match Instance::find(self.here.data.run_dir(self.vm)).await {
+            Ok(Some(instance)) if instance.vm == self.vm => {
+                self.observed.found(None, None);
+                let launched = self.here.clock.now();
+                self.found = Some(Running {
+                    instance,
+                    launched,
+                    killed: None,
+                });
+            }
+            Ok(_) => self.observed.pace.failed(self.here.clock.now(), rand::random()),
+            Err(error) => {
+                tracing::warn!(vm = %self.vm, %error, "can't tell whether it runs; not started before that is clear");
+                self.observed.pace.blocked(self.here.clock.now(), rand::random());
+            }
+        }
+    }
+
+    async fn adopt(&mut self) {
+        let Some(Running {
+            instance,
+            launched,
+            killed,
+        }) = self.found.take()
+        else {
+            return;
+        };
+        tracing::info!(vm = %self.vm, hypervisor = %instance.kind, pid = instance.process.pid, "found running");
+        self.observed.adopted();
+        self.attach(instance, launched).await;
+        if let Some(attached) = &mut self.attached {
+            attached.killed = killed;
+        }
+    }
+
+    async fn attach(&mut self, instance: Instance, launched: Timestamp) {
+        self.attached = Some(Attached::new(instance, launched, &self.here.hypervisors).await);
+        self.show_console();
+    }
+
+    fn tell_adopted(&mut self, epoch: Epoch, wanted: &Wanted) {
+        let Some(attached) = &self.attached else { return };
+        let Instance {
+            kind: hypervisor,
+            process,
+            ..
+        } = &attached.instance;
+        let uptime = uptime::of(process).unwrap_or_else(|_| self.here.clock.now().since(attached.launched));
+        let uptime_ms = u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX);
+        let (hypervisor, pid) = (*hypervisor, process.pid);
+        self.tell(
+            epoch,
+            Observation::Adopted {
+                hypervisor,
+                pid,
+                uptime_ms,
+            },
+            wanted,
+        );
+        // The guest may have said that it is ready before the log could be told under which grant.
+        if attached.ready {
+            self.tell(epoch, Observation::Ready, wanted);
+        }
+        self.observed.told_adopted(epoch);
+    }
+
+    async fn press_power_button(&mut self) {
+        let Some(attached) = &mut self.attached else {
+            return;
+        };
+        if let Err(error) = attached.press_power_button().await {
+            tracing::info!(vm = %self.vm, %error, "power button not pressed; tried again");
+        }
+        let first = !matches!(self.observed.guest, Guest::Running { stop: Some(_), .. });
+        self.observed.pressed(self.here.clock.now());
+        if first {
+            self.note_running().await;
+        }
+    }
+
+    async fn kill(&mut self, reason: ExitReason, wanted: &Wanted) {
+        let Some(attached) = &mut self.attached else {
+            return;
+        };
+        attached.killed = Some(reason);
+        // Before the effect: should this daemon end now, the next one knows why the guest did.
+        self.note_running().await;
+        let Some(attached) = &self.attached else { return };
+        match attached.kill().await {
+            Ok(exit) => self.exited(exit).await,
+            Err(error) => self.failed(&Fault::Passing(error.to_string()), wanted),
+        }
+    }
+
+    async fn remove(&mut self, wanted: &Wanted) {
+        match self.clear_away().await {
+            Ok(true) => {
+                self.end_noted = false;
+                self.observed.removed();
+            }
+            Ok(false) => self.find().await,
+            Err(why) => self.failed(&Fault::Passing(why), wanted),
+        }
+    }
+
+    /// Removes the directory and the note; false when a process has the directory after all.
+    async fn clear_away(&self) -> Result<bool, String> {
+        let dir = self.here.data.run_dir(self.vm);
+        if Instance::find(dir.clone())
+            .await
+            .map_err(|error| error.to_string())?
+            .is_some()
+        {
+            return Ok(false);
+        }
+        match tokio::fs::remove_dir_all(dir.path()).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(format!("{} can't be removed: {error}", dir.path().display()));
+            }
+            _ => {}
+        }
+        self.here
+            .ledger
+            .remove(self.vm)
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(true)
+    }
+}
