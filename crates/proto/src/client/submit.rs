@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
-use chv_domain::{CommandId, Submission};
+use chv_domain::{Actor, CommandId, Submission};
 use prost::Message as _;
 
 use super::ask::{Progress, Question, Unanswered, Verdict};
@@ -57,7 +57,7 @@ impl Client {
         {
             Ok(answer) => answer.map_err(CommandError::Refused),
             Err(unanswered) => Err(self
-                .command_error(unanswered, submission.id, subject, patience)
+                .command_error(unanswered, submission, subject, patience)
                 .await),
         }
     }
@@ -65,11 +65,11 @@ impl Client {
     async fn command_error(
         &self,
         unanswered: Unanswered,
-        id: CommandId,
+        submission: &Submission,
         subject: String,
         waited: Duration,
     ) -> CommandError {
-        let (user, url) = (self.user().to_owned(), self.url().to_owned());
+        let (user, url, id) = (self.user().to_owned(), self.url().to_owned(), submission.id);
         match unanswered {
             Unanswered::NotPermitted => CommandError::NotPermitted { user, subject },
             Unanswered::ShutOut => CommandError::ShutOut { url, user },
@@ -84,7 +84,11 @@ impl Client {
                 Waiting::Broker => CommandError::Unreachable { url, waited },
                 Waiting::Listener(_) | Waiting::Answer(_) => CommandError::NoLeader {
                     waited,
-                    replicas: self.replicas_there().await,
+                    replicas: match submission.actor {
+                        Actor::User(_) => self.replicas_there().await,
+                        // A host may not ask.
+                        Actor::Host(_) => None,
+                    },
                 },
             },
         }
