@@ -38,6 +38,14 @@ fn names(state: &Projection, found: &mut Vec<String>) {
             ));
         }
     }
+    for host in state.hosts.values() {
+        if state.host_names.get(&host.name) != Some(&host.id) {
+            found.push(format!(
+                "the name {} does not lead to host {}",
+                host.name, host.id
+            ));
+        }
+    }
     if state.host_names.len() != state.hosts.len() {
         found.push(format!(
             "{} host names for {} hosts",

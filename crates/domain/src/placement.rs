@@ -188,7 +188,7 @@ fn feasible(host: &Host, spec: &VmSpec, alive: &BTreeSet<HostId>) -> Result<(), 
 /// The smaller of the shares of vCPUs and of memory that stay free, in thousandths: VMs spread.
 fn score(host: &Host, spec: &VmSpec) -> u32 {
     let left = host.free().minus(Capacity::of(spec));
-    let share = |left: u64, of: u64| (left * 1000).checked_div(of).unwrap_or(0);
+    let share = |left: u64, of: u64| left.saturating_mul(1000).checked_div(of).unwrap_or(0);
     let vcpus = share(left.vcpus.into(), host.facts.capacity.vcpus.into());
     let memory = share(left.memory_mib, host.facts.capacity.memory_mib);
     u32::try_from(vcpus.min(memory)).unwrap_or(1000)

@@ -8,7 +8,8 @@ use std::time::Duration;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
-use crate::command::VmRef;
+use crate::actor::Actor;
+use crate::command::{Verb, VmRef};
 use crate::event::Resource;
 use crate::evolve;
 use crate::hash::RecordHash;
@@ -29,9 +30,13 @@ pub const OUTCOME_WINDOW: Duration = Duration::from_secs(3600);
 pub const CLOCK_SLACK: Duration = Duration::from_secs(300);
 
 /// What came of an accepted command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Outcome {
+    /// Who sent it.
+    pub actor: Actor,
+    /// What kind it was.
+    pub verb: Verb,
     /// Its first event.
     pub first: Seq,
     /// Its last event.
@@ -137,8 +142,8 @@ impl Projection {
     }
 
     /// What came of a command, while it is kept.
-    pub fn outcome(&self, command: CommandId) -> Option<Outcome> {
-        self.outcomes.get(&command).copied()
+    pub fn outcome(&self, command: CommandId) -> Option<&Outcome> {
+        self.outcomes.get(&command)
     }
 
     /// A digest of the whole state: equal on two replicas exactly when they hold the same.
@@ -173,6 +178,8 @@ impl Projection {
         }
         if let Some(first) = record.events.first() {
             let outcome = Outcome {
+                actor: record.actor.clone(),
+                verb: record.cause.verb,
                 first: record.first,
                 last: record.last(),
                 resource: first.resource(),

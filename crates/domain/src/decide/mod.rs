@@ -60,9 +60,11 @@ pub fn decide(
     context: Context<'_>,
 ) -> Result<Decided, Rejection> {
     if let Some(outcome) = state.outcome(submission.id) {
-        return Ok(Decided::Repeat(outcome));
+        return repeated(submission, outcome);
     }
-    in_time(submission, context.now)?;
+    // Outcomes are forgotten by the log's time, so a command's age is told by it too: a leader whose clock is
+    // behind must not take an old command for a new one.
+    in_time(submission, context.now.max(state.time()))?;
     match decide_events(state, submission, context)? {
         Finding::Events(events) => Ok(Decided::Record(record(state, submission, context, events))),
         Finding::Already(resource, revision) => Ok(Decided::Unchanged { resource, revision }),
@@ -131,6 +133,18 @@ fn decide_events(
             observation,
         } => report::report(state, from_host(submission)?, *vm, *epoch, observation),
     }
+}
+
+/// A retry gets the first answer. An id that was another command's is not a retry.
+fn repeated(submission: &Submission, outcome: &Outcome) -> Result<Decided, Rejection> {
+    if outcome.actor == submission.actor && outcome.verb == submission.command.verb() {
+        return Ok(Decided::Repeat(outcome.clone()));
+    }
+    let message = format!(
+        "the id {} was another command's; send this one with an id of its own",
+        submission.id
+    );
+    Err(Rejection::new(RejectionCode::Exists, message))
 }
 
 fn in_time(submission: &Submission, now: Timestamp) -> Result<(), Rejection> {

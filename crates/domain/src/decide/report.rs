@@ -3,7 +3,7 @@
 
 use super::{Finding, not_permitted};
 use crate::command::Observation;
-use crate::event::{Event, Resource};
+use crate::event::{Event, ExitReason, Resource};
 use crate::ids::VmId;
 use crate::name::HostName;
 use crate::projection::Projection;
@@ -85,7 +85,7 @@ fn event(vm: &Vm, epoch: Epoch, observation: &Observation) -> Result<Option<Even
         Observation::Exited(reason) => vm.is_running().then(|| Event::VmExited {
             vm: id,
             epoch,
-            reason: reason.clone(),
+            reason: bounded(reason),
         }),
         Observation::Blocked(reason) => {
             let reason = cut(reason);
@@ -109,6 +109,13 @@ fn event(vm: &Vm, epoch: Epoch, observation: &Observation) -> Result<Option<Even
             return Err(Rejection::new(RejectionCode::State, message));
         }
     })
+}
+
+fn bounded(reason: &ExitReason) -> ExitReason {
+    match reason {
+        ExitReason::Crashed(detail) => ExitReason::Crashed(cut(detail)),
+        other => other.clone(),
+    }
 }
 
 fn cut(reason: &str) -> String {

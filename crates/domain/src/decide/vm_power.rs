@@ -37,7 +37,7 @@ pub(super) fn kill(state: &Projection, submission: &Submission, vm: &VmRef) -> R
     match vm.power {
         Power::Deleted => Err(being_deleted(vm)),
         Power::Stopped(StopHow::Hard) => Ok(already(vm)),
-        Power::Stopped(StopHow::Graceful(_)) if !vm.is_running() => Ok(already(vm)),
+        // Also where it does not seem to run: the word that it started may still be on its way.
         Power::Stopped(StopHow::Graceful(_)) | Power::Running => {
             Ok(Finding::Events(vec![Event::VmStopRequested {
                 vm: vm.id,

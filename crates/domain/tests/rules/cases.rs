@@ -296,3 +296,68 @@ fn a_host_that_lost_its_data_directory_does_not_take_over_its_old_name() {
     assert_eq!(code, RejectionCode::Exists);
     assert!(message.contains("data directory"), "{message}");
 }
+
+#[test]
+fn an_id_that_was_another_actors_command_gets_no_answer_of_that_one() {
+    let mut cluster = Cluster::with_hosts(1);
+    let create = cluster.submission("alice", create("web", spec(1, 128)));
+    cluster.submit(&create).unwrap();
+    let mut stolen = cluster.submission("bob", Command::KillVm { vm: named("web") });
+    stolen.id = create.id;
+    let (code, message) = refused(cluster.submit(&stolen));
+    assert_eq!(code, RejectionCode::Exists);
+    assert!(message.contains("an id of its own"), "{message}");
+}
+
+#[test]
+fn a_leader_whose_clock_is_behind_takes_no_old_command_for_a_new_one() {
+    // given a record of a leader two hours ahead, so that older outcomes are forgotten
+    let mut cluster = Cluster::with_hosts(1);
+    cluster.running("web");
+    let stop = cluster.submission(
+        "alice",
+        Command::StopVm {
+            vm: named("web"),
+            timeout: None,
+        },
+    );
+    cluster.submit(&stop).unwrap();
+    cluster.now = START.plus(Duration::from_secs(7200));
+    cluster
+        .send("bob", Command::StartVm { vm: named("web") })
+        .unwrap();
+    // when a leader with the right time gets the stop again, then it is refused, not done again
+    cluster.now = START;
+    assert_eq!(refused(cluster.submit(&stop)).0, RejectionCode::Clock);
+}
+
+#[test]
+fn facts_that_no_host_has_are_refused() {
+    let mut cluster = Cluster::with_hosts(1);
+    let mut huge = facts(8, u64::MAX);
+    let register = |facts| Command::RegisterHost {
+        host: host_id(1),
+        facts,
+    };
+    assert_eq!(
+        refused(cluster.send("host/h1", register(huge.clone()))).0,
+        RejectionCode::Invalid
+    );
+    huge = facts(8, 4096);
+    huge.daemon = "x".repeat(1 << 20);
+    assert_eq!(
+        refused(cluster.send("host/h1", register(huge))).0,
+        RejectionCode::Invalid
+    );
+}
+
+#[test]
+fn what_a_host_says_of_a_crash_is_cut_to_a_bound() {
+    let mut cluster = Cluster::with_hosts(1);
+    let vm = cluster.running("web");
+    let crashed = Observation::Exited(ExitReason::Crashed("é".repeat(1 << 20)));
+    let Decided::Record(record) = cluster.report(vm, crashed).unwrap() else {
+        panic!()
+    };
+    assert!(stored::encode(&record).unwrap().len() < 4096);
+}

@@ -111,6 +111,7 @@ impl Cluster {
             let outcome = self.state.apply_batch(TERM, &batch);
             assert_eq!(outcome, BatchOutcome::Applied { last: record.last() });
             self.records.push(record.clone());
+            assert_eq!(invariants::violations(&self.state), Vec::<String>::new());
         }
         Ok(decided)
     }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use chv_domain::invariants::violations;
 use chv_domain::*;
 use proptest::prelude::*;
 
@@ -136,7 +135,6 @@ fn play(cluster: &mut Cluster, moves: Vec<Move>) -> Vec<(Submission, Result<Deci
         };
         let submission = cluster.submission(&actor, command);
         let answer = cluster.submit(&submission);
-        assert_eq!(violations(&cluster.state), Vec::<String>::new());
         sent.push((submission, answer));
     }
     sent
