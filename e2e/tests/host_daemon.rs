@@ -139,15 +139,8 @@ async fn given_a_kernel_that_is_not_there_then_the_vm_says_why_and_runs_once_it_
 -> Result<()> {
     Cluster::run(Options::emulated(1), async |cluster| {
         // When its kernel can't be read, then the VM is blocked, says which file, and `chv` gives up waiting.
-        let create = [
-            "vm",
-            "create",
-            "late",
-            "--kernel",
-            "later/kernel",
-            "--memory",
-            "16MiB",
-        ];
+        let create = "vm create late --kernel later/kernel --memory 16MiB --timeout 4s";
+        let create: Vec<&str> = create.split(' ').collect();
         let created = cluster.chv(&create).await?.exited_with(9)?;
         let file = cluster.images().join("later/kernel");
         ensure!(created.stderr.contains(&*file.to_string_lossy()), "{created:?}");

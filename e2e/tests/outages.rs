@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use chv_domain::{UserName, Verb};
 use chv_e2e::{Cluster, Options, PATIENCE, contiguous, trail, vms};
-use chv_proto::client::new_command_id;
-use chv_proto::subject;
+use chv_proto::client::{QueryError, new_command_id};
+use chv_proto::subject::{self, Audience};
+use chv_proto::v1::{ListHosts, query_envelope::Query};
 use futures::StreamExt;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,6 +48,7 @@ async fn given_no_nats_or_no_leader_then_chv_says_so_in_time_and_nothing_changes
         let follower = leader % 3 + 1;
         cluster.scheduler(leader).kill()?;
         cluster.scheduler(follower).kill()?;
+        nobody_leads(cluster).await?;
         let output = cluster.chv(&create).await?.exited_with(7)?;
         ensure!(output.stderr.contains("lead"), "{output:?}");
 
@@ -67,6 +69,24 @@ async fn given_no_nats_or_no_leader_then_chv_says_so_in_time_and_nothing_changes
         cluster.chv(&create[..7]).await?.done().map(drop)
     })
     .await
+}
+
+/// Waits until NATS, too, knows that no leader listens any more: what is sent before may be on its way to a dead one.
+async fn nobody_leads(cluster: &mut Cluster) -> Result<()> {
+    let alice = cluster.client("alice").await?;
+    let look = async || {
+        let hosts = Query::ListHosts(ListHosts::default());
+        let asked = alice
+            .query(Audience::Leader, hosts, None, Duration::from_millis(300))
+            .await;
+        match asked {
+            Err(QueryError::NobodyAnswers { .. }) => Ok(()),
+            other => Err(anyhow!("somebody may: {other:?}")),
+        }
+    };
+    cluster
+        .wait("nobody answers for the leader", PATIENCE, look)
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
