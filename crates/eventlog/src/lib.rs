@@ -1,7 +1,7 @@
 //! The event log: one replica's part of a log that a majority holds on disk before anybody is told.
 //!
 //! ```text
-//! log, open, read   what the scheduler sees: append, watch, read
+//! log, open, read   what the scheduler sees: append, watch, read; config, status and confirm are parts of it
 //! raft              openraft's view: log storage, state machine, snapshots, the writer thread
 //! segment           the log's own files
 //! files             identity, vote, and the lock on the directory
@@ -14,6 +14,8 @@
 // openraft's error types are large, and its traits return them by value.
 #![allow(clippy::result_large_err)]
 
+mod config;
+mod confirm;
 mod files;
 mod index;
 mod log;
@@ -24,9 +26,13 @@ mod purged_tests;
 mod raft;
 mod read;
 mod segment;
+mod status;
 
+pub use config::{Config, Timing};
+pub use confirm::NotConfirmed;
 pub use files::{FileError, IdentityError};
 pub use index::{IndexError, Query};
-pub use log::{AppendError, Config, EventLog, Leadership, NotConfirmed, Role, Status, Timing};
+pub use log::{AppendError, EventLog, Leadership};
 pub use open::OpenError;
 pub use read::ReadError;
+pub use status::{Role, Status};

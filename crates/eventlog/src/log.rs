@@ -2,81 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chv_domain::{Batch, BatchOutcome, ClusterId, Projection, ReplicaId, Seq, Term};
-use openraft::error::{ClientWriteError, RaftError as OpenraftError};
+use chv_domain::{Batch, BatchOutcome, ClusterId, Projection, ReplicaId, Seq, Term, stored};
+use openraft::error::ClientWriteError;
 use openraft::{BasicNode, Raft, ServerState};
-use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::confirm::{Confirm, NotConfirmed};
 use crate::files::Identity;
 use crate::index::Reached;
 use crate::raft::TypeConfig;
 use crate::raft::log_storage::LogStorage;
 use crate::raft::state_machine::Applied;
 use crate::raft::writer::{Fatal, WriterThread};
+use crate::segment::MAX_PAYLOAD;
+use crate::status::{Role, Status};
 
 /// How long an append may take to be committed and applied here.
 const APPEND: Duration = Duration::from_secs(5);
 
-/// How long making sure of leadership may take.
-const CONFIRM: Duration = Duration::from_secs(2);
-
-/// What a replica is opened with.
-pub struct Config {
-    /// Its data directory, made by [`EventLog::init`].
-    pub dir: PathBuf,
-    /// Where the other replicas reach it; bound already. Loopback only, since connections are not encrypted.
-    pub listener: TcpListener,
-    /// Every replica with its address, this one's included.
-    pub peers: BTreeMap<ReplicaId, SocketAddr>,
-    /// Whether to form the cluster out of `peers` when this replica's log is empty. Harmless later.
-    pub bootstrap: bool,
-    /// How Raft keeps time.
-    pub timing: Timing,
-    /// A snapshot is made after this many log entries.
-    pub snapshot_every: u64,
-    /// The size of a new segment file, in bytes.
-    pub segment_size: u64,
-}
-
-impl Config {
-    /// Sensible values for what is not said.
-    pub fn new(dir: PathBuf, listener: TcpListener, peers: BTreeMap<ReplicaId, SocketAddr>) -> Self {
-        Self {
-            dir,
-            listener,
-            peers,
-            bootstrap: false,
-            timing: Timing::default(),
-            snapshot_every: 20_000,
-            segment_size: 16 << 20,
-        }
-    }
-}
-
-/// How Raft keeps time.
-#[derive(Debug, Clone, Copy)]
-pub struct Timing {
-    /// A leader's word that it is there.
-    pub heartbeat: Duration,
-    /// A follower stands for election after between this and twice this without one.
-    pub election: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            heartbeat: Duration::from_millis(250),
-            election: Duration::from_secs(1),
-        }
-    }
-}
+/// The largest batch, in bytes as stored: an entry with some room for what is around the batch.
+const MAX_BATCH: usize = MAX_PAYLOAD - (64 << 10);
 
 /// Who leads, as this replica knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,57 +45,20 @@ pub enum Leadership {
     },
 }
 
-/// What a replica is in Raft.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// It leads.
-    Leader,
-    /// It follows.
-    Follower,
-    /// It stands for election.
-    Candidate,
-    /// It follows, and has no vote.
-    Learner,
-    /// It is ending.
-    Shutdown,
-}
-
-impl Role {
-    /// In one word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Leader => "leader",
-            Self::Follower => "follower",
-            Self::Candidate => "candidate",
-            Self::Learner => "learner",
-            Self::Shutdown => "shutdown",
-        }
-    }
-}
-
-/// A replica's state.
-#[derive(Debug, Clone)]
-pub struct Status {
-    /// What it is.
-    pub role: Role,
-    /// Its term.
-    pub term: Term,
-    /// The leader that it knows.
-    pub leader: Option<ReplicaId>,
-    /// The last entry of its log; 0 for none.
-    pub last_log_index: u64,
-    /// The last entry that it applied; 0 for none.
-    pub applied_index: u64,
-    /// Who votes.
-    pub voters: Vec<ReplicaId>,
-}
-
 /// Why a batch was not appended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     /// This replica does not lead. Nothing was appended.
     #[error("this replica does not lead")]
     NotLeader,
+    /// More than an entry may be. Nothing was appended.
+    #[error(
+        "a batch of {size} bytes is larger than an entry may be, {MAX_BATCH}; append fewer records at once"
+    )]
+    TooLarge {
+        /// Its size, in bytes.
+        size: usize,
+    },
     /// It took too long; the batch may still be committed, or not.
     #[error("the batch was not committed within {} seconds; whether it will be is not known", APPEND.as_secs())]
     Timeout,
@@ -153,11 +66,6 @@ pub enum AppendError {
     #[error("the log can't go on: {0}")]
     Fatal(String),
 }
-
-/// This replica can't make sure that it leads.
-#[derive(Debug, thiserror::Error)]
-#[error("this replica can't make sure that it leads: {0}")]
-pub struct NotConfirmed(pub(crate) String);
 
 /// A handle to the log; cheap to clone.
 #[derive(Clone)]
@@ -176,6 +84,7 @@ pub(crate) struct Inner {
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) writer: Mutex<Option<WriterThread>>,
+    pub(crate) confirm: Confirm,
 }
 
 impl EventLog {
@@ -192,6 +101,10 @@ impl EventLog {
     /// Appends one entry. Resolves when it is on a majority's disk and applied here. Dropping the future does
     /// not take it back.
     pub async fn append(&self, batch: Batch) -> Result<BatchOutcome, AppendError> {
+        let size = stored::encode(&batch).map_or(usize::MAX, |encoded| encoded.len());
+        if size > MAX_BATCH {
+            return Err(AppendError::TooLarge { size });
+        }
         let fatal = |error: &dyn std::fmt::Display| AppendError::Fatal(error.to_string());
         let written = async {
             let answer = self
@@ -213,16 +126,20 @@ impl EventLog {
             .unwrap_or(Err(AppendError::Timeout))
     }
 
-    /// Makes sure that this replica leads, and that its projection has all that was ever acknowledged.
+    /// Makes sure that this replica leads, and that its projection has all that was ever acknowledged. Callers
+    /// that wait at the same time share one round of asking the others.
     pub async fn confirm_leadership(&self) -> Result<(), NotConfirmed> {
-        match tokio::time::timeout(CONFIRM, self.inner.raft.ensure_linearizable()).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(OpenraftError::APIError(error))) => Err(NotConfirmed(error.to_string())),
-            Ok(Err(OpenraftError::Fatal(error))) => Err(NotConfirmed(error.to_string())),
-            Err(_) => Err(NotConfirmed(
-                "the other replicas did not answer in time".to_owned(),
-            )),
-        }
+        self.inner.confirm.confirm(&self.inner.raft).await
+    }
+
+    /// Resolves when every entry that this replica's log has now is applied here, or was replaced.
+    pub async fn settled(&self) {
+        let last = self.inner.raft.metrics().borrow().last_log_index.unwrap_or(0);
+        let mut applied = self.inner.applied.entry.subscribe();
+        // The sender lives as long as the log does.
+        let _ = applied
+            .wait_for(|applied| applied.map_or(0, |(_, entry)| entry) >= last)
+            .await;
     }
 
     /// Who leads.

@@ -11,9 +11,11 @@ use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::config::{Config, Timing};
+use crate::confirm::Confirm;
 use crate::files::{Dir, Identity, IdentityError};
 use crate::index::{self, Index};
-use crate::log::{Config, EventLog, Inner, Leadership, Timing, members};
+use crate::log::{EventLog, Inner, Leadership, members};
 use crate::net;
 use crate::raft::TypeConfig;
 use crate::raft::log_storage::LogStorage;
@@ -37,7 +39,9 @@ pub enum OpenError {
     )]
     NotLoopback(std::net::SocketAddr),
     /// This replica is not among its peers.
-    #[error("the peers do not name this replica, {0}")]
+    #[error(
+        "the peers do not name this replica, {0}; add it to --peers, with the address that it listens on"
+    )]
     NotAPeer(ReplicaId),
     /// A log file.
     #[error("the log does not open: {0}")]
@@ -135,6 +139,7 @@ impl EventLog {
             stop,
             tasks,
             writer: Mutex::new(Some(thread)),
+            confirm: Confirm::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -156,6 +161,8 @@ fn files(
     fatal: watch::Sender<crate::raft::writer::Fatal>,
 ) -> Result<Files, OpenError> {
     let failed = |error: &dyn std::fmt::Display| OpenError::Log(error.to_string());
+    // A vote that a killed process renamed into place counts from now on, so it has to last.
+    dir.sync().map_err(|error| failed(&error))?;
     let first = LogStorage::first(&dir).map_err(|error| failed(&error))?;
     let segments = Arc::new(Dir::open(&dir.path().join("segments")).map_err(|error| failed(&error))?);
     let store = SegmentStore::open(segments, segment_size, first).map_err(|error| failed(&error))?;

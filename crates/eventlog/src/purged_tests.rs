@@ -193,7 +193,7 @@ async fn a_replica_that_missed_purged_log_gets_a_snapshot_and_goes_on() {
     let seqs: Vec<u64> = read.iter().map(|record| record.first.0).collect();
     assert_eq!(seqs, (41..=50).collect::<Vec<_>>());
     let found = back
-        .find(Query::Resource(Resource::Host(host(45))), Seq(41), 10)
+        .find(Query::Resource(Resource::Host(host(45))), Seq(41), 10, 1 << 20)
         .await
         .unwrap();
     assert_eq!(found.len(), 1);
@@ -206,7 +206,7 @@ async fn a_replica_that_missed_purged_log_gets_a_snapshot_and_goes_on() {
         );
     }
     let gone = back
-        .find(Query::Resource(Resource::Host(host(3))), Seq(1), 10)
+        .find(Query::Resource(Resource::Host(host(3))), Seq(1), 10, 1 << 20)
         .await;
     assert!(
         matches!(gone, Err(ReadError::Gone { oldest: Seq(41) })),
@@ -221,7 +221,7 @@ async fn a_replica_that_missed_purged_log_gets_a_snapshot_and_goes_on() {
     reach(&back, Seq(50)).await;
     assert_eq!(back.projection().digest(), digest);
     let found = back
-        .find(Query::Resource(Resource::Host(host(45))), Seq(41), 10)
+        .find(Query::Resource(Resource::Host(host(45))), Seq(41), 10, 1 << 20)
         .await
         .unwrap();
     assert_eq!(found.len(), 1);

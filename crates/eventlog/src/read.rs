@@ -63,8 +63,15 @@ impl EventLog {
         self.without_hole(from, &state, found)
     }
 
-    /// The applied records that `query` finds, with events from `from` on, in order; at most `limit`.
-    pub async fn find(&self, query: Query, from: Seq, limit: usize) -> Result<Vec<Record>, ReadError> {
+    /// The applied records that `query` finds, with events from `from` on, in order; at most `limit`, and no more
+    /// after about `bytes`, but never fewer than one. Fewer than `limit` doesn't mean that there are no more.
+    pub async fn find(
+        &self,
+        query: Query,
+        from: Seq,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<Record>, ReadError> {
         let state = self.projection();
         let oldest = self.oldest(&state).await?;
         if from.max(Seq(1)) < oldest {
@@ -76,21 +83,30 @@ impl EventLog {
             let found = tokio::task::spawn_blocking(move || index.find(&query, from, limit)).await;
             found.map_err(|error| ReadError::Log(error.to_string()))??
         };
-        let mut found = Vec::new();
-        for (entry, first) in hits {
-            let entries = self.entries(entry, 1).await?;
-            let records = entries
-                .iter()
-                .filter(|held| held.log_id.index == entry)
-                .flat_map(of_its_term);
-            let record = records.into_iter().find(|record| record.first == first);
-            found.extend(
-                record
-                    .filter(|record| record.last() >= from && record.first <= state.seq())
-                    .cloned(),
-            );
+        let (mut found, mut size) = (Vec::new(), 0);
+        // Many commands share an entry: it is read once for all of its records.
+        let mut held: Option<Entry> = None;
+        for (at, first) in hits {
+            if held.as_ref().is_none_or(|entry| entry.log_id.index != at) {
+                held = self
+                    .entries(at, 1)
+                    .await?
+                    .into_iter()
+                    .next()
+                    .filter(|entry| entry.log_id.index == at);
+            }
+            let records = held.as_ref().map_or(&[][..], of_its_term);
+            let record = records.iter().find(|record| record.first == first);
+            let Some(record) = record.filter(|record| record.last() >= from && record.first <= state.seq())
+            else {
+                continue;
+            };
+            size += stored::encode(record).map_or(0, |encoded| encoded.len());
+            found.push(record.clone());
+            if found.len() >= limit || size >= bytes {
+                break;
+            }
         }
-        found.truncate(limit);
         Ok(found)
     }
 

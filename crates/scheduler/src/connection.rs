@@ -1,10 +1,14 @@
 //! The scheduler's connection to the broker: subscribing and answering, and nothing about what is said.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use async_nats::connection::State;
+use async_nats::subject::ToSubject;
 use bytes::Bytes;
 use chv_proto::client::Client;
-use tracing::warn;
+use chv_proto::subject;
+use tracing::{debug, warn};
 
 /// A cheap handle to the connection.
 #[derive(Clone)]
@@ -24,7 +28,7 @@ pub struct SubscribeError {
 const ANY_REPLICA: &str = "replicas";
 
 /// How long a message may wait for room in the client's queue.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Connection {
     pub(crate) fn new(client: Client) -> Self {
@@ -52,9 +56,15 @@ impl Connection {
         subscribed.map_err(|source| SubscribeError { subject, source })
     }
 
-    /// Publishes. A message that the client can't take is logged and lost: every receiver here notices
-    /// a missing message by itself, by its timeout, its feed position or the seq.
-    pub(crate) async fn publish(&self, subject: impl async_nats::subject::ToSubject, payload: Vec<u8>) {
+    /// A subject that only this connection's user may listen to, and nobody else has.
+    pub(crate) fn own_subject(&self, what: &str) -> String {
+        let unique = chv_proto::client::new_command_id();
+        format!("{}.{what}.{unique}", subject::inbox_prefix(self.client.user()))
+    }
+
+    /// Publishes. While the broker is away, or when the client can't take it, the message is lost: every
+    /// receiver here notices a missing message by itself, by its timeout, its feed position or the seq.
+    pub(crate) async fn publish(&self, subject: impl ToSubject, payload: Vec<u8>) {
         self.publish_with_headers(subject, async_nats::HeaderMap::new(), payload)
             .await;
     }
@@ -62,10 +72,14 @@ impl Connection {
     /// Publishes with headers, like [`Connection::publish`].
     pub(crate) async fn publish_with_headers(
         &self,
-        subject: impl async_nats::subject::ToSubject,
+        subject: impl ToSubject,
         headers: async_nats::HeaderMap,
         payload: Vec<u8>,
     ) {
+        if !self.is_up() {
+            debug!("a message is not sent: the broker is away");
+            return;
+        }
         let (nats, payload) = (self.client.nats(), Bytes::from(payload));
         let sending = async {
             if headers.is_empty() {
@@ -74,25 +88,21 @@ impl Connection {
                 nats.publish_with_headers(subject, headers, payload).await
             }
         };
-        // The client's queue is bounded, and stands still while the broker is away.
+        // The client's queue is bounded, and stands still when the broker does.
         match tokio::time::timeout(PATIENCE, sending).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(%error, "a message was not handed to the broker"),
-            Err(_) => warn!("a message was not handed to the broker: it has been away too long"),
+            Err(_) => warn!("a message was not handed to the broker: it takes none"),
         }
     }
 
     /// How often the connection was made: 1 after the first, one more after each that was lost.
     pub(crate) fn connects(&self) -> u64 {
-        self.client
-            .nats()
-            .statistics()
-            .connects
-            .load(std::sync::atomic::Ordering::Relaxed)
+        self.client.nats().statistics().connects.load(Ordering::Relaxed)
     }
 
     /// Whether the broker is reached at this moment.
     pub(crate) fn is_up(&self) -> bool {
-        self.client.nats().connection_state() == async_nats::connection::State::Connected
+        self.client.nats().connection_state() == State::Connected
     }
 }

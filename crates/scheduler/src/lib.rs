@@ -10,10 +10,11 @@
 
 mod answer;
 mod connection;
-pub mod lead;
+mod lead;
 mod liveness;
 mod query;
 mod replica;
+mod serve;
 mod slice;
 
 pub use replica::{Replica, ReplicaConfig, ReplicaError};

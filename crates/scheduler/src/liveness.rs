@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use chv_domain::{HostId, HostName, Projection};
+use chv_domain::{Host, HostId, HostName, Projection};
 use chv_eventlog::Leadership;
 use chv_proto::{subject, v1};
 use futures::StreamExt;
@@ -27,7 +27,8 @@ pub(crate) struct Liveness {
 
 #[derive(Default)]
 struct Heard {
-    last: BTreeMap<HostId, Instant>,
+    /// By name, which the broker ties to one user: a host can only ever change its own entry.
+    last: BTreeMap<HostName, (HostId, Instant)>,
     listening: Option<(u64, Instant)>,
 }
 
@@ -37,8 +38,8 @@ impl Liveness {
     }
 
     /// Takes note of a heartbeat.
-    pub(crate) fn heard(&self, host: HostId, now: Instant) {
-        self.lock().last.insert(host, now);
+    pub(crate) fn heard(&self, name: HostName, host: HostId, now: Instant) {
+        self.lock().last.insert(name, (host, now));
     }
 
     /// Takes note of how often the broker's connection was made. After a new one, silence means nothing
@@ -55,20 +56,28 @@ impl Liveness {
         let heard = self.lock();
         let fresh = |since: Instant| now.saturating_duration_since(since) < ALIVE_FOR;
         let just_listening = heard.listening.is_none_or(|(_, since)| fresh(since));
-        let alive = |host: HostId| just_listening || heard.last.get(&host).copied().is_some_and(fresh);
+        let alive = |host: &Host| just_listening || heard.of(host).is_some_and(fresh);
         state
             .hosts_by_name()
+            .filter(|host| alive(host))
             .map(|host| host.id)
-            .filter(|host| alive(*host))
             .collect()
     }
 
     /// How long ago a host was last heard of.
-    pub(crate) fn last_heard(&self, host: HostId, now: Instant) -> Option<Duration> {
+    pub(crate) fn last_heard(&self, host: &Host, now: Instant) -> Option<Duration> {
         self.lock()
-            .last
-            .get(&host)
-            .map(|last| now.saturating_duration_since(*last))
+            .of(host)
+            .map(|last| now.saturating_duration_since(last))
+    }
+}
+
+impl Heard {
+    fn of(&self, host: &Host) -> Option<Instant> {
+        self.last
+            .get(&host.name)
+            .filter(|(id, _)| *id == host.id)
+            .map(|(_, last)| *last)
     }
 }
 
@@ -81,6 +90,7 @@ pub(crate) async fn listen(reader: Reader, stop: CancellationToken) -> Result<()
         ..
     } = reader;
     let mut heartbeats = connection.subscribe(subject::HOST_HEARTBEATS).await?;
+    liveness.connected(connection.connects(), Instant::now());
     let leadership = log.leadership();
     loop {
         let message = tokio::select! {
@@ -90,7 +100,6 @@ pub(crate) async fn listen(reader: Reader, stop: CancellationToken) -> Result<()
                 None => return Ok(()),
             },
         };
-        liveness.connected(connection.connects(), Instant::now());
         let Some((name, beat)) = decode(&message) else {
             continue;
         };
@@ -104,7 +113,7 @@ pub(crate) async fn listen(reader: Reader, stop: CancellationToken) -> Result<()
         if known.is_some_and(|host| host.name != name) {
             continue;
         }
-        liveness.heard(id, Instant::now());
+        liveness.heard(name.clone(), id, Instant::now());
         let Leadership::Leader { term, ready: true } = *leadership.borrow() else {
             continue;
         };
@@ -112,6 +121,7 @@ pub(crate) async fn listen(reader: Reader, stop: CancellationToken) -> Result<()
             term: term.0,
             registered: known.is_some(),
             feed: known.map_or(0, |host| host.feed.0),
+            cluster: log.cluster().to_string(),
         };
         if let Some(inbox) = message
             .reply
@@ -197,7 +207,7 @@ mod tests {
         let start = Instant::now();
         liveness.connected(1, start);
         let beat = start + 2 * ALIVE_FOR;
-        liveness.heard(host, beat);
+        liveness.heard("h1".parse().unwrap(), host, beat);
         assert!(liveness.alive(&state, beat).contains(&host));
         assert!(liveness.alive(&state, beat + ALIVE_FOR).is_empty());
     }

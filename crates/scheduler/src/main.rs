@@ -133,7 +133,11 @@ fn run(args: Run) -> anyhow::Result<()> {
                 _ = interrupt.recv() => {}
             }
         };
-        let replica = Replica::start(config).await?;
+        tokio::pin!(asked_to_end);
+        let replica = tokio::select! {
+            replica = Replica::start(config) => replica?,
+            () = &mut asked_to_end => return Ok(()),
+        };
         replica.serve_until(asked_to_end).await?;
         anyhow::Ok(())
     })

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chv_domain::ReplicaId;
 use chv_eventlog::{Config, EventLog, OpenError};
@@ -10,12 +11,15 @@ use chv_proto::client::{Client, ConnectError, ConnectOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::connection::{Connection, SubscribeError};
 use crate::liveness::{self, Liveness};
 use crate::query::{self, Reader};
 use crate::{lead, slice};
+
+/// Between two tries to reach the broker at the start.
+const RECONNECT: Duration = Duration::from_secs(1);
 
 /// What a replica is started with.
 pub struct ReplicaConfig {
@@ -64,7 +68,8 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Opens the log, connects, and starts to serve. It can answer queries when this returns.
+    /// Opens the log, connects, and starts to serve: it can answer queries when this returns. Waits for a
+    /// broker that is away.
     pub async fn start(config: ReplicaConfig) -> Result<Self, ReplicaError> {
         let listener = TcpListener::bind(config.listen)
             .await
@@ -78,7 +83,7 @@ impl Replica {
             ..log_config
         })
         .await?;
-        let connection = Connection::new(Client::connect(config.broker).await?);
+        let connection = Connection::new(connect(config.broker, &log).await?);
         let (replica, cluster) = (log.replica(), log.cluster());
         let reader = Reader {
             connection,
@@ -137,5 +142,25 @@ impl Replica {
         self.tasks.wait().await;
         self.reader.log.shutdown().await;
         end
+    }
+}
+
+/// Connects to the broker, however long it is away: meanwhile the replica takes part in its cluster, which
+/// doesn't need the broker. A broker that refuses this user is another matter.
+async fn connect(broker: ConnectOptions, log: &EventLog) -> Result<Client, ReplicaError> {
+    let fatal = log.fatal();
+    tokio::pin!(fatal);
+    loop {
+        match Client::connect(broker.clone()).await {
+            Ok(client) => return Ok(client),
+            Err(error @ ConnectError::Unreachable { .. }) => {
+                warn!(%error, "the broker is away; trying again");
+                tokio::select! {
+                    reason = &mut fatal => return Err(ReplicaError::Log(reason)),
+                    () = tokio::time::sleep(RECONNECT) => {}
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
 }

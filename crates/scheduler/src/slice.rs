@@ -5,50 +5,46 @@ use chv_domain::ids::IdError;
 use chv_domain::{HostId, HostName, HostSlice, RejectionCode, Seq, VmId};
 use chv_proto::convert::{self, refused};
 use chv_proto::{subject, v1};
-use futures::StreamExt;
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::connection::SubscribeError;
 use crate::query::{Reader, page};
+use crate::serve;
 
 /// Answers until `stop`.
 pub(crate) async fn answer(reader: Reader, stop: CancellationToken) -> Result<(), SubscribeError> {
-    let mut requests = reader.connection.share(subject::HOST_SLICES).await?;
-    loop {
-        let message = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            message = requests.next() => match message {
-                Some(message) => message,
-                None => return Ok(()),
-            },
-        };
-        let Ok((name, _)) = subject::parse_host(&message.subject) else {
-            continue;
-        };
-        let Some(inbox) = message
-            .reply
-            .filter(|inbox| subject::is_inbox_of_host(&name, inbox))
-        else {
-            debug!(host = %name, "a slice is asked for without the host's inbox to answer to");
-            continue;
-        };
-        let answer = match v1::SliceRequest::decode(message.payload.as_ref()) {
-            Ok(request) => slice(&reader, &name, &request).await,
-            Err(error) => Err(refused(
-                "malformed",
-                format!("the payload is not a SliceRequest: {error}"),
-                "",
-            )),
-        };
-        let refusal = |refused| v1::HostSlice {
-            refused: Some(refused),
-            ..v1::HostSlice::default()
-        };
-        let answer = answer.unwrap_or_else(refusal);
-        reader.connection.publish(inbox, answer.encode_to_vec()).await;
-    }
+    let requests = reader.connection.share(subject::HOST_SLICES).await?;
+    serve::each(requests, stop, |message| answer_one(reader.clone(), message)).await;
+    Ok(())
+}
+
+async fn answer_one(reader: Reader, message: async_nats::Message) {
+    let Ok((name, _)) = subject::parse_host(&message.subject) else {
+        return;
+    };
+    let Some(inbox) = message
+        .reply
+        .filter(|inbox| subject::is_inbox_of_host(&name, inbox))
+    else {
+        debug!(host = %name, "a slice is asked for without the host's inbox to answer to");
+        return;
+    };
+    let answer = match v1::SliceRequest::decode(message.payload.as_ref()) {
+        Ok(request) => slice(&reader, &name, &request).await,
+        Err(error) => Err(refused(
+            "malformed",
+            format!("the payload is not a SliceRequest: {error}"),
+            "",
+        )),
+    };
+    let refusal = |refused| v1::HostSlice {
+        refused: Some(refused),
+        ..v1::HostSlice::default()
+    };
+    let answer = answer.unwrap_or_else(refusal);
+    reader.connection.publish(inbox, answer.encode_to_vec()).await;
 }
 
 async fn slice(

@@ -38,9 +38,7 @@ pub enum FileError {
         source: io::Error,
     },
     /// What is there is not what was written.
-    #[error(
-        "{path}: {source}; restore the directory from a backup, or let the replica start over as a new one"
-    )]
+    #[error("{path}: {source}; restore the directory from a backup; without one, this replica is lost")]
     Damaged {
         /// The file.
         path: PathBuf,

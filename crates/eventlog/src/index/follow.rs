@@ -1,6 +1,7 @@
 //! Keeps the index up with the log, behind the commits and out of their way.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chv_domain::{Record, RecordHash, Seq, Term};
 use openraft::EntryPayload;
@@ -15,6 +16,9 @@ use crate::raft::state_machine::Applied;
 
 /// How many bytes of the log are taken in at a time.
 const PAGE: usize = 4 << 20;
+
+/// How long to wait after a failure.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The index, once it can be used, and the last event that is in it.
 pub(crate) type Reached = (Option<Index>, Seq);
@@ -56,7 +60,8 @@ pub(crate) async fn follow(
             let page = match log.entries(mark.entry + 1, end + 1, PAGE).await {
                 Ok(page) => page,
                 Err(error) => {
-                    return error!(%error, "the index can't read the log; audit queries fall behind");
+                    error!(%error, "the index can't read the log; audit queries fall behind");
+                    break;
                 }
             };
             if page.first().map(|entry| entry.log_id.index) != Some(mark.entry + 1) {
@@ -74,13 +79,18 @@ pub(crate) async fn follow(
             let from = (mark, state);
             match tokio::task::spawn_blocking(move || take_in(&into, &page, from)).await {
                 Ok(Ok((now, chain))) => (mark, state) = (now, chain),
-                Ok(Err(error)) => return error!(%error, "audit queries fall behind"),
+                Ok(Err(error)) => {
+                    error!(%error, "audit queries fall behind");
+                    break;
+                }
                 Err(error) => return error!(%error, "audit queries fall behind"),
             }
             reached.send_modify(|held| held.1 = mark.seq);
         }
+        let behind = mark.entry < end;
         tokio::select! {
             () = stop.cancelled() => return,
+            () = tokio::time::sleep(AGAIN), if behind => {}
             changed = applied.changed() => if changed.is_err() { return },
         }
     }

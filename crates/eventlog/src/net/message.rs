@@ -75,6 +75,7 @@ pub(super) enum Told {
 pub(super) struct BallotVote {
     #[prost(uint64, tag = "1")]
     term: u64,
+    /// 0: none yet.
     #[prost(uint64, tag = "2")]
     replica: u64,
     #[prost(bool, tag = "3")]
@@ -86,8 +87,6 @@ pub(super) struct Position {
     #[prost(uint64, tag = "1")]
     term: u64,
     #[prost(uint64, tag = "2")]
-    leader: u64,
-    #[prost(uint64, tag = "3")]
     index: u64,
 }
 
@@ -167,7 +166,7 @@ impl From<Vote> for BallotVote {
     fn from(vote: Vote) -> Self {
         Self {
             term: vote.leader_id.term,
-            replica: vote.leader_id.node_id,
+            replica: vote.leader_id.voted_for().unwrap_or(0),
             committed: vote.committed,
         }
     }
@@ -176,7 +175,10 @@ impl From<Vote> for BallotVote {
 impl From<BallotVote> for Vote {
     fn from(vote: BallotVote) -> Self {
         Self {
-            leader_id: LeaderId::new(vote.term, vote.replica),
+            leader_id: LeaderId {
+                term: vote.term,
+                voted_for: (vote.replica != 0).then_some(vote.replica),
+            },
             committed: vote.committed,
         }
     }
@@ -191,7 +193,6 @@ impl From<LogId> for Position {
     fn from(id: LogId) -> Self {
         Self {
             term: id.leader_id.term,
-            leader: id.leader_id.node_id,
             index: id.index,
         }
     }
@@ -199,10 +200,7 @@ impl From<LogId> for Position {
 
 impl From<Position> for LogId {
     fn from(position: Position) -> Self {
-        Self::new(
-            CommittedLeaderId::new(position.term, position.leader),
-            position.index,
-        )
+        Self::new(CommittedLeaderId::new(position.term, 0), position.index)
     }
 }
 

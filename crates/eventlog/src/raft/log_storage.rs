@@ -128,13 +128,16 @@ impl LogStorage {
         let mut found = Vec::new();
         if from < kept_from {
             let (reader, end) = (self.reader.clone(), to.min(kept_from));
-            let read = tokio::task::spawn_blocking(move || reader.read(from..end, bytes));
-            let stored = read.await.map_err(cant_read)?.map_err(cant_read)?;
-            for entry in &stored {
-                found.push(decode(&entry.payload)?);
-            }
+            let read = tokio::task::spawn_blocking(move || {
+                let stored = reader.read(from..end, bytes).map_err(cant_read)?;
+                stored
+                    .iter()
+                    .map(|entry| decode(&entry.payload))
+                    .collect::<Result<Vec<_>, _>>()
+            });
+            found = read.await.map_err(cant_read)??;
             // Cut short by its size; what is in memory does not follow it.
-            if stored.last().is_some_and(|last| last.index + 1 < end) {
+            if found.last().is_some_and(|last| last.log_id.index + 1 < end) {
                 return Ok(found);
             }
         }

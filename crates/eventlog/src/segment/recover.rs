@@ -22,8 +22,8 @@ const SECTOR: usize = 512;
 pub(crate) enum OpenError {
     #[error(
         "{path}: damaged at byte {offset}: {what}; nothing was changed. The log before it may have been \
-         acknowledged, so it is not cut off: move this directory away and let the replica start over from its \
-         peers, or restore it from a backup"
+         acknowledged, so it is not cut off: move this directory away and restore it from a backup. Without one, this replica is lost: \
+         it can't start over under its number, since what it voted for would be forgotten"
     )]
     Damaged {
         path: PathBuf,
@@ -34,7 +34,7 @@ pub(crate) enum OpenError {
     Version { path: PathBuf, what: String },
     #[error(
         "{path} should begin with entry {expected}: a segment is missing or was renamed; restore the directory \
-         from a backup, or move it away and let the replica start over from its peers"
+         from a backup; without one, this replica is lost"
     )]
     Gap { path: PathBuf, expected: u64 },
     #[error("{path}")]

@@ -78,8 +78,16 @@ impl SegmentStore {
             buffer: Vec::new(),
         };
         let path = store.dir.path().to_owned();
-        store.drop_purged().map_err(io(path))?;
+        store.drop_purged().map_err(io(path.clone()))?;
+        store.flush_what_was_found().map_err(io(path))?;
         Ok(store)
+    }
+
+    /// What a killed process wrote may still be in the page cache only, and it counts as written from now on.
+    fn flush_what_was_found(&self) -> io::Result<()> {
+        let last = self.lock().segments.last().map(|segment| segment.file.clone());
+        last.map_or(Ok(()), |file| file.sync_all())?;
+        self.dir.sync()
     }
 
     /// A handle for other threads to read with.

@@ -112,7 +112,7 @@ async fn events_are_read_from_any_seq_and_found_by_what_they_are_about() {
         assert!(log.read(Seq(61), 5, 1 << 20).await.unwrap().is_empty());
 
         let about = log
-            .find(Query::Resource(Resource::Host(host(33))), Seq(1), 10)
+            .find(Query::Resource(Resource::Host(host(33))), Seq(1), 10, 1 << 20)
             .await
             .unwrap();
         assert_eq!(
@@ -121,12 +121,14 @@ async fn events_are_read_from_any_seq_and_found_by_what_they_are_about() {
         );
         let actor: Actor = "host/h40".parse().unwrap();
         assert_eq!(
-            log.find(Query::Actor(actor), Seq(1), 10).await.unwrap()[0].first,
+            log.find(Query::Actor(actor), Seq(1), 10, 1 << 20).await.unwrap()[0].first,
             Seq(40)
         );
         let command = page[0].cause.command;
         assert_eq!(
-            log.find(Query::Command(command), Seq(1), 10).await.unwrap(),
+            log.find(Query::Command(command), Seq(1), 10, 1 << 20)
+                .await
+                .unwrap(),
             page[..1]
         );
     }
@@ -151,7 +153,7 @@ async fn a_damaged_or_missing_index_is_made_again_from_the_log() {
         }
         replicas.start_again(1).await;
         let query = Query::Resource(Resource::Host(host(25)));
-        let found = replicas.log(1).find(query, Seq(1), 10).await.unwrap();
+        let found = replicas.log(1).find(query, Seq(1), 10, 1 << 20).await.unwrap();
         assert_eq!(found[0].first, Seq(25), "{damage}");
     }
     replicas.end().await;

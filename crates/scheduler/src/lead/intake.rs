@@ -3,12 +3,14 @@
 //! The sender is the subject's, which the broker's permissions tie to one user, and an answer goes only to
 //! that user's inbox: otherwise a command could make the scheduler write to any subject.
 
+use std::sync::Arc;
+
 use chv_domain::{Actor, Submission};
 use chv_proto::convert::{self, DecodeError};
 use chv_proto::{subject, v1};
 use futures::{StreamExt, stream};
 use prost::Message as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tracing::{Instrument as _, Span, debug, info_span, warn};
 
 use super::Office;
@@ -21,7 +23,14 @@ pub(crate) struct Waiting {
     pub(crate) answer: oneshot::Sender<Answer>,
     /// The command's span; deciding and committing are its children.
     pub(crate) span: Span,
+    /// How large its message was, in bytes.
+    pub(crate) bytes: usize,
+    /// Its share of what all commands that wait may take up; given back when it is dropped.
+    pub(crate) _room: OwnedSemaphorePermit,
 }
+
+/// How much all commands that wait may take up, in KiB.
+pub(super) const ROOM_KIB: usize = 64 << 10;
 
 /// What is sent back.
 pub(crate) type Answer = Result<v1::Accepted, v1::Refused>;
@@ -59,14 +68,7 @@ async fn take(office: &Office, queue: &mpsc::Sender<Waiting>, message: async_nat
         return;
     };
     let inbox = message.reply.as_ref().map(ToString::to_string);
-    let decoded = decode(&message, &sender);
-    let (id, decoded) = match decoded {
-        Ok(submission) => (submission.id.to_string(), Ok(submission)),
-        Err(error) => (
-            error.id.map(|id| id.to_string()).unwrap_or_default(),
-            Err(convert::refused_decode(&error)),
-        ),
-    };
+    let (id, decoded) = read(&message, &sender);
     let foreign = inbox
         .as_ref()
         .is_some_and(|inbox| !subject::is_inbox_of(&sender.inbox, inbox));
@@ -88,12 +90,20 @@ async fn take(office: &Office, queue: &mpsc::Sender<Waiting>, message: async_nat
         trace: span.in_scope(chv_telemetry::current).or(submission.trace),
         ..submission
     };
+    let bytes = message.payload.len();
+    let share = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+    let Ok(room) = Arc::clone(&office.room).try_acquire_many_owned(share) else {
+        return reply_if_asked(office, inbox, id, Err(TryAgain::Busy.refused())).await;
+    };
     let (answer, answered) = oneshot::channel();
-    match queue.try_send(Waiting {
+    let waiting = Waiting {
         submission,
         answer,
         span: span.clone(),
-    }) {
+        bytes,
+        _room: room,
+    };
+    match queue.try_send(waiting) {
         Ok(()) => {}
         Err(mpsc::error::TrySendError::Full(_)) => {
             return reply_if_asked(office, inbox, id, Err(TryAgain::Busy.refused())).await;
@@ -103,14 +113,14 @@ async fn take(office: &Office, queue: &mpsc::Sender<Waiting>, message: async_nat
         }
     }
     // One small task a command in the queue, whose number is bounded; it ends with the decider.
-    let office = office.clone();
+    let (office, tasks) = (office.clone(), office.tasks.clone());
     let answering = async move {
         let answer = answered
             .await
             .unwrap_or_else(|_| Err(TryAgain::NotLeader.refused()));
         reply_if_asked(&office, inbox, id, answer).await;
     };
-    tokio::spawn(answering.instrument(span));
+    tasks.spawn(answering.instrument(span));
 }
 
 fn span(submission: &Submission) -> Span {
@@ -137,6 +147,23 @@ fn sender(subject: &str) -> Option<Sender> {
         actor: Actor::Host(host),
         verb: format!("host.{what}"),
     })
+}
+
+/// The command's id, as far as it can be read, and the submission or its refusal.
+fn read(message: &async_nats::Message, sender: &Sender) -> (String, Result<Submission, v1::Refused>) {
+    let (size, max) = (message.payload.len(), subject::MAX_COMMAND_BYTES);
+    if size > max {
+        let words =
+            format!("the command has {size} bytes, more than the {max} that are taken; make it smaller");
+        return (String::new(), Err(convert::refused("too_large", words, "")));
+    }
+    match decode(message, sender) {
+        Ok(submission) => (submission.id.to_string(), Ok(submission)),
+        Err(error) => (
+            error.id.map(|id| id.to_string()).unwrap_or_default(),
+            Err(convert::refused_decode(&error)),
+        ),
+    }
 }
 
 fn decode(message: &async_nats::Message, sender: &Sender) -> Result<Submission, DecodeError> {

@@ -1,6 +1,7 @@
 //! What only the leader does, for as long as it leads: take commands in, decide them, publish what was
 //! committed, and say once a second that it leads.
 
+mod answered;
 mod decider;
 mod feed;
 mod intake;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use chv_domain::Term;
 use chv_eventlog::Leadership;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -21,10 +22,13 @@ use tracing::{info, warn};
 use crate::query::{self, Reader};
 
 /// How many commands may wait to be decided; more are answered `busy`.
-pub const QUEUE: usize = 8192;
+const QUEUE: usize = 8192;
 
 /// How many committed batches may wait to be published from memory; the rest is read from the log.
 const UNPUBLISHED: usize = 256;
+
+/// How long to wait for what is on its way, before looking again who leads.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// How long to wait before leading again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -36,8 +40,12 @@ pub(crate) struct Office {
     pub(crate) term: Term,
     /// The last event that was handed to the broker in this term.
     pub(crate) published: Arc<AtomicU64>,
+    /// What is left of the room for commands that wait.
+    pub(crate) room: Arc<Semaphore>,
     /// Ends the term's tasks.
     pub(crate) stop: CancellationToken,
+    /// The term's tasks.
+    pub(crate) tasks: TaskTracker,
 }
 
 /// Leads whenever the log says that this replica does, until `stop`.
@@ -52,14 +60,25 @@ pub(crate) async fn whenever_elected(reader: Reader, stop: CancellationToken) {
                 _ => return,
             },
         };
+        // After an append that took too long its entry may still be on its way. Nothing is decided before it
+        // is known what became of it.
+        let settled = tokio::select! {
+            () = stop.cancelled() => return,
+            settled = tokio::time::timeout(SETTLE, reader.log.settled()) => settled.is_ok(),
+        };
+        if !settled {
+            continue;
+        }
         let office = Office {
             reader: reader.clone(),
             term,
             published: Arc::new(AtomicU64::new(reader.log.projection().published().0)),
+            room: Arc::new(Semaphore::new(intake::ROOM_KIB)),
             stop: stop.child_token(),
+            tasks: TaskTracker::new(),
         };
         info!(%term, "this replica leads");
-        let tasks = term_of_office(&office);
+        begin(&office);
         let over = leadership.wait_for(
             |state| !matches!(state, Leadership::Leader { term: now, ready: true } if *now == term),
         );
@@ -69,8 +88,8 @@ pub(crate) async fn whenever_elected(reader: Reader, stop: CancellationToken) {
             _ = over => {}
         }
         office.stop.cancel();
-        tasks.close();
-        tasks.wait().await;
+        office.tasks.close();
+        office.tasks.wait().await;
         info!(%term, "the term's tasks have ended");
         // Where the tasks ended by themselves, the log still says that this replica leads: what failed for
         // them would fail again at once.
@@ -81,23 +100,25 @@ pub(crate) async fn whenever_elected(reader: Reader, stop: CancellationToken) {
     }
 }
 
-fn term_of_office(office: &Office) -> TaskTracker {
-    let tasks = TaskTracker::new();
+fn begin(office: &Office) {
+    let tasks = &office.tasks;
     let (queue, commands) = mpsc::channel(QUEUE);
     let (committed, unpublished) = mpsc::channel(UNPUBLISHED);
     let start = office.reader.log.projection();
     tasks.spawn(decider::run(office.clone(), commands, committed));
-    tasks.spawn(publisher::run(office.clone(), start, unpublished));
+    tasks.spawn(or_resign(
+        office.clone(),
+        publisher::run(office.clone(), start, unpublished),
+    ));
     tasks.spawn(tick::run(office.clone()));
     tasks.spawn(or_resign(office.clone(), intake::run(office.clone(), queue)));
     tasks.spawn(or_resign(office.clone(), query::answer_as_leader(office.clone())));
-    tasks
 }
 
 /// A leader that can't hear must not sit on its office's tasks: they end, and begin anew.
 async fn or_resign<E: std::fmt::Display>(office: Office, task: impl Future<Output = Result<(), E>>) {
     if let Err(error) = task.await {
-        warn!(%error, term = %office.term, "can't take commands");
+        warn!(%error, term = %office.term, "can't do what a leader does");
         office.stop.cancel();
     }
 }

@@ -25,7 +25,7 @@ pub(super) async fn list(
     };
     let found = match &filter.index {
         None => reader.log.read(from, limit, READ_BYTES).await,
-        Some(index) => reader.log.find(index.clone(), from, limit).await,
+        Some(index) => reader.log.find(index.clone(), from, limit, READ_BYTES).await,
     };
     let records = found.map_err(|error| {
         warn!(%error, %from, "can't read events");
@@ -61,9 +61,9 @@ fn page(state: &Projection, filter: &Filter, records: &[Record], from: Seq, limi
         next = record.last().next();
     }
     let exhausted = match filter.index {
-        // Fewer records than asked for: the index had no more.
-        Some(_) => records.len() < limit,
-        None => records.is_empty() || next >= end,
+        // Only nothing at all says that the index has no more: a page also ends by its size.
+        Some(_) => records.is_empty(),
+        None => next >= end,
     };
     // What was looked at without finding more was looked at to the end.
     let next = if exhausted { next.max(end) } else { next };

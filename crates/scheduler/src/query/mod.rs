@@ -7,28 +7,24 @@ mod host;
 mod status;
 mod vm;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-use chv_domain::{ClusterId, Projection, ReplicaId, Seq};
+use chv_domain::{ClusterId, HostId, Projection, ReplicaId, Seq};
 use chv_eventlog::EventLog;
 use chv_proto::convert::{self, Asked};
 use chv_proto::subject::{self, Audience};
 use chv_proto::v1::{self, query_envelope::Query, query_reply};
-use futures::{StreamExt, stream};
+use futures::stream;
 use prost::Message as _;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::answer::TryAgain;
 use crate::connection::{Connection, SubscribeError};
 use crate::lead::Office;
 use crate::liveness::Liveness;
-
-/// How many queries are answered at a time.
-const AT_ONCE: usize = 64;
+use crate::serve;
 
 /// How long a query waits for the event that it asks to see.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -56,7 +52,8 @@ pub(crate) async fn answer_as_replica(reader: Reader, stop: CancellationToken) -
         .connection
         .subscribe(subject::queries(Audience::Each))
         .await?;
-    answer(reader, stream::select(any, each), stop).await;
+    let messages = stream::select(any, each);
+    serve::each(messages, stop, |message| answer(reader.clone(), message)).await;
     Ok(())
 }
 
@@ -67,43 +64,14 @@ pub(crate) async fn answer_as_leader(office: Office) -> Result<(), SubscribeErro
         .connection
         .subscribe(subject::queries(Audience::Leader))
         .await?;
-    let stop = office.stop.clone();
-    answer(office.reader, messages, stop).await;
+    serve::each(messages, office.stop, |message| {
+        answer(office.reader.clone(), message)
+    })
+    .await;
     Ok(())
 }
 
-async fn answer(
-    reader: Reader,
-    mut messages: impl futures::Stream<Item = async_nats::Message> + Unpin,
-    stop: CancellationToken,
-) {
-    let tasks = TaskTracker::new();
-    let room = Arc::new(Semaphore::new(AT_ONCE));
-    loop {
-        let message = tokio::select! {
-            () = stop.cancelled() => break,
-            message = messages.next() => match message {
-                Some(message) => message,
-                None => break,
-            },
-        };
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
-            break;
-        };
-        let (reader, stop) = (reader.clone(), stop.clone());
-        tasks.spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = answer_one(&reader, message) => {}
-            }
-            drop(permit);
-        });
-    }
-    tasks.close();
-    tasks.wait().await;
-}
-
-async fn answer_one(reader: &Reader, message: async_nats::Message) {
+async fn answer(reader: Reader, message: async_nats::Message) {
     let Ok((user, audience, kind)) = subject::parse_query(&message.subject) else {
         debug!(subject = %message.subject, "a message on no query's subject");
         return;
@@ -116,7 +84,7 @@ async fn answer_one(reader: &Reader, message: async_nats::Message) {
         return;
     };
     let result = match convert::decode_query(&message.payload, &kind) {
-        Ok(asked) => resolve(reader, audience, asked).await,
+        Ok(asked) => resolve(&reader, audience, asked).await,
         Err(error) => Err(convert::refused_decode(&error)),
     };
     let reply = v1::QueryReply {
@@ -145,19 +113,29 @@ async fn resolve(
     Ok(match asked.query {
         Query::GetVm(query) => query_reply::Result::Vm(vm::get(&state, query)?),
         Query::ListVms(query) => query_reply::Result::Vms(vm::list(&state, query)?),
-        Query::ListHosts(query) => query_reply::Result::Hosts(host::list(&state, &reader.liveness, query)?),
+        Query::ListHosts(query) => query_reply::Result::Hosts(host::list(reader, &state, query)?),
         Query::ListEvents(query) => query_reply::Result::Events(event::list(reader, &state, query).await?),
         Query::GetStatus(query) => query_reply::Result::Status(status::get(reader, state, query).await),
     })
 }
 
 impl Reader {
+    /// The hosts of `state` that count as alive now.
+    pub(crate) fn alive(&self, state: &Projection) -> BTreeSet<HostId> {
+        let now = Instant::now();
+        if self.connection.is_up() {
+            self.liveness.connected(self.connection.connects(), now);
+        }
+        self.liveness.alive(state, now)
+    }
+
     /// The applied state, once it has the event `least`.
     pub(crate) async fn state_with(&self, least: Seq) -> Result<Projection, v1::Refused> {
         let mut applied = self.log.applied();
-        let reached = applied.wait_for(|seq| *seq >= least);
+        // What `wait_for` returns is a lock; nothing else is locked while it is held.
+        let reached = async { applied.wait_for(|seq| *seq >= least).await.map(drop) };
         match tokio::time::timeout(PATIENCE, reached).await {
-            Ok(Ok(_)) => Ok(self.log.projection()),
+            Ok(Ok(())) => Ok(self.log.projection()),
             Ok(Err(_)) | Err(_) => Err(TryAgain::Behind.refused()),
         }
     }

@@ -1,7 +1,5 @@
 //! A replica's word about itself.
 
-use std::time::Instant;
-
 use chv_domain::Projection;
 use chv_proto::v1;
 
@@ -9,7 +7,7 @@ use super::Reader;
 
 pub(super) async fn get(reader: &Reader, state: Projection, query: v1::GetStatus) -> v1::ReplicaStatus {
     let log = reader.log.status();
-    let hosts_alive = reader.liveness.alive(&state, Instant::now()).len() as u64;
+    let hosts_alive = reader.alive(&state).len() as u64;
     let (vms, hosts) = (state.vm_count() as u64, state.hosts_by_name().count() as u64);
     let applied_seq = state.seq().0;
     // The whole state is encoded and hashed: off the async threads.

@@ -1,0 +1,60 @@
+//! What a replica is opened with.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chv_domain::ReplicaId;
+use tokio::net::TcpListener;
+
+/// What a replica is opened with.
+pub struct Config {
+    /// Its data directory, made by [`EventLog::init`].
+    pub dir: PathBuf,
+    /// Where the other replicas reach it; bound already. Loopback only, since connections are not encrypted.
+    pub listener: TcpListener,
+    /// Every replica with its address, this one's included.
+    pub peers: BTreeMap<ReplicaId, SocketAddr>,
+    /// Whether to form the cluster out of `peers` when this replica's log is empty. Harmless later.
+    pub bootstrap: bool,
+    /// How Raft keeps time.
+    pub timing: Timing,
+    /// A snapshot is made after this many log entries.
+    pub snapshot_every: u64,
+    /// The size of a new segment file, in bytes.
+    pub segment_size: u64,
+}
+
+impl Config {
+    /// Sensible values for what is not said.
+    pub fn new(dir: PathBuf, listener: TcpListener, peers: BTreeMap<ReplicaId, SocketAddr>) -> Self {
+        Self {
+            dir,
+            listener,
+            peers,
+            bootstrap: false,
+            timing: Timing::default(),
+            snapshot_every: 20_000,
+            segment_size: 16 << 20,
+        }
+    }
+}
+
+/// How Raft keeps time.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// A leader's word that it is there.
+    pub heartbeat: Duration,
+    /// A follower stands for election after between this and twice this without one.
+    pub election: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(250),
+            election: Duration::from_secs(1),
+        }
+    }
+}
