@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chv_domain::{DesiredVm, HostId, HostName, Projection, Resource, Seq};
+use chv_domain::{DesiredVm, Event, HostId, HostName, Projection, Record, Resource, Seq};
 use chv_proto::convert::FeedDelta;
 
 /// What changed for one host, and the name by which its feed goes.
@@ -15,7 +15,19 @@ pub(super) struct Delta {
     pub(super) changes: FeedDelta,
 }
 
-/// The deltas from `before` to `after`, where `touched` holds everything that events in between are about.
+/// What a record's events are about, and the hosts that they place VMs on: a VM that came and went in between
+/// leaves no other sign of the host whose feed it moved.
+pub(super) fn touched(record: &Record) -> impl Iterator<Item = Resource> + '_ {
+    record.events.iter().flat_map(|event| {
+        let host = match event {
+            Event::VmPlaced { placed, .. } => Some(Resource::Host(placed.host)),
+            _ => None,
+        };
+        [Some(event.resource()), host].into_iter().flatten()
+    })
+}
+
+/// The deltas from `before` to `after`, where `touched` holds what [`touched`] says of every record in between.
 pub(super) fn deltas(before: &Projection, after: &Projection, touched: &BTreeSet<Resource>) -> Vec<Delta> {
     let mut found: BTreeMap<HostId, Delta> = BTreeMap::new();
     let placed_on =
@@ -127,7 +139,7 @@ mod tests {
             };
             match decide_onto(&mut self.state.clone(), &submission, context) {
                 Ok(Decided::Record(record)) => {
-                    let touched = record.events.iter().map(chv_domain::Event::resource).collect();
+                    let touched = touched(&record).collect();
                     let batch = Batch {
                         published: Seq::ZERO,
                         records: vec![record],

@@ -83,7 +83,7 @@ impl Publisher {
             .first()
             .is_some_and(|record| record.first == self.next)
         {
-            let touched = batch.records.iter().flat_map(touched).collect();
+            let touched = batch.records.iter().flat_map(feed::touched).collect();
             let names = Names {
                 before: self.fed.clone(),
                 after: batch.state.clone(),
@@ -123,7 +123,7 @@ impl Publisher {
             debug!(from = %self.next, records = page.len(), "publishing from the log");
             // The log goes on meanwhile: what is after the state that the feeds are brought to has its turn.
             for record in page.iter().take_while(|record| record.first <= target.seq()) {
-                everything.extend(touched(record));
+                everything.extend(feed::touched(record));
                 self.record(record, &names).await;
             }
             self.send_mark().await;
@@ -242,8 +242,4 @@ impl Names {
         };
         if known { &self.after } else { &self.before }
     }
-}
-
-fn touched(record: &Record) -> impl Iterator<Item = Resource> + '_ {
-    record.events.iter().map(Event::resource)
 }
