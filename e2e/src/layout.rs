@@ -93,6 +93,7 @@ impl Layout<'_> {
             .args(["--peers", &peers.join(",")])
             .env("CHV_NATS_URL", self.nats_url)
             .env("CHV_NATS_USER", "scheduler")
+            .env("CHV_CLUSTER_SECRET", &password(self.directory, "scheduler")?)
             .env("CHV_NATS_PASSWORD", &password(self.directory, "scheduler")?);
         Ok(if number == 1 {
             program.arg("--bootstrap")

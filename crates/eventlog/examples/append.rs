@@ -6,7 +6,7 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use chv_domain::*;
-use chv_eventlog::{Config, EventLog, Leadership};
+use chv_eventlog::{ClusterSecret, Config, EventLog, Leadership};
 use tokio::net::TcpListener;
 
 const WARM_UP: usize = 100;
@@ -55,7 +55,7 @@ async fn start(dir: &std::path::Path) -> Result<Vec<EventLog>, Box<dyn Error>> {
         EventLog::init(&dir, ClusterId::from_bytes([1; 16]), id)?;
         let config = Config {
             bootstrap: true,
-            ..Config::new(dir, listener, peers.clone())
+            ..Config::new(dir, listener, peers.clone(), secret())
         };
         logs.push(EventLog::open(config).await?);
     }
@@ -132,4 +132,8 @@ fn batch(state: &Projection, term: Term, number: &mut u64, count: usize) -> Resu
         published: Seq::ZERO,
         records,
     })
+}
+
+fn secret() -> ClusterSecret {
+    ClusterSecret::new("a secret of the tests").expect("it is long enough")
 }

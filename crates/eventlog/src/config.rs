@@ -8,6 +8,8 @@ use std::time::Duration;
 use chv_domain::ReplicaId;
 use tokio::net::TcpListener;
 
+use crate::secret::ClusterSecret;
+
 /// What a replica is opened with.
 pub struct Config {
     /// Its data directory, made by [`EventLog::init`].
@@ -16,6 +18,8 @@ pub struct Config {
     pub listener: TcpListener,
     /// Every replica with its address, this one's included.
     pub peers: BTreeMap<ReplicaId, SocketAddr>,
+    /// What all of them know and nobody else.
+    pub secret: ClusterSecret,
     /// Whether to form the cluster out of `peers` when this replica's log is empty. Harmless later.
     pub bootstrap: bool,
     /// How Raft keeps time.
@@ -28,11 +32,17 @@ pub struct Config {
 
 impl Config {
     /// Sensible values for what is not said.
-    pub fn new(dir: PathBuf, listener: TcpListener, peers: BTreeMap<ReplicaId, SocketAddr>) -> Self {
+    pub fn new(
+        dir: PathBuf,
+        listener: TcpListener,
+        peers: BTreeMap<ReplicaId, SocketAddr>,
+        secret: ClusterSecret,
+    ) -> Self {
         Self {
             dir,
             listener,
             peers,
+            secret,
             bootstrap: false,
             timing: Timing::default(),
             snapshot_every: 20_000,

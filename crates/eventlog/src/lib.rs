@@ -25,6 +25,7 @@ mod open;
 mod purged_tests;
 mod raft;
 mod read;
+mod secret;
 mod segment;
 mod status;
 
@@ -35,4 +36,5 @@ pub use index::{IndexError, Query};
 pub use log::{AppendError, EventLog, Leadership};
 pub use open::OpenError;
 pub use read::ReadError;
+pub use secret::{ClusterSecret, SecretError};
 pub use status::{Role, Status};

@@ -84,7 +84,7 @@ impl EventLog {
         let applied = machine.applied();
         let pristine = applied.entry.borrow().is_none();
         let raft_config = raft_config(&config)?;
-        let network = net::Peers::new(identity, config.peers.clone());
+        let network = net::Peers::new(identity, config.secret.clone(), config.peers.clone());
         let raft = Raft::new(
             identity.replica.get(),
             raft_config,
@@ -95,14 +95,8 @@ impl EventLog {
         .await
         .map_err(|error| OpenError::Raft(error.to_string()))?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let peers = config.peers.keys().copied().collect();
-        tasks.spawn(net::serve(
-            config.listener,
-            raft.clone(),
-            identity,
-            peers,
-            stop.clone(),
-        ));
+        let callers = net::Callers::new(identity, config.secret, config.peers.keys().copied());
+        tasks.spawn(net::serve(config.listener, raft.clone(), callers, stop.clone()));
         let (reached, index_reached) = watch::channel((None, Seq::ZERO));
         let index_dir = config.dir.join(INDEX);
         tasks.spawn(index::follow(

@@ -34,7 +34,7 @@ async fn open(dir: PathBuf, number: u64, peers: &Peers) -> EventLog {
         // Small, so that purging has whole files to delete.
         segment_size: 2048,
         snapshot_every: 1_000_000,
-        ..Config::new(dir, listener, peers.clone())
+        ..Config::new(dir, listener, peers.clone(), secret())
     })
     .await
     .unwrap()
@@ -229,4 +229,8 @@ async fn a_replica_that_missed_purged_log_gets_a_snapshot_and_goes_on() {
     for log in logs.values() {
         log.shutdown().await;
     }
+}
+
+fn secret() -> crate::ClusterSecret {
+    crate::ClusterSecret::new("a secret of the tests").expect("it is long enough")
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chv_domain::{ClusterId, ReplicaId};
-use chv_eventlog::EventLog;
+use chv_eventlog::{ClusterSecret, EventLog};
 use chv_proto::client::ConnectOptions;
 use chv_scheduler::{Replica, ReplicaConfig};
 use chv_telemetry::Verbosity;
@@ -60,6 +60,10 @@ struct Run {
     /// Every replica's number and address: 1=127.0.0.1:7101,2=127.0.0.1:7102,3=127.0.0.1:7103
     #[arg(long, value_delimiter = ',', value_parser = peer, required = true)]
     peers: Vec<(ReplicaId, SocketAddr)>,
+    /// What all replicas know and nobody else, at least 16 characters; better in the environment than on the
+    /// command line.
+    #[arg(long, env = "CHV_CLUSTER_SECRET", hide_env_values = true)]
+    secret: String,
     /// Form the cluster when no replica has a log yet. Give it to one replica, or to all.
     #[arg(long)]
     bootstrap: bool,
@@ -114,6 +118,7 @@ fn run(args: Run) -> anyhow::Result<()> {
         data: args.data,
         listen: args.listen,
         peers,
+        secret: ClusterSecret::new(&args.secret)?,
         bootstrap: args.bootstrap,
         broker: ConnectOptions {
             url: args.nats,

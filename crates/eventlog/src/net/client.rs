@@ -16,10 +16,11 @@ use openraft::raft::{
 use openraft::{AnyError, BasicNode};
 use tokio::net::TcpStream;
 
-use super::frame::{receive, send};
-use super::message::{Answer, Append, Ask, AskVote, Chunk, Hello, PROTOCOL, Request, Told};
+use super::frame::{receive, receive_at_most, send};
+use super::message::{Answer, Append, Ask, AskVote, Chunk, Hello, MAX_HELLO, PROTOCOL, Request, Told};
 use crate::files::Identity;
 use crate::raft::TypeConfig;
+use crate::secret::ClusterSecret;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -31,13 +32,19 @@ const BACKOFF: Duration = Duration::from_millis(200);
 #[derive(Clone)]
 pub(crate) struct Peers {
     identity: Identity,
+    secret: ClusterSecret,
     addresses: Arc<BTreeMap<ReplicaId, SocketAddr>>,
 }
 
 impl Peers {
-    pub(crate) fn new(identity: Identity, addresses: BTreeMap<ReplicaId, SocketAddr>) -> Self {
+    pub(crate) fn new(
+        identity: Identity,
+        secret: ClusterSecret,
+        addresses: BTreeMap<ReplicaId, SocketAddr>,
+    ) -> Self {
         Self {
             identity,
+            secret,
             addresses: Arc::new(addresses),
         }
     }
@@ -52,6 +59,7 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
             .copied();
         Peer {
             identity: self.identity,
+            secret: self.secret.clone(),
             target,
             address,
             connection: None,
@@ -62,6 +70,7 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
 /// A connection to one replica.
 pub(crate) struct Peer {
     identity: Identity,
+    secret: ClusterSecret,
     target: u64,
     address: Option<SocketAddr>,
     connection: Option<TcpStream>,
@@ -85,13 +94,15 @@ impl Peer {
                 cluster: self.identity.cluster.to_bytes().to_vec().into(),
                 from: self.identity.replica.get(),
                 to: self.target,
+                secret: self.secret.as_bytes().to_vec().into(),
                 refused: String::new(),
             };
             send(&mut stream, &hello).await?;
-            let answer: Hello = receive(&mut stream).await?;
+            let answer: Hello = receive_at_most(&mut stream, MAX_HELLO).await?;
             let expected = Hello {
                 from: hello.to,
                 to: hello.from,
+                secret: Default::default(),
                 ..hello
             };
             if answer != expected {

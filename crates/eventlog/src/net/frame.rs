@@ -23,10 +23,17 @@ pub(super) async fn send<M: Message>(to: &mut (impl AsyncWrite + Unpin), message
 }
 
 pub(super) async fn receive<M: Message + Default>(from: &mut (impl AsyncRead + Unpin)) -> io::Result<M> {
+    receive_at_most(from, MAX).await
+}
+
+pub(super) async fn receive_at_most<M: Message + Default>(
+    from: &mut (impl AsyncRead + Unpin),
+    most: usize,
+) -> io::Result<M> {
     let mut length = [0; 4];
     from.read_exact(&mut length).await?;
     let length = u32::from_be_bytes(length) as usize;
-    if length > MAX {
+    if length > most {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!("a message of {length} bytes is too large"),

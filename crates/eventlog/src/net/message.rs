@@ -15,6 +15,9 @@ use crate::raft::{LogId, TypeConfig, Vote};
 /// The version of this protocol; another one is refused.
 pub(super) const PROTOCOL: u32 = 1;
 
+/// The largest greeting, in bytes: nobody is known before it.
+pub(super) const MAX_HELLO: usize = 4096;
+
 /// The first message of each side.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(super) struct Hello {
@@ -30,6 +33,9 @@ pub(super) struct Hello {
     /// The replica that is meant.
     #[prost(uint64, tag = "4")]
     pub(super) to: u64,
+    /// The cluster's secret; shown by the calling side alone.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub(super) secret: Bytes,
     /// Why the answering side hangs up; empty when it does not.
     #[prost(string, tag = "5")]
     pub(super) refused: String,

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use chv_domain::ReplicaId;
 use openraft::Raft;
 use tokio::net::{TcpListener, TcpStream};
@@ -13,10 +14,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::frame::{receive, send};
-use super::message::{Answer, Appended, Ask, BallotVote, Hello, PROTOCOL, Request, Told, Voted};
+use super::frame::{receive, receive_at_most, send};
+use super::message::{Answer, Appended, Ask, BallotVote, Hello, MAX_HELLO, PROTOCOL, Request, Told, Voted};
 use crate::files::Identity;
 use crate::raft::TypeConfig;
+use crate::secret::ClusterSecret;
 
 /// How many connections are served at a time; two or three a replica are in use.
 const CONNECTIONS: usize = 64;
@@ -30,19 +32,36 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// How long to wait before accepting again after that failed, for want of descriptors say.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Who is answered.
+#[derive(Clone)]
+pub(crate) struct Callers {
+    identity: Identity,
+    secret: ClusterSecret,
+    known: Arc<BTreeSet<ReplicaId>>,
+}
+
+impl Callers {
+    pub(crate) fn new(
+        identity: Identity,
+        secret: ClusterSecret,
+        known: impl Iterator<Item = ReplicaId>,
+    ) -> Self {
+        Self {
+            identity,
+            secret,
+            known: Arc::new(known.collect()),
+        }
+    }
+}
+
 /// Serves until `stop`.
 pub(crate) async fn serve(
     listener: TcpListener,
     raft: Raft<TypeConfig>,
-    identity: Identity,
-    peers: BTreeSet<ReplicaId>,
+    callers: Callers,
     stop: CancellationToken,
 ) {
-    let (tasks, room, peers) = (
-        TaskTracker::new(),
-        Arc::new(Semaphore::new(CONNECTIONS)),
-        Arc::new(peers),
-    );
+    let (tasks, room) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS)));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -60,11 +79,11 @@ pub(crate) async fn serve(
             warn!("too many connections of replicas; one was turned away");
             continue;
         };
-        let (raft, peers, stop) = (raft.clone(), Arc::clone(&peers), stop.clone());
+        let (raft, callers, stop) = (raft.clone(), callers.clone(), stop.clone());
         tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                ended = converse(stream, &raft, identity, &peers) => {
+                ended = converse(stream, &raft, &callers) => {
                     if let Err(error) = ended {
                         debug!(%error, "a replica's connection ended");
                     }
@@ -77,23 +96,20 @@ pub(crate) async fn serve(
     tasks.wait().await;
 }
 
-async fn converse(
-    mut stream: TcpStream,
-    raft: &Raft<TypeConfig>,
-    identity: Identity,
-    peers: &BTreeSet<ReplicaId>,
-) -> io::Result<()> {
+async fn converse(mut stream: TcpStream, raft: &Raft<TypeConfig>, callers: &Callers) -> io::Result<()> {
+    let identity = callers.identity;
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
     stream.set_nodelay(true)?;
-    let hello: Hello = tokio::time::timeout(GREETING, receive(&mut stream))
+    let hello: Hello = tokio::time::timeout(GREETING, receive_at_most(&mut stream, MAX_HELLO))
         .await
         .map_err(late)??;
-    let refused = refusal(&hello, identity, peers).unwrap_or_default();
+    let refused = refusal(&hello, callers).unwrap_or_default();
     let answer = Hello {
         protocol: PROTOCOL,
         cluster: identity.cluster.to_bytes().to_vec().into(),
         from: identity.replica.get(),
         to: hello.from,
+        secret: Bytes::new(),
         refused: refused.clone(),
     };
     tokio::time::timeout(GREETING, send(&mut stream, &answer))
@@ -118,12 +134,20 @@ async fn converse(
     }
 }
 
-fn refusal(hello: &Hello, identity: Identity, peers: &BTreeSet<ReplicaId>) -> Option<String> {
+fn refusal(hello: &Hello, callers: &Callers) -> Option<String> {
+    let Callers {
+        identity,
+        secret,
+        known,
+    } = callers;
     if hello.protocol != PROTOCOL {
         return Some(format!(
             "protocol {} is not known here, only {PROTOCOL}",
             hello.protocol
         ));
+    }
+    if !secret.is(&hello.secret) {
+        return Some("the cluster's secret is another one".to_owned());
     }
     if hello.cluster.as_ref() != identity.cluster.to_bytes() {
         return Some(format!("this is a replica of cluster {}", identity.cluster));
@@ -131,8 +155,8 @@ fn refusal(hello: &Hello, identity: Identity, peers: &BTreeSet<ReplicaId>) -> Op
     if hello.to != identity.replica.get() {
         return Some(format!("this is replica {}, not {}", identity.replica, hello.to));
     }
-    let known = ReplicaId::new(hello.from).is_some_and(|caller| peers.contains(&caller));
-    (!known || hello.from == hello.to).then(|| format!("replica {} is not expected here", hello.from))
+    let expected = ReplicaId::new(hello.from).is_some_and(|caller| known.contains(&caller));
+    (!expected || hello.from == hello.to).then(|| format!("replica {} is not expected here", hello.from))
 }
 
 async fn answer_to(raft: &Raft<TypeConfig>, ask: Ask) -> io::Result<Told> {

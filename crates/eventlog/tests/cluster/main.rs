@@ -196,3 +196,26 @@ async fn a_directory_is_opened_by_one_process_and_for_its_own_replica_only() {
         .await
         .unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_know_the_secret_is_turned_away() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    // given a replica, and a caller that knows how to speak but not the secret
+    let mut replicas = Replicas::start(1).await;
+    let mut stranger = tokio::net::TcpStream::connect(replicas.address(1)).await.unwrap();
+    // when it greets (protocol 1, from 2, to 1, no secret)
+    let hello = [0x08, 1, 0x18, 2, 0x20, 1];
+    stranger.write_u32(hello.len() as u32).await.unwrap();
+    stranger.write_all(&hello).await.unwrap();
+    // then it is told so, and the connection ends
+    let mut answer = Vec::new();
+    let told = tokio::time::timeout(Duration::from_secs(5), stranger.read_to_end(&mut answer)).await;
+    told.expect("the connection stays open").unwrap();
+    assert!(String::from_utf8_lossy(&answer).contains("secret is another one"));
+    // and a greeting that claims to be huge takes no memory: the connection ends at its length
+    let mut huge = tokio::net::TcpStream::connect(replicas.address(1)).await.unwrap();
+    huge.write_u32(u32::MAX).await.unwrap();
+    let told = tokio::time::timeout(Duration::from_secs(5), huge.read_to_end(&mut answer)).await;
+    told.expect("the connection stays open").unwrap();
+    replicas.end().await;
+}

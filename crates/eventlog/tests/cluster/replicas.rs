@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use chv_domain::*;
-use chv_eventlog::{AppendError, Config, EventLog, Leadership, OpenError, Timing};
+use chv_eventlog::{AppendError, ClusterSecret, Config, EventLog, Leadership, OpenError, Timing};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -80,12 +80,16 @@ impl Replicas {
         replicas
     }
 
+    pub fn address(&self, number: u64) -> SocketAddr {
+        self.peers[&ReplicaId::new(number).unwrap()]
+    }
+
     pub fn dir(&self, number: u64) -> PathBuf {
         self.temp.path().join(number.to_string())
     }
 
     fn config(&self, number: u64, listener: TcpListener) -> Config {
-        let config = Config::new(self.dir(number), listener, self.peers.clone());
+        let config = Config::new(self.dir(number), listener, self.peers.clone(), secret());
         let timing = Timing {
             heartbeat: Duration::from_millis(100),
             election: Duration::from_millis(500),
@@ -182,7 +186,13 @@ impl Replicas {
 
     pub async fn try_open(&self, dir: &Path) -> Result<EventLog, OpenError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        EventLog::open(Config::new(dir.to_owned(), listener, self.peers.clone())).await
+        EventLog::open(Config::new(
+            dir.to_owned(),
+            listener,
+            self.peers.clone(),
+            secret(),
+        ))
+        .await
     }
 
     pub async fn end(&mut self) {
@@ -190,4 +200,8 @@ impl Replicas {
             self.stop(number).await;
         }
     }
+}
+
+fn secret() -> ClusterSecret {
+    ClusterSecret::new("a secret of the tests").expect("it is long enough")
 }
