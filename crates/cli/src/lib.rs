@@ -17,6 +17,7 @@ mod interrupt;
 mod list;
 mod manifest;
 mod output;
+mod parse;
 mod refusal;
 mod session;
 mod status;
@@ -29,7 +30,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use chv_telemetry::Verbosity;
-use clap::Parser;
 use tracing::Instrument;
 
 use cli::{Cli, Verb};
@@ -39,7 +39,7 @@ use session::Session;
 
 /// Runs the command line that this process was started with.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parse::parse() {
         Ok(cli) => cli,
         Err(error) => {
             // A closed pipe is the only way in which printing fails, and then nobody reads.
