@@ -115,7 +115,7 @@ fn create(manifest: VmManifest, vm: &VmRef, goal: Goal) -> Change {
         spec: Box::new(manifest.spec),
         start: manifest.start,
     };
-    let change = Change::of_vm("created", vm, command);
+    let change = Change::of_vm("created", vm, command).asked_at(manifest.place);
     if manifest.start {
         change.until(goal)
     } else {

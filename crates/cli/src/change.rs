@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::cli::Waiting;
 use crate::failure::Failure;
+use crate::manifest::Place;
 use crate::output::{Format, duration, structured};
 use crate::session::Session;
 use crate::wait::{self, Goal, Progress, Target};
@@ -27,6 +28,7 @@ pub(crate) struct Expect {
 pub(crate) struct Change {
     action: &'static str,
     about: String,
+    place: Option<Place>,
     vm: Option<VmRef>,
     command: Command,
     expected: Option<Seq>,
@@ -59,6 +61,7 @@ impl Change {
         Self {
             action,
             about: vm.to_string(),
+            place: None,
             vm: Some(vm.clone()),
             command,
             expected: None,
@@ -71,6 +74,7 @@ impl Change {
         Self {
             action,
             about: format!("host {host}"),
+            place: None,
             vm: None,
             command,
             expected: None,
@@ -82,6 +86,13 @@ impl Change {
     #[must_use]
     pub(crate) fn expecting(mut self, expect: Expect) -> Self {
         self.expected = expect.revision.map(Seq);
+        self
+    }
+
+    /// Asked for at this place, which a failure then names.
+    #[must_use]
+    pub(crate) fn asked_at(mut self, place: Place) -> Self {
+        self.place = Some(place);
         self
     }
 
@@ -100,6 +111,14 @@ impl Change {
         to: &mut impl Write,
     ) -> Result<(), Failure> {
         make_all(session, &[self], Vec::new(), waiting, to).await
+    }
+
+    /// Says of which of many changes this is the failure.
+    fn name(&self, mut failure: Failure) -> Failure {
+        if let Some(place) = &self.place {
+            failure.what = format!("{place}: VM {}: {}", self.about, failure.what);
+        }
+        failure
     }
 
     async fn send(
@@ -191,6 +210,7 @@ pub(crate) async fn make_all<W: Write>(
     to: &mut W,
 ) -> Result<(), Failure> {
     session.interrupt().listen();
+    let asked = changes.len() + already.len();
     let began = Instant::now();
     let deadline = began + session.patience(Duration::from_secs(60));
     let people = session.format() == Format::Table;
@@ -224,7 +244,7 @@ pub(crate) async fn make_all<W: Write>(
                 to,
             )?,
             Err(failure) => {
-                refused = Err(failure);
+                refused = Err(change.name(failure));
                 break;
             }
         }
@@ -249,10 +269,11 @@ pub(crate) async fn make_all<W: Write>(
         Err(failure) => Err(failure),
     };
     progress.clear();
-    match (told.as_slice(), &ended) {
-        ([], Err(_)) => false,
-        ([one], _) => structured(session.format(), one, to)?,
-        (many, _) => structured(session.format(), &many, to)?,
+    // The shape follows from what was asked for, not from how far it got.
+    match told.as_slice() {
+        [] if asked == 1 => false,
+        [one] if asked == 1 => structured(session.format(), one, to)?,
+        many => structured(session.format(), &many, to)?,
     };
     ended
 }

@@ -105,7 +105,17 @@ async fn given_a_refusal_in_the_middle_when_applied_then_what_was_done_is_told()
     let all = [vm("a", "64MiB"), vm("b", "1TiB"), vm("c", "64MiB")].join("---\n");
     let file = rig.file("three.yaml", &all);
     let ran = rig.chv(&["apply", "-f", &file, "-o", "json"]).await.ends_with(3);
-    assert_eq!(ran.json()["name"], "default/a");
+    let told = ran.json();
+    assert_eq!(told.as_array().map(Vec::len), Some(1), "{told}");
+    assert_eq!(told[0]["name"], "default/a");
     assert!(ran.err.contains("1TiB of memory asked"), "{ran:?}");
+    assert!(ran.err.contains("three.yaml:9:7: VM default/b: "), "{ran:?}");
     assert!(rig.fake().vm("a").is_some() && rig.fake().vm("c").is_none());
+    let all = [vm("d", "1TiB"), vm("e", "64MiB")].join("---\n");
+    let none = rig.file("none.yaml", &all);
+    let ran = rig.chv(&["apply", "-f", &none, "-o", "json"]).await.ends_with(3);
+    assert_eq!(ran.json(), serde_json::json!([]));
+    let one = rig.file("one.yaml", &vm("f", "1TiB"));
+    let ran = rig.chv(&["apply", "-f", &one, "-o", "json"]).await.ends_with(3);
+    assert_eq!(ran.out, "");
 }
