@@ -7,13 +7,14 @@ mod reader;
 mod terminal;
 
 use std::io::{IsTerminal, Write};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use chv_domain::{HostName, VmId, VmRef};
 use chv_proto::client::Client;
 use chv_proto::subject::Audience;
 use chv_proto::v1;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -32,6 +33,8 @@ use terminal::Raw;
 const SHOWN_BEFORE: u64 = 4096;
 /// How long a ready guest's console is silent before all of it is taken to be there.
 const QUIET: Duration = Duration::from_millis(300);
+/// How long the last keys may take to be sent after leaving.
+const LAST_KEYS: Duration = Duration::from_secs(1);
 /// The largest write that a host takes.
 const WRITE: usize = 4096;
 
@@ -195,14 +198,24 @@ impl Talk {
             escape::HELP
         )?;
         to.flush()?;
+        // Before the terminal is changed: a signal must not end the program without putting it right. A Ctrl-C
+        // that is typed is a key, but one may come from elsewhere.
+        let mut signals = [
+            SignalKind::hangup(),
+            SignalKind::terminate(),
+            SignalKind::interrupt(),
+        ]
+        .into_iter()
+        .map(signal)
+        .collect::<Result<Vec<Signal>, _>>()
+        .map_err(broken)?;
         let raw = Raw::enter().map_err(broken)?;
         let mut keyboard = Keyboard::listen().map_err(broken)?;
-        let mut hang_up = signal(SignalKind::hangup()).map_err(broken)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
         let (type_, typed) = mpsc::channel(64);
         let (show, mut shown) = mpsc::channel(4);
+        let mut typing = JoinSet::new();
+        typing.spawn(type_in(self.client, self.host, self.vm, typed, show.clone()));
         let mut tasks = JoinSet::new();
-        tasks.spawn(type_in(self.client, self.host, self.vm, typed, show.clone()));
         // In a task of its own: a request that is given up at every key would be left with the host.
         tasks.spawn(async move { while show.send(reader.next().await).await.is_ok() {} });
         let mut escape = Escape::default();
@@ -226,23 +239,37 @@ impl Talk {
                 keys = keyboard.next() => {
                     let Some(keys) = keys else { break Ok(()) };
                     let typed = escape.take(&keys);
-                    if typed.leave {
-                        break Ok(());
-                    }
                     if !self.read_only && !typed.bytes.is_empty() && type_.try_send(typed.bytes).is_err() {
                         notice(to, "the console takes nothing now; what was typed is dropped")?;
                     }
+                    if typed.leave {
+                        break Ok(());
+                    }
                 }
-                _ = hang_up.recv() => break Ok(()),
-                _ = terminate.recv() => break Ok(()),
+                () = any(&mut signals) => break Ok(()),
             }
         };
+        // What was typed before leaving is still sent; with nobody to hear of trouble, that ends it.
+        drop((type_, shown));
+        let _ = tokio::time::timeout(LAST_KEYS, typing.join_next()).await;
+        typing.shutdown().await;
         tasks.shutdown().await;
         drop(raw);
         writeln!(to)?;
         to.flush()?;
         ended
     }
+}
+
+/// Resolves once one of the signals came.
+async fn any(signals: &mut [Signal]) {
+    std::future::poll_fn(|context| {
+        let came = signals
+            .iter_mut()
+            .any(|signal| signal.poll_recv(context).is_ready());
+        if came { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// In raw mode a line needs its carriage return.

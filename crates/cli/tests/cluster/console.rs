@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
@@ -107,12 +108,41 @@ async fn given_a_terminal_when_typed_at_then_the_guest_gets_it_and_the_terminal_
     terminal.shows("uOS is ready").await;
     terminal.type_in(b"\x03ls\r").await;
     until("the guest gets it", || rig.fake().typed() == b"\x03ls\r").await;
-    terminal.type_in(b"\x01t").await;
+    // In one piece: what comes before leaving is not lost.
+    terminal.type_in(b"last\r\x01t").await;
     terminal.shows("left with 0").await;
     ended(terminal.script).await.ends_with(0);
+    assert_eq!(rig.fake().typed(), b"\x03ls\rlast\r");
     let stty = |path: &str| std::fs::read_to_string(path).unwrap();
     assert!(!stty(&before).is_empty());
     assert_eq!(stty(&before), stty(&after));
+}
+
+#[tokio::test]
+async fn given_a_terminal_when_a_signal_ends_it_then_the_terminal_is_left_as_it_was() {
+    let rig = Rig::with(Guests::Boot).await;
+    rig.create("web", &["--for", "ready"]).await.ends_with(0);
+    for signal in [Signal::INT, Signal::TERM] {
+        let before = rig.file("before", "");
+        let after = rig.file("after", "");
+        let pid = rig.file("pid", "");
+        let mut terminal = Terminal::with(
+            &rig,
+            &format!(
+                "trap : INT; stty -a >{before}; sh -c 'echo $$ >{pid}; exec {} console web'; \
+                 echo left with $?; stty -a >{after}",
+                env!("CARGO_BIN_EXE_chv")
+            ),
+        );
+        terminal.shows("uOS is ready").await;
+        let pid = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+        terminal.shows("left with 0").await;
+        ended(terminal.script).await.ends_with(0);
+        let stty = |path: &str| std::fs::read_to_string(path).unwrap();
+        assert!(!stty(&before).is_empty());
+        assert_eq!(stty(&before), stty(&after), "{signal:?}");
+    }
 }
 
 #[tokio::test]
