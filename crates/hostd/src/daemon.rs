@@ -19,7 +19,7 @@ use crate::facts::{self, Offer};
 use crate::files::Files;
 use crate::follow::Follower;
 use crate::hypervisor;
-use crate::leader::{Leader, OverNats};
+use crate::leader::OverNats;
 use crate::ledger::{Ledger, LedgerError};
 use crate::probe::{Freshness, Outcome, ProbeGuest, Probed, probe};
 use crate::report::Reporter;
@@ -118,6 +118,7 @@ async fn start(
     let capacity = facts::capacity(config.offer).map_err(DaemonError::Facts)?;
     let (data, ledger, files) = open(config).await?;
     let id = data.host();
+    let membership = data.membership()?;
     let clock = Clock::new();
     let stock = stock::take(&data, &ledger, clock).await?;
     tracing::info!(host = %config.name, %id, vms = stock.len(), "started");
@@ -140,7 +141,6 @@ async fn start(
 
     let rest = async {
         let client = connect(&config.nats).await?;
-        connection.send_replace(Some(client.clone()));
         let consoles = Consoles::new(config.name.clone(), converge.clone());
         tasks.spawn(consoles.serve(client.nats().clone(), tasks.clone(), stop.clone()));
         let check = Check {
@@ -151,7 +151,17 @@ async fn start(
             facts,
         };
         check.once(Freshness::Kept).await;
-        let follow = follow(config, client, leader, id, facts_seen, converge, ledger.clone());
+        let follow = Follower {
+            client,
+            membership,
+            connection,
+            leader,
+            name: config.name.clone(),
+            id,
+            facts: facts_seen,
+            converge,
+            ledger: ledger.clone(),
+        };
         tokio::join!(follow.run(stop.clone()), check.until_one_runs());
         Ok::<_, DaemonError>(())
     };
@@ -160,26 +170,6 @@ async fn start(
         done = rest => done?,
     }
     Ok(ledger)
-}
-
-fn follow(
-    config: &Config,
-    client: Client,
-    leader: Arc<dyn Leader>,
-    id: HostId,
-    facts: watch::Receiver<HostFacts>,
-    converge: Converge,
-    ledger: Ledger,
-) -> Follower {
-    Follower {
-        client,
-        leader,
-        name: config.name.clone(),
-        id,
-        facts,
-        converge,
-        ledger,
-    }
 }
 
 async fn open(config: &Config) -> Result<(DataDir, Ledger, Files), DaemonError> {

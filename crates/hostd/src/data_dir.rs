@@ -1,5 +1,5 @@
-//! Where the daemon keeps what is its own, and who it is: `identity`, `lock`, `ledger/`, `probe.json` and
-//! `vms/<vm id>/`. One daemon at a time has it. Nothing here knows what is in the ledger or in a VM's directory.
+//! Where the daemon keeps what is its own, and who it is: `identity`, `cluster`, `lock`, `ledger/`,
+//! `probe.json` and `vms/<vm id>/`. One daemon at a time has it. Nothing here knows what is in the ledger or in a VM's directory.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use chv_domain::{HostId, VmId};
 
+use crate::cluster::Membership;
 use crate::hypervisor::{RunDir, RunDirError};
 
 /// How long another holder of the directory is waited for, and how often it is looked.
@@ -45,6 +46,16 @@ pub enum DataDirError {
         "{path} holds no host id ({text:?}); put the id back that `chv host list -o json` shows for this host"
     )]
     Identity {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        text: String,
+    },
+    /// The file that names this host's cluster has something else in it.
+    #[error(
+        "{path} names no cluster ({text:?}); put back what the same file on another host of this cluster says"
+    )]
+    Cluster {
         /// The file.
         path: PathBuf,
         /// What is in it.
@@ -95,6 +106,11 @@ impl DataDir {
     /// This host's id.
     pub const fn host(&self) -> HostId {
         self.host
+    }
+
+    /// What this host knows of its cluster. Blocks on the file system.
+    pub fn membership(&self) -> Result<Membership, DataDirError> {
+        Membership::read(&self.path.join("cluster"))
     }
 
     /// The ledger's directory.

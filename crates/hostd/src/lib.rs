@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod clock;
+pub mod cluster;
 pub mod console;
 pub mod converge;
 pub mod daemon;

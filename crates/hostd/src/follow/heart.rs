@@ -1,5 +1,6 @@
 //! The heartbeat: tells the leader that this host lives and how far it has followed, and registers the host
-//! whenever the leader doesn't know it as it is.
+//! whenever the leader doesn't know it as it is. A leader of another cluster than this host's gets no more than
+//! heartbeats.
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::Follower;
+use crate::cluster::{Kin, Membership};
 use crate::leader::Answer;
 
 /// Between two heartbeats.
@@ -18,53 +20,183 @@ const EVERY: Duration = Duration::from_secs(1);
 /// How long the leader may take to answer one.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
+/// What a heartbeat's answer says to those who follow.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// The leader of this host's cluster is so far.
+    At(Seq),
+    /// It is another cluster's leader: nothing that comes counts.
+    Foreign,
+}
+
+/// One host's heart.
+struct Heart<'a> {
+    follower: &'a Follower,
+    membership: Membership,
+    /// What the leader knows of this host.
+    registered: Option<HostFacts>,
+    /// Why it was last not registered; each reason is said once.
+    refused: Option<String>,
+    answered: bool,
+    foreign: bool,
+}
+
 /// Beats for ever. Every answer goes to `heard`.
-pub(super) async fn beat(
-    follower: &Follower,
-    position: watch::Receiver<Seq>,
-    heard: mpsc::Sender<v1::HeartbeatReply>,
-) {
+pub(super) async fn beat(follower: &Follower, position: watch::Receiver<Seq>, heard: mpsc::Sender<Heard>) {
     let mut facts = follower.facts.clone();
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut registered: Option<HostFacts> = None;
-    let mut answered = true;
+    let mut heart = Heart {
+        follower,
+        membership: follower.membership.clone(),
+        registered: None,
+        refused: None,
+        answered: true,
+        foreign: false,
+    };
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             Ok(()) = facts.changed() => {}
         }
         let now = facts.borrow_and_update().clone();
-        if registered.as_ref() != Some(&now) && register(follower, &now).await {
-            registered = Some(now);
-        }
         let reached = *position.borrow();
-        match one(follower, reached).await {
-            Ok(reply) => {
-                if !answered {
-                    tracing::info!(term = reply.term, "the leader answers again");
-                }
-                answered = true;
-                if !reply.registered {
-                    registered = None;
-                }
-                if heard.send(reply).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) if answered => {
-                tracing::warn!(
-                    %error,
-                    "no leader answers; guests run on, and what is known to be wanted is kept so"
-                );
-                answered = false;
-            }
-            Err(_) => {}
+        if let Some(said) = heart.once(&now, reached).await
+            && heard.send(said).await.is_err()
+        {
+            return;
         }
     }
 }
 
-async fn one(follower: &Follower, position: Seq) -> Result<v1::HeartbeatReply, QueryError> {
+impl Heart<'_> {
+    /// One heartbeat, and the registration when there has to be one. `None` when there is nothing to go by.
+    async fn once(&mut self, facts: &HostFacts, reached: Seq) -> Option<Heard> {
+        let mut reply = self.one(reached).await?;
+        let kin = self.membership.kin(&reply.cluster);
+        self.judged(kin, &reply.cluster);
+        if kin == Kin::Foreign {
+            self.registered = None;
+            return Some(Heard::Foreign);
+        }
+        if !reply.registered {
+            self.registered = None;
+        }
+        if self.registered.as_ref() != Some(facts) && self.register(facts).await && self.joined(kin).await {
+            self.registered = Some(facts.clone());
+            // It has changed what the leader says.
+            reply = self.one(reached).await?;
+        }
+        // A host that isn't known to be of this cluster does nothing for it yet.
+        let ours = self.membership.kin(&reply.cluster) == Kin::Ours;
+        ours.then_some(Heard::At(Seq(reply.feed)))
+    }
+
+    async fn one(&mut self, position: Seq) -> Option<v1::HeartbeatReply> {
+        match ask(self.follower, position).await {
+            Ok(reply) => {
+                if !self.answered {
+                    tracing::info!(term = reply.term, "the leader answers again");
+                }
+                self.answered = true;
+                Some(reply)
+            }
+            Err(error) => {
+                if std::mem::take(&mut self.answered) {
+                    tracing::warn!(
+                        %error,
+                        "no leader answers; guests run on, and what is known to be wanted is kept so"
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    /// Reports reach a leader of this host's cluster alone: another one would refuse them for good.
+    fn judged(&mut self, kin: Kin, named: &str) {
+        let foreign = kin == Kin::Foreign;
+        self.follower.connection.send_if_modified(|connection| {
+            let change = connection.is_some() == foreign;
+            if change {
+                *connection = (!foreign).then(|| self.follower.client.clone());
+            }
+            change
+        });
+        if foreign && !self.foreign {
+            let ours = self.membership.known().map(|known| known.to_string());
+            tracing::error!(
+                ours,
+                theirs = named,
+                "the leader is of another cluster: this host does nothing that it wants, and guests run on; check \
+                 --nats, or, to give this host to that cluster, end its guests and start with an empty --data"
+            );
+        }
+        if !foreign && self.foreign {
+            tracing::info!("the leader is of this host's cluster again");
+        }
+        self.foreign = foreign;
+    }
+
+    /// Notes the cluster that this host has registered with, when it is the first.
+    async fn joined(&mut self, kin: Kin) -> bool {
+        let Kin::New(cluster) = kin else { return true };
+        match self.membership.join(cluster).await {
+            Ok(()) => {
+                tracing::info!(%cluster, "this host is of this cluster from now on");
+                true
+            }
+            Err(error) => {
+                self.once_only(
+                    "cluster",
+                    &format!("the cluster can't be noted in --data: {error}"),
+                );
+                false
+            }
+        }
+    }
+
+    async fn register(&mut self, facts: &HostFacts) -> bool {
+        let follower = self.follower;
+        let submission = Submission {
+            id: follower.leader.new_id(),
+            actor: Actor::Host(follower.name.clone()),
+            command: Command::RegisterHost {
+                host: follower.id,
+                facts: facts.clone(),
+            },
+            expected: None,
+            deadline: None,
+            trace: None,
+            follows: None,
+        };
+        match follower.leader.send(&submission).await {
+            Answer::Accepted => {
+                tracing::info!(host = %follower.name, id = %follower.id, "registered");
+                self.refused = None;
+                return true;
+            }
+            Answer::Refused { code, message } => self.once_only(&code, &message),
+            Answer::Outdated(why) => self.once_only("clock", &why),
+            Answer::Unanswered(why) => tracing::debug!(why, "not registered yet"),
+        }
+        false
+    }
+
+    /// Says why the host is not registered, unless that was what it said last. Texts name times: codes are compared.
+    fn once_only(&mut self, code: &str, message: &str) {
+        if self.refused.as_deref() != Some(code) {
+            tracing::warn!(
+                code,
+                message,
+                "this host is not registered; tried again until it is"
+            );
+            self.refused = Some(code.to_owned());
+        }
+    }
+}
+
+async fn ask(follower: &Follower, position: Seq) -> Result<v1::HeartbeatReply, QueryError> {
     let heartbeat = v1::Heartbeat {
         host: follower.id.to_string(),
         feed: position.0,
@@ -73,33 +205,4 @@ async fn one(follower: &Follower, position: Seq) -> Result<v1::HeartbeatReply, Q
         .client
         .heartbeat(&follower.name, heartbeat, ANSWER_LIMIT)
         .await
-}
-
-async fn register(follower: &Follower, facts: &HostFacts) -> bool {
-    let submission = Submission {
-        id: follower.leader.new_id(),
-        actor: Actor::Host(follower.name.clone()),
-        command: Command::RegisterHost {
-            host: follower.id,
-            facts: facts.clone(),
-        },
-        expected: None,
-        deadline: None,
-        trace: None,
-        follows: None,
-    };
-    match follower.leader.send(&submission).await {
-        Answer::Accepted => {
-            tracing::info!(host = %follower.name, id = %follower.id, "registered");
-            true
-        }
-        Answer::Refused { code, message } => {
-            tracing::error!(code, message, "the leader does not register this host");
-            false
-        }
-        Answer::Outdated(why) | Answer::Unanswered(why) => {
-            tracing::debug!(why, "not registered yet");
-            false
-        }
-    }
 }

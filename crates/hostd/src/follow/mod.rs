@@ -22,10 +22,12 @@ use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster::Membership;
 use crate::converge::Converge;
 use crate::leader::Leader;
 use crate::ledger::Ledger;
 use feed::Feed;
+use heart::Heard;
 
 /// Before a slice that could not be had is asked for again: the first time, and at most.
 const ASK_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -37,6 +39,10 @@ const SLICE_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Follower {
     /// The connection.
     pub client: Client,
+    /// What this host knows of its cluster: another one's leader is not followed.
+    pub membership: Membership,
+    /// The connection that `leader` uses: there while the leader is known to be of this host's cluster.
+    pub connection: watch::Sender<Option<Client>>,
     /// The leader, for registering.
     pub leader: Arc<dyn Leader>,
     /// The host's name.
@@ -65,7 +71,7 @@ impl Follower {
         }
     }
 
-    async fn listen(&self, position: watch::Sender<Seq>, mut replies: mpsc::Receiver<v1::HeartbeatReply>) {
+    async fn listen(&self, position: watch::Sender<Seq>, mut replies: mpsc::Receiver<Heard>) {
         let reached = self.ledger.feed().unwrap_or_else(|error| {
             tracing::warn!(%error, "how far was followed is not known");
             Seq::ZERO
@@ -82,8 +88,11 @@ impl Follower {
         let mut fetch: Option<Fetch> = None;
         let mut pause = Duration::ZERO;
         let mut leader_lags = false;
+        let mut foreign = false;
         loop {
-            if fetch.is_none()
+            if foreign {
+                fetch = None;
+            } else if fetch.is_none()
                 && let Some(least) = feed.missing()
             {
                 fetch = Some(self.fetch(least, pause));
@@ -97,16 +106,26 @@ impl Follower {
             tokio::select! {
                 message = news.next() => {
                     let Some(message) = message else { return };
-                    self.heard(&mut feed, &message.payload);
+                    if !foreign {
+                        self.heard(&mut feed, &message.payload);
+                    }
                 }
                 reply = replies.recv() => {
-                    let Some(reply) = reply else { return };
-                    let lags = !feed.leader_is_at(Seq(reply.feed));
+                    let leader = match reply {
+                        None => return,
+                        Some(Heard::Foreign) => {
+                            foreign = true;
+                            continue;
+                        }
+                        Some(Heard::At(leader)) => leader,
+                    };
+                    foreign = false;
+                    let lags = !feed.leader_is_at(leader);
                     if lags && !leader_lags {
                         tracing::error!(
-                            leader = reply.feed,
-                            "the leader knows less than this host has seen: its log was lost, or this is another \
-                             cluster; guests are left as they are until that is put right"
+                            %leader,
+                            "the leader knows less than this host has seen: its log was lost; guests are left as \
+                             they are until that is put right"
                         );
                     }
                     leader_lags = lags;

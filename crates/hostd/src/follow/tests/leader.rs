@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chv_domain::{
-    Actor, Command, Context, Decided, DesiredVm, Event, HostId, HostName, HostSlice, Projection, Rejection,
-    Seq, Submission, Term, VmId, decide_onto,
+    Actor, ClusterId, Command, Context, Decided, DesiredVm, Event, HostId, HostName, HostSlice, Projection,
+    Rejection, Seq, Submission, Term, VmId, decide_onto,
 };
 use chv_proto::client::{Client, ConnectOptions, new_command_id, now};
 use chv_proto::convert::{FeedDelta, SlicePage, decode_envelope, delta_to_wire, refused, slice_to_wire};
@@ -124,10 +124,11 @@ struct Inner {
     nats: Client,
     state: Mutex<State>,
     events: watch::Sender<Vec<(Seq, Event)>>,
+    heartbeats: watch::Sender<u32>,
 }
 
-#[derive(Default)]
 struct State {
+    cluster: ClusterId,
     projection: Projection,
     mute: bool,
 }
@@ -140,8 +141,13 @@ impl Cluster {
         client.nats().flush().await.unwrap();
         let inner = Inner {
             nats: client,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                cluster: ClusterId::from_bytes([8; 16]),
+                projection: Projection::default(),
+                mute: false,
+            }),
             events: watch::channel(Vec::new()).0,
+            heartbeats: watch::channel(0).0,
         };
         let this = Self(Arc::new(inner));
         let answering = this.clone();
@@ -186,10 +192,12 @@ impl Cluster {
         let host: HostId = v1::Heartbeat::decode(payload).unwrap().host.parse().unwrap();
         let state = self.0.state.lock().unwrap();
         let entry = state.projection.host(host);
+        self.0.heartbeats.send_modify(|heard| *heard += 1);
         v1::HeartbeatReply {
             term: 1,
             registered: entry.is_some(),
             feed: entry.map_or(0, |host| host.feed.0),
+            cluster: state.cluster.to_string(),
         }
     }
 
@@ -254,15 +262,34 @@ impl Cluster {
             }
         };
         for (host, delta) in deltas {
-            let payload = delta_to_wire(&delta).encode_to_vec();
-            let _ = self
-                .0
-                .nats
-                .nats()
-                .publish(subject::feed(&host), payload.into())
-                .await;
+            self.publish(&host, &delta).await;
         }
         Ok(())
+    }
+
+    /// Tells a host of a change.
+    pub(crate) async fn publish(&self, host: &HostName, delta: &FeedDelta) {
+        let payload = delta_to_wire(delta).encode_to_vec();
+        let _ = self
+            .0
+            .nats
+            .nats()
+            .publish(subject::feed(host), payload.into())
+            .await;
+    }
+
+    /// Says that it is another cluster; gives which one it was.
+    pub(crate) fn becomes(&self, other: ClusterId) -> ClusterId {
+        std::mem::replace(&mut self.0.state.lock().unwrap().cluster, other)
+    }
+
+    /// Waits until so many more heartbeats were heard.
+    pub(crate) async fn heard_heartbeats(&self, count: u32) {
+        let mut heartbeats = self.0.heartbeats.subscribe();
+        let until = *heartbeats.borrow() + count;
+        within("heartbeats", heartbeats.wait_for(|heard| *heard >= until))
+            .await
+            .unwrap();
     }
 
     /// The first event from `from` on that `wanted` takes, and what it makes of it.

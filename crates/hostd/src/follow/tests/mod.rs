@@ -6,7 +6,8 @@ pub(crate) mod leader;
 use std::sync::Arc;
 
 use chv_domain::spec::StopTimeout;
-use chv_domain::{Command, Event, ExitReason, HostName, Seq, VmId, VmRef, VmSpec};
+use chv_domain::{ClusterId, Command, Event, ExitReason, HostName, Seq, VmId, VmRef, VmSpec};
+use chv_proto::convert::FeedDelta;
 use chv_proto::v1;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -50,18 +51,19 @@ struct Host {
     daemon: Daemon,
     stop: CancellationToken,
     following: tokio::task::JoinHandle<()>,
-    _connection: watch::Sender<Option<chv_proto::client::Client>>,
 }
 
 impl Host {
     async fn start(rig: &Rig, nats: &Nats) -> Self {
         let client = nats.client("host-h1").await;
-        let (connection, connected) = watch::channel(Some(client.clone()));
+        let (connection, connected) = watch::channel(None);
         let leader = Arc::new(OverNats(connected));
         let daemon = rig.daemon_of(leader.clone()).await;
         let stop = CancellationToken::new();
         let follower = Follower {
             client: client.clone(),
+            membership: daemon.here.data.membership().unwrap(),
+            connection,
             leader,
             name: host(),
             id: daemon.here.data.host(),
@@ -81,7 +83,6 @@ impl Host {
             daemon,
             stop,
             following,
-            _connection: connection,
         }
     }
 
@@ -142,6 +143,50 @@ async fn given_a_command_then_the_vm_runs_and_each_report_becomes_an_event() {
         host.daemon.converge.console(vm).is_none()
     })
     .await;
+    host.end().await;
+}
+
+#[tokio::test]
+async fn given_a_leader_of_another_cluster_then_nothing_is_done_for_it_and_guests_run_on() {
+    let (rig, nats) = (Rig::new(), Nats::start().await);
+    let cluster = Cluster::start(&nats).await;
+    let host = Host::start(&rig, &nats).await;
+    registered(&cluster).await;
+    cluster.command(create("web")).await.unwrap();
+    let (seq, vm) = cluster.event(Seq(1), started).await;
+    let (known, id) = (cluster.vm(vm).unwrap(), host.daemon.here.data.host());
+
+    let ours = cluster.becomes(ClusterId::from_bytes([9; 16]));
+    cluster.heard_heartbeats(2).await;
+    // What another cluster would publish, from further on than this host has followed.
+    let everything_gone = FeedDelta {
+        host: id,
+        prev: Some(Seq(1)),
+        feed: Seq(1_000_000),
+        vms: vec![],
+        gone: vec![vm],
+    };
+    cluster.publish(&self::host(), &everything_gone).await;
+    cluster.heard_heartbeats(2).await;
+    assert!(host.daemon.converge.console(vm).unwrap().running);
+    let registrations = cluster.count(|event| matches!(event, Event::HostRegistered { .. }));
+    assert_eq!(registrations, 1, "registered with another cluster");
+    assert_eq!(cluster.vm(vm).unwrap(), known);
+    host.end().await;
+
+    // The same for a daemon that was started with the wrong NATS.
+    let host = Host::start(&rig, &nats).await;
+    cluster.heard_heartbeats(2).await;
+    assert!(host.daemon.converge.console(vm).unwrap().running);
+
+    cluster.becomes(ours);
+    cluster
+        .command(Command::KillVm { vm: named("web") })
+        .await
+        .unwrap();
+    cluster
+        .event(seq, |event| matches!(event, Event::VmExited { .. }).then_some(()))
+        .await;
     host.end().await;
 }
 
