@@ -79,7 +79,7 @@ impl Console {
         let interactive = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
         let interactive = interactive && !self.until_ready;
         let tail = self.tail.or(interactive.then_some(SHOWN_BEFORE));
-        let reader = Reader::new(session.client().await?, host.clone(), id, tail);
+        let reader = Reader::new(session.client().await?, host.clone(), id, seen, tail);
         if self.until_ready {
             let target = Target {
                 index: 0,

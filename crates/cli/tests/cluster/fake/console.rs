@@ -19,11 +19,16 @@ pub(super) async fn answer_consoles(
         let reply = match kind {
             subject::ConsoleMessage::Read => {
                 let read = v1::ConsoleRead::decode(message.payload).unwrap();
-                let running = {
-                    let state = state.lock().unwrap();
-                    let vm = state.projection.vm(read.vm.parse().unwrap()).unwrap();
-                    vm.is_running()
+                let found = {
+                    let mut state = state.lock().unwrap();
+                    state.reads += 1;
+                    let vm = state.projection.vm(read.vm.parse().unwrap());
+                    vm.map(|vm| vm.is_running())
                 };
+                let refused = found
+                    .is_none()
+                    .then(|| convert::refused("not_found", "it is not on this host", ""));
+                let running = found.unwrap_or(false);
                 let log = if running { CONSOLE } else { b"" };
                 let length = log.len() as u64;
                 let offset = read
@@ -34,7 +39,7 @@ pub(super) async fn answer_consoles(
                     offset,
                     data: log[offset as usize..].iter().copied().take(7).collect(),
                     running,
-                    refused: None,
+                    refused,
                 };
                 if chunk.data.is_empty() {
                     // A long poll, in short.

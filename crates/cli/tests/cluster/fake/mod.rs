@@ -48,6 +48,9 @@ struct State {
     records: Vec<Record>,
     guests: Guests,
     typed: Vec<u8>,
+    reads: u64,
+    /// Queries stay without an answer.
+    mute: bool,
 }
 
 /// Ends when dropped.
@@ -90,6 +93,8 @@ impl Fake {
             records: Vec::new(),
             guests,
             typed: Vec::new(),
+            reads: 0,
+            mute: false,
         }));
         let register = Command::RegisterHost {
             host: host(),
@@ -135,6 +140,16 @@ impl Fake {
     /// What was typed on the console.
     pub(crate) fn typed(&self) -> Vec<u8> {
         self.state.lock().unwrap().typed.clone()
+    }
+
+    /// How often a console was read.
+    pub(crate) fn reads(&self) -> u64 {
+        self.state.lock().unwrap().reads
+    }
+
+    /// From now on no query is answered; commands are.
+    pub(crate) fn answer_no_queries(&self) {
+        self.state.lock().unwrap().mute = true;
     }
 
     /// The VM of this name, when there is one.

@@ -22,6 +22,9 @@ pub(super) async fn answer_queries(
         let asked = convert::decode_query(&message.payload, &kind).unwrap();
         let reply = {
             let state = state.lock().unwrap();
+            if state.mute {
+                continue;
+            }
             v1::QueryReply {
                 version: convert::VERSION,
                 replica: 1,
