@@ -49,8 +49,12 @@ pub(crate) async fn all(
     reached: Reached<'_>,
 ) -> Result<(), Failure> {
     let mut open = Vec::new();
-    for target in targets {
-        let watched = watch(session, &target).await?;
+    for target in &targets {
+        let watched = tokio::select! {
+            watched = watch(session, target) => watched?,
+            () = tokio::time::sleep_until(deadline.into()) => return Err(unread(&targets, progress.began())),
+            () = session.interrupt().heard() => return Err(interrupted(&targets.iter().collect::<Vec<_>>())),
+        };
         open.push((target, watched));
     }
     let total = open.len();
@@ -79,14 +83,13 @@ pub(crate) async fn all(
                     None => return Err(refusal::follow(events.failure())),
                 };
                 let Resource::Vm(vm) = entry.event.resource() else { continue };
-                for (target, watched) in open.iter_mut().filter(|(target, _)| target.vm == vm) {
-                    debug_assert_eq!(target.vm, vm);
+                for (_, watched) in open.iter_mut().filter(|(target, _)| target.vm == vm) {
                     watched.apply(entry.seq, &entry.actor, &entry.event);
                 }
                 settle(&mut open, &mut lost, progress, reached)?;
             }
             () = tokio::time::sleep_until(deadline.into()) => return Err(late(&open, progress.began())),
-            () = session.interrupt().heard() => return Err(interrupted(&open)),
+            () = session.interrupt().heard() => return Err(interrupted(&still(&open))),
             _ = redraw.tick() => progress.redraw(),
         }
     }
@@ -106,7 +109,7 @@ async fn watch(session: &Session, target: &Target) -> Result<Watched, Failure> {
 
 /// Takes out what needs no more waiting.
 fn settle(
-    open: &mut Vec<(Target, Watched)>,
+    open: &mut Vec<(&Target, Watched)>,
     lost: &mut Vec<String>,
     progress: &mut Progress,
     reached: Reached<'_>,
@@ -118,7 +121,7 @@ fn settle(
             Verdict::Lost(why) => lost.push(format!("{} {why}", target.name)),
             Verdict::Reached => {
                 progress.clear();
-                reached(&target, watched.outcome())?;
+                reached(target, watched.outcome())?;
             }
         }
     }
@@ -126,7 +129,7 @@ fn settle(
     Ok(())
 }
 
-fn line(open: &[(Target, Watched)], total: usize) -> String {
+fn line(open: &[(&Target, Watched)], total: usize) -> String {
     // What is blocked is what a person can do something about.
     let shown = open
         .iter()
@@ -147,7 +150,7 @@ fn end(lost: Vec<String>) -> Result<(), Failure> {
     Err(Failure::new(Exit::Blocked, lost.join("\n")))
 }
 
-fn late(open: &[(Target, Watched)], began: Instant) -> Failure {
+fn late(open: &[(&Target, Watched)], began: Instant) -> Failure {
     let waited = crate::output::duration(began.elapsed());
     let blocked = open.iter().any(|(_, watched)| watched.trouble.is_some());
     let exit = if blocked { Exit::Blocked } else { Exit::TimedOut };
@@ -164,19 +167,38 @@ fn late(open: &[(Target, Watched)], began: Instant) -> Failure {
         .collect();
     Failure::new(exit, lines.join("\n")).or_try(format!(
         "`{}` to see it go on; it was taken on and goes on without you",
-        follow_up(open)
+        follow_up(&still(open))
     ))
 }
 
-fn interrupted(open: &[(Target, Watched)]) -> Failure {
-    let names: Vec<&str> = open.iter().map(|(target, _)| target.name.as_str()).collect();
-    let what = format!("interrupted; {} goes on without you", names.join(", "));
-    Failure::new(Exit::Interrupted, what).or_try(format!("`{}` to follow it", follow_up(open)))
+/// The time is over before it is known how far they are.
+fn unread(targets: &[Target], began: Instant) -> Failure {
+    let waited = crate::output::duration(began.elapsed());
+    let targets: Vec<&Target> = targets.iter().collect();
+    let what = format!("{}: no answer after {waited} to how far it is", names(&targets));
+    Failure::new(Exit::TimedOut, what).or_try(format!(
+        "`{}` to see it; it was taken on and goes on without you",
+        follow_up(&targets)
+    ))
 }
 
-fn follow_up(open: &[(Target, Watched)]) -> String {
-    match open {
-        [(target, _)] => format!("chv events --vm {} -f", target.vm),
+fn interrupted(targets: &[&Target]) -> Failure {
+    let what = format!("interrupted; {} goes on without you", names(targets));
+    Failure::new(Exit::Interrupted, what).or_try(format!("`{}` to follow it", follow_up(targets)))
+}
+
+fn names(targets: &[&Target]) -> String {
+    let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+    names.join(", ")
+}
+
+fn follow_up(targets: &[&Target]) -> String {
+    match targets {
+        [target] => format!("chv events --vm {} -f", target.vm),
         _ => "chv events -f".to_owned(),
     }
+}
+
+fn still<'a>(open: &[(&'a Target, Watched)]) -> Vec<&'a Target> {
+    open.iter().map(|(target, _)| *target).collect()
 }

@@ -96,6 +96,32 @@ async fn given_ctrl_c_when_waiting_then_it_says_how_to_follow_and_the_work_goes_
 }
 
 #[tokio::test]
+async fn given_no_answer_to_queries_when_waiting_then_the_deadline_and_ctrl_c_hold() {
+    let rig = Rig::with(Guests::Boot).await;
+    rig.fake().answer_no_queries();
+    let mut chv = rig.chv_started(&["vm", "create", "web", "--kernel", "k", "--timeout", "1m"]);
+    let mut told = BufReader::new(chv.stdout.take().unwrap()).lines();
+    let line = told.next_line().await.unwrap().unwrap();
+    assert!(line.starts_with("default/web: created"), "{line}");
+    let pid = Pid::from_raw(chv.id().unwrap().cast_signed()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    let began = std::time::Instant::now();
+    ended(chv)
+        .await
+        .ends_with(130)
+        .tells("interrupted; default/web goes on without you");
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(8),
+        "it ended at once"
+    );
+    rig.create("db", &["--timeout", "1s"])
+        .await
+        .ends_with(6)
+        .tells("default/db")
+        .tells("taken on");
+}
+
+#[tokio::test]
 async fn given_a_name_that_exists_when_created_then_it_ends_with_4() {
     let rig = Rig::with(Guests::Boot).await;
     rig.create("web", &[]).await.ends_with(0);
