@@ -138,7 +138,7 @@ impl EventLog {
         let mut applied = self.inner.applied.entry.subscribe();
         // The sender lives as long as the log does.
         let _ = applied
-            .wait_for(|applied| applied.map_or(0, |(_, entry)| entry) >= last)
+            .wait_for(|applied| applied.map_or(0, |applied| applied.index) >= last)
             .await;
     }
 

@@ -17,11 +17,11 @@ use crate::files::{Dir, Identity, IdentityError};
 use crate::index::{self, Index};
 use crate::log::{EventLog, Inner, Leadership, members};
 use crate::net;
-use crate::raft::TypeConfig;
 use crate::raft::log_storage::LogStorage;
 use crate::raft::snapshot::Snapshots;
 use crate::raft::state_machine::StateMachine;
 use crate::raft::writer::Writer;
+use crate::raft::{LogId, TypeConfig};
 use crate::segment::SegmentStore;
 
 /// Why a replica does not open.
@@ -193,7 +193,7 @@ fn raft_config(config: &Config) -> Result<Arc<openraft::Config>, OpenError> {
 async fn watch_leadership(
     raft: Raft<TypeConfig>,
     replica: ReplicaId,
-    mut applied: watch::Receiver<Option<(Term, u64)>>,
+    mut applied: watch::Receiver<Option<LogId>>,
     told: watch::Sender<Leadership>,
     stop: CancellationToken,
 ) {
@@ -205,7 +205,11 @@ async fn watch_leadership(
             let term = Term(metrics.vote.leader_id.term);
             match metrics.state {
                 ServerState::Leader if leader == Some(replica) => {
-                    let ready = applied.borrow_and_update().is_some_and(|(of, _)| of == term);
+                    // Several leaders may follow each other in one term, so the entry's leader is looked at too.
+                    let own = |applied: LogId| {
+                        applied.leader_id.term == term.0 && applied.leader_id.node_id == replica.get()
+                    };
+                    let ready = applied.borrow_and_update().is_some_and(own);
                     Leadership::Leader { term, ready }
                 }
                 _ => Leadership::Follower {

@@ -143,7 +143,12 @@ impl EventLog {
     }
 
     async fn entries(&self, from: u64, bytes: usize) -> Result<Vec<Entry>, ReadError> {
-        let applied = self.inner.applied.entry.borrow().map_or(0, |(_, entry)| entry);
+        let applied = self
+            .inner
+            .applied
+            .entry
+            .borrow()
+            .map_or(0, |applied| applied.index);
         let entries = self.inner.storage.entries(from, applied + 1, bytes).await;
         entries.map_err(|error| ReadError::Log(error.to_string()))
     }

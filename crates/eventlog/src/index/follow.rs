@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{Index, Mark};
-use crate::raft::Entry;
 use crate::raft::log_storage::LogStorage;
 use crate::raft::state_machine::Applied;
+use crate::raft::{Entry, LogId};
 
 /// How many bytes of the log are taken in at a time.
 const PAGE: usize = 4 << 20;
@@ -55,7 +55,7 @@ pub(crate) async fn follow(
     reached.send_replace((Some(index.clone()), mark.seq));
     let mut state = Chain::at(mark);
     loop {
-        let end = applied.borrow_and_update().map_or(0, |(_, entry)| entry);
+        let end = applied.borrow_and_update().map_or(0, |applied| applied.index);
         while mark.entry < end {
             let page = match log.entries(mark.entry + 1, end + 1, PAGE).await {
                 Ok(page) => page,
@@ -154,7 +154,7 @@ fn take_in(index: &Index, page: &[Entry], from: (Mark, Chain)) -> Result<(Mark, 
 async fn agreed(
     index: &Index,
     log: &LogStorage,
-    applied: &mut watch::Receiver<Option<(Term, u64)>>,
+    applied: &mut watch::Receiver<Option<LogId>>,
     stop: &CancellationToken,
 ) -> Option<Mark> {
     let mark = index
@@ -167,7 +167,7 @@ async fn agreed(
     // Only what is applied here is known to be the log; a restarted replica learns it from the leader.
     tokio::select! {
         () = stop.cancelled() => return None,
-        reached = applied.wait_for(|applied| applied.is_some_and(|(_, entry)| entry >= mark.entry)) => {
+        reached = applied.wait_for(|applied| applied.is_some_and(|applied| applied.index >= mark.entry)) => {
             reached.ok()?;
         }
     }

@@ -81,7 +81,6 @@ pub(super) enum Told {
 pub(super) struct BallotVote {
     #[prost(uint64, tag = "1")]
     term: u64,
-    /// 0: none yet.
     #[prost(uint64, tag = "2")]
     replica: u64,
     #[prost(bool, tag = "3")]
@@ -93,6 +92,8 @@ pub(super) struct Position {
     #[prost(uint64, tag = "1")]
     term: u64,
     #[prost(uint64, tag = "2")]
+    leader: u64,
+    #[prost(uint64, tag = "3")]
     index: u64,
 }
 
@@ -172,7 +173,7 @@ impl From<Vote> for BallotVote {
     fn from(vote: Vote) -> Self {
         Self {
             term: vote.leader_id.term,
-            replica: vote.leader_id.voted_for().unwrap_or(0),
+            replica: vote.leader_id.node_id,
             committed: vote.committed,
         }
     }
@@ -181,10 +182,7 @@ impl From<Vote> for BallotVote {
 impl From<BallotVote> for Vote {
     fn from(vote: BallotVote) -> Self {
         Self {
-            leader_id: LeaderId {
-                term: vote.term,
-                voted_for: (vote.replica != 0).then_some(vote.replica),
-            },
+            leader_id: LeaderId::new(vote.term, vote.replica),
             committed: vote.committed,
         }
     }
@@ -199,6 +197,7 @@ impl From<LogId> for Position {
     fn from(id: LogId) -> Self {
         Self {
             term: id.leader_id.term,
+            leader: id.leader_id.node_id,
             index: id.index,
         }
     }
@@ -206,7 +205,10 @@ impl From<LogId> for Position {
 
 impl From<Position> for LogId {
     fn from(position: Position) -> Self {
-        Self::new(CommittedLeaderId::new(position.term, 0), position.index)
+        Self::new(
+            CommittedLeaderId::new(position.term, position.leader),
+            position.index,
+        )
     }
 }
 

@@ -19,8 +19,8 @@ pub(crate) struct Applied {
     pub(crate) projection: watch::Sender<Projection>,
     /// Its last event.
     pub(crate) seq: watch::Sender<Seq>,
-    /// The last entry that was applied, and the term it was made in.
-    pub(crate) entry: watch::Sender<Option<(Term, u64)>>,
+    /// The last entry that was applied.
+    pub(crate) entry: watch::Sender<Option<LogId>>,
     /// Where the snapshot ends that the state was last taken from; the log may not reach back before it.
     pub(crate) base: watch::Sender<Mark>,
 }
@@ -28,11 +28,7 @@ pub(crate) struct Applied {
 impl Applied {
     fn tell(&self, state: &State) {
         self.projection.send_replace(state.projection.clone());
-        self.entry.send_replace(
-            state
-                .applied
-                .map(|applied| (Term(applied.leader_id.term), applied.index)),
-        );
+        self.entry.send_replace(state.applied);
         // Last: who waits for a seq then reads the log, as far as its entries are known to be applied.
         self.seq.send_replace(state.projection.seq());
     }
