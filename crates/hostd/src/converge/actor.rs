@@ -208,7 +208,7 @@ impl Actor {
     fn tell(&self, epoch: Epoch, observation: Observation, wanted: &Wanted) {
         let trace = chv_telemetry::current().or(match wanted {
             Wanted::Vm(desired) => desired.trace,
-            Wanted::Unheard | Wanted::NotOurs => None,
+            Wanted::Unheard | Wanted::NotOurs(_) => None,
         });
         self.outbox.put(Report {
             vm: self.vm,

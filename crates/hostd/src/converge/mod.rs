@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chv_domain::{DesiredVm, VmId};
+use chv_domain::{DesiredVm, Seq, VmId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,10 +32,10 @@ pub use here::{Here, Hypervisors};
 pub enum Wish {
     /// This VM should be so.
     Vm(Arc<DesiredVm>),
-    /// This VM is not this host's any more.
-    NotOurs(VmId),
-    /// These are all VMs of this host: every other one is not.
-    All(Vec<Arc<DesiredVm>>),
+    /// This VM is not this host's any more, as of this event. Says nothing of a VM with a newer grant.
+    NotOurs(VmId, Seq),
+    /// These are all VMs of this host as of this event: every other one is not.
+    All(Vec<Arc<DesiredVm>>, Seq),
 }
 
 /// The VMs of this host.
@@ -47,6 +47,8 @@ struct Inner {
     reporter: Reporter,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// The highest grant that was found here.
+    highest: Seq,
     vms: Mutex<BTreeMap<VmId, Handle>>,
 }
 
@@ -65,11 +67,14 @@ impl Converge {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
+        let grants = stock.iter().filter_map(|found| found.observed.epoch);
+        let highest = grants.map(|epoch| epoch.0).max().unwrap_or(Seq::ZERO);
         let this = Self(Arc::new(Inner {
             here,
             reporter,
             tasks,
             stop,
+            highest,
             vms: Mutex::default(),
         }));
         let mut vms = this.vms();
@@ -86,15 +91,20 @@ impl Converge {
         let mut vms = self.vms();
         match wish {
             Wish::Vm(vm) => self.want(&mut vms, vm),
-            Wish::NotOurs(vm) => disown(&vms, vm),
-            Wish::All(all) => {
+            Wish::NotOurs(vm, at) => disown(&vms, vm, at),
+            Wish::All(all, at) => {
                 let ours: BTreeSet<VmId> = all.iter().map(|desired| desired.vm).collect();
                 vms.keys()
                     .filter(|vm| !ours.contains(vm))
-                    .for_each(|vm| disown(&vms, *vm));
+                    .for_each(|vm| disown(&vms, *vm, at));
                 all.into_iter().for_each(|desired| self.want(&mut vms, desired));
             }
         }
+    }
+
+    /// The highest grant that was found on this host at the start: the log has come at least so far.
+    pub fn highest_grant(&self) -> Seq {
+        self.0.highest
     }
 
     /// The console of a VM of this host; `None` when there is no such VM.
@@ -161,7 +171,7 @@ impl Converge {
                 let mut vms = this.vms();
                 let forgotten = vms
                     .get(&vm)
-                    .is_none_or(|handle| *handle.wanted.borrow() == Wanted::NotOurs);
+                    .is_none_or(|handle| matches!(*handle.wanted.borrow(), Wanted::NotOurs(_)));
                 if stop.is_cancelled() || forgotten {
                     vms.remove(&vm);
                     return;
@@ -180,10 +190,17 @@ impl Converge {
     }
 }
 
-fn disown(vms: &BTreeMap<VmId, Handle>, vm: VmId) {
-    if let Some(handle) = vms.get(&vm) {
-        handle
-            .wanted
-            .send_if_modified(|known| std::mem::replace(known, Wanted::NotOurs) != Wanted::NotOurs);
-    }
+fn disown(vms: &BTreeMap<VmId, Handle>, vm: VmId, at: Seq) {
+    let Some(handle) = vms.get(&vm) else { return };
+    handle.wanted.send_if_modified(|known| {
+        let news = match known {
+            Wanted::Unheard => true,
+            Wanted::NotOurs(before) => *before < at,
+            Wanted::Vm(desired) => desired.epoch.0 <= at,
+        };
+        if news {
+            *known = Wanted::NotOurs(at);
+        }
+        news
+    });
 }

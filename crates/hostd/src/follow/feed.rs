@@ -23,7 +23,7 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Nothing is known but that an earlier daemon had followed to `reached`.
+    /// Nothing is known but that the log has come as far as `reached`.
     pub(super) const fn new(host: HostId, reached: Seq) -> Self {
         Self {
             host,
@@ -52,7 +52,7 @@ impl Feed {
         }
         (self.position, self.seen) = (Some(slice.feed), slice.feed);
         self.vms = slice.vms.into_iter().map(|vm| (vm.vm, Arc::new(vm))).collect();
-        Some(Wish::All(self.vms.values().cloned().collect()))
+        Some(Wish::All(self.vms.values().cloned().collect(), slice.feed))
     }
 
     /// Takes a change. When some before it were missed, what it says of each VM counts all the same, but not what
@@ -79,7 +79,7 @@ impl Feed {
         if complete {
             for vm in delta.gone {
                 self.vms.remove(&vm);
-                wishes.push(Wish::NotOurs(vm));
+                wishes.push(Wish::NotOurs(vm, delta.feed));
             }
             self.position = Some(delta.feed);
         }

@@ -76,7 +76,7 @@ impl Follower {
             tracing::warn!(%error, "how far was followed is not known");
             Seq::ZERO
         });
-        let mut feed = Feed::new(self.id, reached);
+        let mut feed = Feed::new(self.id, reached.max(self.converge.highest_grant()));
         let subject = subject::feed(&self.name);
         let mut news = match self.client.nats().subscribe(subject.clone()).await {
             Ok(news) => news,

@@ -27,8 +27,8 @@ pub const PRESS_EVERY: Duration = Duration::from_secs(2);
 pub enum Wanted {
     /// Not heard yet. What runs goes on; nothing is started or stopped.
     Unheard,
-    /// It is not this host's, or not any more.
-    NotOurs,
+    /// It is not this host's, or not any more, as of this event. Says nothing of a newer grant.
+    NotOurs(Seq),
     /// This.
     Vm(Arc<DesiredVm>),
 }
@@ -38,15 +38,20 @@ impl Wanted {
     fn granted(&self, highest: Option<Epoch>) -> Option<&DesiredVm> {
         match self {
             Self::Vm(vm) if highest.is_none_or(|seen| seen <= vm.epoch) => Some(vm),
-            Self::Vm(_) | Self::Unheard | Self::NotOurs => None,
+            Self::Vm(_) | Self::Unheard | Self::NotOurs(_) => None,
         }
+    }
+
+    /// Whether it is not this host's, as of no earlier than the newest grant that this host has seen.
+    fn disowned(&self, highest: Option<Epoch>) -> bool {
+        matches!(self, Self::NotOurs(at) if highest.is_none_or(|seen| seen.0 <= *at))
     }
 
     /// The event that made it so.
     pub fn revision(&self) -> Option<Seq> {
         match self {
             Self::Vm(vm) => Some(vm.revision),
-            Self::Unheard | Self::NotOurs => None,
+            Self::Unheard | Self::NotOurs(_) => None,
         }
     }
 
@@ -91,7 +96,7 @@ pub fn next(wanted: &Wanted, observed: &Observed, now: Timestamp) -> Step {
         Guest::Ended { epoch, reason } => {
             return match epoch.or(observed.epoch).or(granted.map(|vm| vm.epoch)) {
                 Some(epoch) => Step::TellExited(epoch, reason.clone()),
-                None if *wanted == Wanted::NotOurs => discard(observed, now),
+                None if wanted.disowned(observed.epoch) => discard(observed, now),
                 None => Step::Wait(None),
             };
         }
@@ -105,8 +110,8 @@ pub fn next(wanted: &Wanted, observed: &Observed, now: Timestamp) -> Step {
         Guest::Running { told: true, .. } | Guest::Absent => {}
     }
     match (wanted, granted) {
-        (Wanted::NotOurs, _) => discard(observed, now),
-        (Wanted::Unheard | Wanted::Vm(_), None) => Step::Wait(None),
+        (Wanted::NotOurs(_), _) if wanted.disowned(observed.epoch) => discard(observed, now),
+        (_, None) => Step::Wait(None),
         (_, Some(vm)) => toward(vm, observed, now),
     }
 }

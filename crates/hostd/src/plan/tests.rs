@@ -117,7 +117,7 @@ fn powers() -> impl Strategy<Value = Power> {
 fn wishes() -> impl Strategy<Value = Wanted> {
     prop_oneof![
         8 => (4u64..7, powers()).prop_map(|(epoch, power)| desired(epoch, power)),
-        1 => Just(Wanted::NotOurs),
+        2 => (3u64..8).prop_map(|at| Wanted::NotOurs(Seq(at))),
         1 => Just(Wanted::Unheard),
     ]
 }
@@ -161,14 +161,18 @@ proptest! {
         mut host in hosts(), wanted in proptest::collection::vec(wishes(), 1..5),
     ) {
         for wanted in wanted {
-            let stale = matches!(&wanted, Wanted::Vm(vm) if host.observed.epoch > Some(vm.epoch));
+            let stale = match &wanted {
+                Wanted::Vm(vm) => host.observed.epoch > Some(vm.epoch),
+                Wanted::NotOurs(at) => host.observed.epoch > Some(Epoch(*at)),
+                Wanted::Unheard => false,
+            };
             let (processes, files) = (host.processes, host.files);
             host.observed.asked(&wanted);
             let steps = host.converge(&wanted);
             match &wanted {
                 _ if stale => prop_assert_eq!((host.processes, host.files), (processes, files)),
                 Wanted::Unheard => prop_assert_eq!((host.processes, host.files), (processes, files)),
-                Wanted::NotOurs => prop_assert_eq!((host.processes, host.files), (0, false)),
+                Wanted::NotOurs(_) => prop_assert_eq!((host.processes, host.files), (0, false)),
                 Wanted::Vm(vm) => match vm.power {
                     Power::Running => prop_assert_eq!(host.processes, 1),
                     Power::Stopped(_) => {

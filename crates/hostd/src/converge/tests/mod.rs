@@ -40,7 +40,7 @@ async fn given_a_wish_to_run_then_it_is_started_once_and_told_with_what_it_follo
     daemon.want(Power::Running, 6);
     daemon
         .converge
-        .wish(Wish::All(vec![Arc::new(desired(Power::Running, 5, 6))]));
+        .wish(Wish::All(vec![Arc::new(desired(Power::Running, 5, 6))], Seq(6)));
     daemon.want(Power::Stopped(StopHow::Hard), 7);
     assert_eq!(daemon.told().await, Observation::Exited(ExitReason::Killed));
     assert_eq!(*rig.fake.launches.lock().unwrap(), 1);
@@ -175,7 +175,7 @@ async fn given_a_vm_to_delete_then_nothing_of_it_is_left_and_that_is_told_once()
     assert!(!rig.has_dir());
     assert_eq!(daemon.here.ledger.notes().unwrap(), []);
 
-    daemon.converge.wish(Wish::NotOurs(VM));
+    daemon.converge.wish(Wish::NotOurs(VM, Seq(9)));
     until("it is forgotten", async || daemon.converge.console(VM).is_none()).await;
     assert!(daemon.told_nothing_more());
     daemon.end().await;
@@ -186,10 +186,31 @@ async fn given_a_vm_that_is_not_in_the_slice_then_it_is_ended_and_removed() {
     let rig = Rig::new();
     let mut daemon = rig.daemon().await;
     started(&mut daemon).await;
-    daemon.converge.wish(Wish::All(vec![]));
+    daemon.converge.wish(Wish::All(vec![], Seq(9)));
     until("it is forgotten", async || daemon.converge.console(VM).is_none()).await;
     assert!(!rig.has_dir());
     assert_eq!(rig.process().await, None);
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn given_a_slice_from_before_the_grant_then_nothing_of_the_vm_is_ended() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    let pid = started(&mut daemon).await;
+    daemon.converge.wish(Wish::All(vec![], Seq(4)));
+    daemon.converge.wish(Wish::NotOurs(VM, Seq(4)));
+    daemon.end().await;
+
+    // Nor by a daemon that has no wish for it yet, and knows the grant from its notes alone.
+    let mut daemon = rig.daemon().await;
+    assert_eq!(daemon.converge.highest_grant(), Seq(5));
+    assert!(matches!(daemon.told().await, Observation::Adopted { .. }));
+    daemon.converge.wish(Wish::All(vec![], Seq(4)));
+    daemon.want(graceful(), 7);
+    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::PoweredOff));
+    assert_eq!(Process::of(pid).unwrap(), None);
+    assert!(rig.has_dir());
     daemon.end().await;
 }
 
@@ -237,7 +258,7 @@ async fn given_a_running_guest_when_the_daemon_is_restarted_then_it_runs_on_and_
     assert_eq!(adopted, pid);
     daemon
         .converge
-        .wish(Wish::All(vec![Arc::new(desired(Power::Running, 5, 6))]));
+        .wish(Wish::All(vec![Arc::new(desired(Power::Running, 5, 6))], Seq(6)));
     daemon.want(graceful(), 7);
     // This daemon's child too, but only by the accident of this test.
     assert_eq!(daemon.told().await, Observation::Exited(ExitReason::PoweredOff));
@@ -312,7 +333,7 @@ async fn given_no_wish_yet_then_a_daemon_starts_nothing() {
 
     let mut daemon = rig.daemon().await;
     // Told or not before the first daemon ended: no more than that it ended.
-    daemon.converge.wish(Wish::NotOurs(VM));
+    daemon.converge.wish(Wish::NotOurs(VM, Seq(9)));
     until("it is forgotten", async || daemon.converge.console(VM).is_none()).await;
     while !daemon.told_nothing_more() {}
     assert_eq!(*rig.fake.launches.lock().unwrap(), 1);

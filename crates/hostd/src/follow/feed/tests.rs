@@ -205,8 +205,8 @@ fn take(known: &mut BTreeMap<VmId, Arc<DesiredVm>>, wishes: Vec<Wish>) {
     for wish in wishes {
         match wish {
             Wish::Vm(vm) => drop(known.insert(vm.vm, vm)),
-            Wish::NotOurs(vm) => drop(known.remove(&vm)),
-            Wish::All(all) => *known = all.into_iter().map(|vm| (vm.vm, vm)).collect(),
+            Wish::NotOurs(vm, _) => drop(known.remove(&vm)),
+            Wish::All(all, _) => *known = all.into_iter().map(|vm| (vm.vm, vm)).collect(),
         }
     }
 }
