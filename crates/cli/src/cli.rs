@@ -72,7 +72,7 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORM")]
     pub output: Format,
     /// How long to wait in all, such as `90s` or `5m`; 60s for what changes something, 10s for reads.
-    #[arg(long, global = true, value_parser = span, value_name = "TIME")]
+    #[arg(long, global = true, value_parser = timeout, value_name = "TIME")]
     pub timeout: Option<Duration>,
     /// Say more about what is done; twice for still more.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -141,8 +141,17 @@ pub(crate) struct Reading {
     pub consistent: bool,
 }
 
+fn timeout(text: &str) -> Result<Duration, String> {
+    match span(text)? {
+        Duration::ZERO => Err(format!(
+            "in `{text}` nothing can be answered: write a longer time; --no-wait returns once a change is taken on"
+        )),
+        longer => Ok(longer),
+    }
+}
+
 /// Reads a span of time such as `500ms`, `60s`, `1h30m`, or plain seconds.
-pub(crate) fn span(text: &str) -> Result<Duration, String> {
+fn span(text: &str) -> Result<Duration, String> {
     let wrong =
         || format!("`{text}` is no span of time: write a number and a unit, such as 500ms, 60s or 5m");
     if let Ok(seconds) = text.parse::<u32>() {
@@ -187,6 +196,14 @@ mod tests {
     fn a_password_may_begin_with_a_dash() {
         let cli = Cli::try_parse_from(["chv", "vm", "list", "--password", "-5x"]).unwrap();
         assert_eq!(cli.global.password.as_deref(), Some("-5x"));
+    }
+
+    #[test]
+    fn a_timeout_is_longer_than_nothing() {
+        assert_eq!(timeout("1ms"), Ok(Duration::from_millis(1)));
+        for nothing in ["0", "0s", "0ms"] {
+            assert!(timeout(nothing).unwrap_err().contains(nothing));
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::time::Duration;
 
+use chv_proto::client::QueryError;
+
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::structured;
@@ -63,13 +65,14 @@ impl Status {
     async fn ask(&self, session: &Session) -> Result<StatusView, Failure> {
         let client = session.client().await?;
         let wait = session.patience(ANSWERS);
-        let answers = client
-            .status_of_each(wait, self.digest)
-            .await
-            .map_err(refusal::query)?;
-        StatusView::new(answers).ok_or_else(|| {
+        let nobody = || {
             Failure::new(Exit::Unreachable, "NATS is there, but no scheduler answers on it")
                 .or_try("start chv-scheduler, and look at its log")
-        })
+        };
+        match client.status_of_each(wait, self.digest).await {
+            Ok(answers) => StatusView::new(answers).ok_or_else(nobody),
+            Err(QueryError::NobodyAnswers { .. }) => Err(nobody()),
+            Err(error) => Err(refusal::query(error)),
+        }
     }
 }

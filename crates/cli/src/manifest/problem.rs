@@ -26,6 +26,18 @@ impl Place {
             column: location.column().max(1),
         }
     }
+
+    /// The first place after the text `before`.
+    pub(super) fn after(source: String, before: &str) -> Self {
+        let (lines, last) = before.rsplit_once('\n').map_or((0, before), |(above, last)| {
+            (above.matches('\n').count() + 1, last)
+        });
+        Self {
+            source,
+            line: lines as u64 + 1,
+            column: last.chars().count() as u64 + 1,
+        }
+    }
 }
 
 impl fmt::Display for Place {

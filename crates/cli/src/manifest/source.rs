@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::problem::Place;
+
 /// More than any set of manifests is; a wrong `-f` is told instead of read for minutes.
 const MAX_BYTES: u64 = 64 << 20;
 
@@ -29,6 +31,9 @@ pub(crate) enum SourceError {
     /// Over [`MAX_BYTES`].
     #[error("{0} is larger than 64MiB; that is no manifest")]
     TooLarge(String),
+    /// Not UTF-8.
+    #[error("{0}: this is no text in UTF-8; a manifest is")]
+    NoText(Place),
     /// A directory without a manifest.
     #[error("no file in {0} ends in .yaml, .yml or .json")]
     NoneIn(PathBuf),
@@ -82,10 +87,33 @@ fn read_file(path: &Path) -> Result<Source, SourceError> {
 }
 
 fn read(name: String, from: impl Read) -> Result<Source, SourceError> {
-    let mut text = String::new();
-    match from.take(MAX_BYTES + 1).read_to_string(&mut text) {
-        Ok(bytes) if bytes as u64 > MAX_BYTES => Err(SourceError::TooLarge(name)),
-        Ok(_) => Ok(Source { name, text }),
-        Err(source) => Err(SourceError::Io { name, source }),
+    let mut bytes = Vec::new();
+    match from.take(MAX_BYTES + 1).read_to_end(&mut bytes) {
+        Ok(count) if count as u64 > MAX_BYTES => return Err(SourceError::TooLarge(name)),
+        Ok(_) => {}
+        Err(source) => return Err(SourceError::Io { name, source }),
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Source { name, text }),
+        Err(error) => {
+            let good = error.utf8_error().valid_up_to();
+            let before = String::from_utf8_lossy(&error.as_bytes()[..good]);
+            Err(SourceError::NoText(Place::after(name, &before)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_bytes_that_are_no_text_when_read_then_it_says_where() {
+        let of = |bytes: &[u8]| read("f".to_owned(), bytes).map_err(|error| error.to_string());
+        assert!(of("kind: Vm\nname: ä".as_bytes()).is_ok());
+        let error = of(b"kind: Vm\n\xc3\xa4\xff").unwrap_err();
+        assert!(error.starts_with("f:2:2: this is no text"), "{error}");
+        let error = of(b"\x7fELF\xff").unwrap_err();
+        assert!(error.starts_with("f:1:5: "), "{error}");
     }
 }

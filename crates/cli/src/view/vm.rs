@@ -142,6 +142,10 @@ impl VmView {
             let mac = nic.mac.map_or_else(String::new, |mac| format!(", {mac}"));
             line("nic", &format!("{backend}{mac}"))?;
         }
+        line(
+            "hypervisor",
+            &spec.hypervisor.map_or_else(String::new, |kind| kind.to_string()),
+        )?;
         line("stop after", &format!("{}s", spec.stop_timeout.seconds()))?;
         line("created", &moment(&self.created, self.created_us))?;
         line("revision", &self.revision.to_string())

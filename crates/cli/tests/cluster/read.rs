@@ -76,6 +76,17 @@ async fn given_vms_when_listed_then_people_and_programs_see_them() {
 }
 
 #[tokio::test]
+async fn given_a_hypervisor_that_was_asked_for_when_shown_then_it_is_told_before_the_vm_runs() {
+    let rig = Rig::with(Guests::Ignore).await;
+    let options = ["--no-start", "--hypervisor", "qemu-tcg"];
+    rig.create("web", &options).await.ends_with(0);
+    rig.chv(&["vm", "get", "web"])
+        .await
+        .ends_with(0)
+        .prints("hypervisor: qemu-tcg");
+}
+
+#[tokio::test]
 async fn given_a_host_when_looked_at_then_it_is_alive() {
     let rig = Rig::with(Guests::Boot).await;
     rig.chv(&["host", "list"])

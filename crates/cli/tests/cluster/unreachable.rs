@@ -33,7 +33,13 @@ async fn given_no_leader_then_it_says_so_and_ends_with_7() {
         let mut command = rig.chv_command(args);
         command.args(["--timeout", "1s"]);
         let ran = crate::rig::ended(command.spawn().unwrap()).await;
-        ran.ends_with(7).tells("error: ").tells("try: ");
+        let ran = ran.ends_with(7).tells("error: ").tells("try: ");
+        let advised = ran.err.contains("`chv status`");
+        assert_eq!(
+            advised,
+            args != ["status"],
+            "status does not advise itself: {ran:?}"
+        );
     }
 }
 
