@@ -21,6 +21,10 @@ pub(crate) use goal::{Goal, Until};
 pub(crate) use progress::Progress;
 pub(crate) use watched::{Verdict, Watched};
 
+/// What a person who sees that a VM is blocked does not know.
+const BLOCKED: &str =
+    "waiting goes on until the timeout, as the host tries again; Ctrl-C ends the waiting, and nothing else";
+
 /// A VM that is waited for.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
@@ -74,8 +78,14 @@ pub(crate) async fn all(
     };
     let mut events = follow::events(&session.client().await?, from, filter);
     let mut redraw = tokio::time::interval(Duration::from_millis(100));
+    let mut hinted = false;
     while !open.is_empty() {
         progress.show(&line(&open, total));
+        let blocked = open.iter().any(|(_, watched)| watched.trouble.is_some());
+        if blocked && !std::mem::replace(&mut hinted, true) {
+            // Not in the line itself, where a long reason would push it off the terminal.
+            progress.say(BLOCKED);
+        }
         tokio::select! {
             event = events.recv() => {
                 let entry = match event {

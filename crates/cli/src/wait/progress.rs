@@ -73,6 +73,14 @@ impl Progress {
         }
     }
 
+    /// Says something that stays, on a line of its own.
+    pub(crate) fn say(&mut self, text: &str) {
+        if !self.quiet {
+            self.clear();
+            write(&format!("{}\n", printable(text)));
+        }
+    }
+
     /// Takes the line off the terminal, so that something else can be written.
     pub(crate) fn clear(&mut self) {
         if self.live && !self.last.is_empty() {

@@ -50,9 +50,10 @@ async fn given_no_start_when_created_then_nothing_is_waited_for() {
 #[tokio::test]
 async fn given_a_blocked_vm_when_waited_for_then_it_says_why_and_ends_with_9() {
     let rig = Rig::with(Guests::Block).await;
-    rig.create("web", &["--timeout", "1s"])
-        .await
-        .ends_with(9)
+    let ran = rig.create("web", &["--timeout", "1s"]).await;
+    let hints = ran.err.matches("waiting goes on until the timeout").count();
+    assert_eq!(hints, 1, "{ran:?}");
+    ran.ends_with(9)
         .prints("created")
         .tells(REASON)
         .tells("default/web is not running after 1")
@@ -239,6 +240,7 @@ async fn given_wrong_arguments_then_it_ends_with_2_and_needs_no_cluster() {
         (&["vm", "create", "web"], "--kernel"),
         (&["vm", "destroy", "web"], "destroy"),
         (&["vm", "list", "--timeout", "soon"], "no span of time"),
+        (&["vm", "list", "--timeout", "0"], "write a longer time"),
         (&[], "Usage"),
     ] {
         rig.chv(args).await.ends_with(2).tells(expected);
