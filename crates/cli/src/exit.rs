@@ -60,6 +60,7 @@ impl Exit {
             "not_permitted" => Self::NotPermitted,
             "busy" | "not_leader" | "unavailable" | "behind" => Self::Unreachable,
             "timeout" => Self::TimedOut,
+            "internal" => Self::Internal,
             _ => Self::Rejected,
         }
     }
