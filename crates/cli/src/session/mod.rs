@@ -1,32 +1,28 @@
 //! One invocation: who asks, in which project, how patiently; the connection, made when it is first needed; and
-//! the questions that several verbs ask.
+//! the sending of commands. Questions are in [`question`].
+
+mod question;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chv_domain::{
-    Actor, Command, CommandId, ProjectName, Seq, Submission, Timestamp, TraceContext, UserName, VmRef,
+    Actor, Command, CommandId, ProjectName, Seq, Submission, Timestamp, TraceContext, UserName,
 };
 use chv_proto::client::{Client, ConnectOptions, Waiting};
-use chv_proto::convert::{self, EventEntry};
-use chv_proto::subject::Audience;
-use chv_proto::v1::query_envelope::Query;
-use chv_proto::v1::{self, query_reply};
+use chv_proto::v1;
 use tokio::sync::OnceCell;
 
-use crate::cli::{Global, Reading};
+use crate::cli::Global;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::output::Format;
 use crate::refusal;
-use crate::view::garbled;
-use crate::view::host::HostView;
-use crate::view::vm::VmView;
 use crate::wait::Progress;
 
-/// How long a read is waited for.
-const READ: Duration = Duration::from_secs(10);
+pub(crate) use question::{no_vm, unfit};
+
 /// How long something is waited for before a person is told so.
 const LASTS: Duration = Duration::from_millis(500);
 /// How often the time on the progress line is brought up to date.
@@ -41,16 +37,6 @@ pub(crate) struct Session {
     trace: TraceContext,
     client: OnceCell<Client>,
     interrupt: Interrupt,
-}
-
-impl From<Reading> for Audience {
-    fn from(reading: Reading) -> Self {
-        if reading.consistent {
-            Self::Leader
-        } else {
-            Self::Any
-        }
-    }
 }
 
 impl Session {
@@ -176,131 +162,8 @@ impl Session {
             }
         }
     }
-
-    /// Asks a question.
-    pub(crate) async fn query(
-        &self,
-        audience: Audience,
-        query: Query,
-        min_seq: Option<Seq>,
-    ) -> Result<v1::QueryReply, Failure> {
-        let client = self.client().await?;
-        client
-            .query(audience, query, min_seq, self.patience(READ))
-            .await
-            .map_err(refusal::query)
-    }
-
-    /// A VM and the last event that it was read at; `None` when it is not there.
-    pub(crate) async fn find_vm(
-        &self,
-        vm: &VmRef,
-        audience: Audience,
-        min_seq: Option<Seq>,
-    ) -> Result<Option<(v1::Vm, Seq)>, Failure> {
-        let query = Query::GetVm(v1::GetVm {
-            vm: Some(convert::vm_ref_to_wire(vm)),
-        });
-        match self.query(audience, query, min_seq).await {
-            Ok(v1::QueryReply {
-                applied_seq,
-                result: Some(query_reply::Result::Vm(vm)),
-                ..
-            }) => Ok(Some((vm, Seq(applied_seq)))),
-            Ok(_) => Err(unfit()),
-            Err(failure) if failure.exit == Exit::NotFound => Ok(None),
-            Err(failure) => Err(failure),
-        }
-    }
-
-    /// A VM to show.
-    pub(crate) async fn vm(&self, vm: &VmRef, audience: Audience) -> Result<VmView, Failure> {
-        match self.find_vm(vm, audience, None).await? {
-            Some((vm, _)) => VmView::new(vm),
-            None => Err(no_vm(vm)),
-        }
-    }
-
-    /// The VMs of a project, or of all.
-    pub(crate) async fn vms(
-        &self,
-        project: Option<&ProjectName>,
-        audience: Audience,
-    ) -> Result<Vec<VmView>, Failure> {
-        let mut vms: Vec<VmView> = Vec::new();
-        let mut after = None;
-        loop {
-            let query = Query::ListVms(v1::ListVms {
-                project: project.map(ToString::to_string).unwrap_or_default(),
-                after,
-                limit: 0,
-            });
-            let Some(query_reply::Result::Vms(page)) = self.query(audience, query, None).await?.result else {
-                return Err(unfit());
-            };
-            after = page.vms.last().map(|last| v1::ProjectAndName {
-                project: last.project.clone(),
-                name: last.name.clone(),
-            });
-            for vm in page.vms {
-                vms.push(VmView::new(vm)?);
-            }
-            if !page.more || after.is_none() {
-                return Ok(vms);
-            }
-        }
-    }
-
-    /// The hosts after a name, up to and with another if one is given.
-    pub(crate) async fn hosts_after(
-        &self,
-        after: &str,
-        last: Option<&str>,
-        audience: Audience,
-    ) -> Result<Vec<HostView>, Failure> {
-        let mut hosts: Vec<HostView> = Vec::new();
-        let mut after = after.to_owned();
-        loop {
-            let query = Query::ListHosts(v1::ListHosts { after, limit: 0 });
-            let Some(query_reply::Result::Hosts(page)) = self.query(audience, query, None).await?.result
-            else {
-                return Err(unfit());
-            };
-            let ended = !page.more || page.hosts.is_empty();
-            for host in page.hosts {
-                if last.is_some_and(|last| host.name.as_str() > last) {
-                    return Ok(hosts);
-                }
-                hosts.push(host.into());
-            }
-            match hosts.last() {
-                Some(host) if !ended => after = host.name.clone(),
-                _ => return Ok(hosts),
-            }
-        }
-    }
-
-    /// An event from the wire.
-    pub(crate) fn entry(&self, event: v1::EventMessage) -> Result<EventEntry, Failure> {
-        convert::event_from_wire(event).map_err(|error| garbled(&error))
-    }
 }
 
 fn lock(text: &Mutex<String>) -> MutexGuard<'_, String> {
     text.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// For a VM that is not there.
-pub(crate) fn no_vm(vm: &VmRef) -> Failure {
-    Failure::new(Exit::NotFound, format!("there is no VM {vm}"))
-        .or_try("`chv vm list --all-projects` shows those that are")
-}
-
-/// For an answer to another question.
-pub(crate) fn unfit() -> Failure {
-    Failure::new(
-        Exit::Internal,
-        "the scheduler answered another question than was asked",
-    )
-    .or_try("`chv --version` and `chv status -o json`: the versions may not fit together")
 }
