@@ -99,6 +99,7 @@ async fn given_a_leader_then_a_heartbeat_is_answered() {
             term: 3,
             registered: true,
             feed: 9,
+            cluster: String::new(),
         };
         vec![(message.reply.clone().unwrap().to_string(), answer.encode_to_vec())]
     })
