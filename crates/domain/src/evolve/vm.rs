@@ -96,6 +96,8 @@ pub(super) fn ordered(state: &mut Projection, record: &Record, seq: Seq, id: VmI
     change(state, id, |vm| {
         vm.power = power;
         vm.ordered = ordered_by(record, seq);
+        // What stood in the way of another order; the host says so again if it still does.
+        vm.trouble = None;
         placement = vm.placement;
     });
     if let Some(placement) = placement {
@@ -128,14 +130,17 @@ pub(super) fn adopted(
     hypervisor: HypervisorKind,
     pid: u32,
 ) {
-    change(state, id, |vm| match &vm.phase {
-        Phase::Running { pid: known, .. } if *known == pid => {}
-        _ => {
-            vm.phase = Phase::Running {
-                hypervisor,
-                pid,
-                since: record.time,
-                ready: None,
+    change(state, id, |vm| {
+        vm.trouble = None;
+        match &vm.phase {
+            Phase::Running { pid: known, .. } if *known == pid => {}
+            _ => {
+                vm.phase = Phase::Running {
+                    hypervisor,
+                    pid,
+                    since: record.time,
+                    ready: None,
+                }
             }
         }
     });

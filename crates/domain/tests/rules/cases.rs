@@ -218,6 +218,31 @@ fn a_blocked_vm_says_why_once_and_is_unblocked_by_its_start() {
 }
 
 #[test]
+fn a_vm_is_not_blocked_any_more_once_it_was_ordered_otherwise_or_was_found_running() {
+    let mut cluster = Cluster::with_hosts(1);
+    cluster.send("alice", create("web", spec(1, 128))).unwrap();
+    let vm = cluster.state.resolve(&named("web")).unwrap().id;
+    let why = || Observation::Blocked("no room".to_owned());
+    cluster.report(vm, why()).unwrap();
+    cluster
+        .send("alice", Command::KillVm { vm: named("web") })
+        .unwrap();
+    assert_eq!(cluster.state.vm(vm).unwrap().trouble, None);
+
+    cluster
+        .send("alice", Command::StartVm { vm: named("web") })
+        .unwrap();
+    assert_eq!(kinds(&cluster.report(vm, why()).unwrap()), ["blocked"]);
+    let found = Observation::Adopted {
+        hypervisor: HypervisorKind::QemuTcg,
+        pid: 7,
+        uptime_ms: 1,
+    };
+    cluster.report(vm, found).unwrap();
+    assert_eq!(cluster.state.vm(vm).unwrap().status(), Status::Running);
+}
+
+#[test]
 fn a_host_is_heard_only_about_its_own_vms_under_their_current_epoch() {
     let mut cluster = Cluster::with_hosts(2);
     let vm = cluster.running("web");
