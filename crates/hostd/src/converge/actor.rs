@@ -117,7 +117,7 @@ impl Actor {
         match happened {
             Happened::Exited(exit) => self.exited(exit).await,
             Happened::Said(said) => self.said(said),
-            Happened::Broke(how) => self.observed.broke(how),
+            Happened::Is(health) => self.observed.is(health),
             Happened::Console => self.show_console(),
         }
         true
@@ -265,6 +265,7 @@ fn step_span(vm: VmId, step: &Step, wanted: &Wanted) -> Span {
             Step::Adopt => "adopt",
             Step::TellAdopted(_) => "report adopted",
             Step::TellExited(..) => "report exited",
+            Step::TellBlocked(..) => "report blocked",
             Step::TellUnblocked(_) => "report unblocked",
             Step::TellRemoved(_) => "report removed",
             Step::Launch => "launch",

@@ -13,12 +13,16 @@ use crate::hypervisor::{
     AgentChannel, ConsoleInput, ConsolePump, Exit, FromGuest, Hypervisor, HypervisorError, Instance,
     Operation, Process, Status, ToGuest,
 };
+use crate::plan::Health;
 
 /// Before a console or an agent channel that could not be opened is tried again.
 const REOPEN: Duration = Duration::from_secs(1);
 
-/// Between two looks at whether the hypervisor has given the guest up, of which nothing else tells.
+/// Between two looks at whether the hypervisor has given the guest up or holds it, of which nothing else tells.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
+
+/// Between two tries to let a guest go on that is held.
+const RESUME_EVERY: Duration = Duration::from_secs(2);
 
 /// How long a process without a driver may take to be gone once it is killed.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
@@ -39,8 +43,8 @@ pub(super) enum Happened {
     Exited(Exit),
     /// The guest said this.
     Said(FromGuest),
-    /// Its hypervisor gave the guest up, in this way.
-    Broke(String),
+    /// Its hypervisor says that the guest is so now.
+    Is(Health),
     /// The console can be typed on, or not any more.
     Console,
 }
@@ -60,6 +64,8 @@ pub(super) struct Attached {
     console: Option<(ConsoleInput, tokio::task::JoinHandle<()>, DropGuard)>,
     reopen: Instant,
     look: Instant,
+    /// Whether the guest was held when it was last looked at.
+    stalled: bool,
 }
 
 impl Attached {
@@ -76,7 +82,8 @@ impl Attached {
             agent: None,
             console: None,
             reopen: now,
-            look: now + LOOK_EVERY,
+            look: now + RESUME_EVERY,
+            stalled: false,
         };
         this.open().await;
         this
@@ -152,14 +159,36 @@ impl Attached {
                     }
                 }
                 () = tokio::time::sleep_until(self.look) => {
-                    self.look = Instant::now() + LOOK_EVERY;
-                    if let Some(driver) = &self.driver
-                        && let Status::Broken(how) = driver.status(&self.instance).await
-                    {
-                        return Happened::Broke(how);
+                    if let Some(health) = self.look().await {
+                        return Happened::Is(health);
                     }
                 }
             }
+        }
+    }
+
+    /// Asks the hypervisor how the guest is, and lets one go on that is held. `None` when nothing has changed.
+    async fn look(&mut self) -> Option<Health> {
+        // First: this may be dropped while it waits.
+        self.look = Instant::now() + if self.stalled { RESUME_EVERY } else { LOOK_EVERY };
+        let driver = self.driver.as_ref()?;
+        match driver.status(&self.instance).await {
+            Status::Broken(how) => Some(Health::Broken(how)),
+            Status::Stalled(why) => {
+                // What it says now comes of this try: it is looked at the next time.
+                if let Err(error) = driver.resume(&self.instance).await {
+                    tracing::debug!(vm = %self.instance.vm, %error, "held");
+                }
+                self.look = Instant::now() + RESUME_EVERY;
+                let news = !std::mem::replace(&mut self.stalled, true);
+                news.then_some(Health::Stalled(why))
+            }
+            Status::Running => std::mem::take(&mut self.stalled).then_some(Health::Sound),
+            Status::Booting
+            | Status::Paused
+            | Status::ShuttingDown
+            | Status::Gone(_)
+            | Status::Unknown(_) => None,
         }
     }
 

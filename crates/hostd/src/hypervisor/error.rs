@@ -15,6 +15,8 @@ pub enum Operation {
     Launch,
     /// Pressing its power button.
     PowerButton,
+    /// Letting a held guest go on.
+    Resume,
     /// Ending its process.
     Kill,
 }
@@ -24,6 +26,7 @@ impl std::fmt::Display for Operation {
         f.write_str(match self {
             Self::Launch => "launch",
             Self::PowerButton => "power button",
+            Self::Resume => "resume",
             Self::Kill => "kill",
         })
     }

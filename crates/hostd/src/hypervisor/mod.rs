@@ -61,6 +61,12 @@ pub trait Hypervisor: std::fmt::Debug + Send + Sync {
     /// until it is gone, or the caller's patience is. Pressing for a machine that is gone is an error.
     async fn press_power_button(&self, instance: &Instance) -> Result<(), HypervisorError>;
 
+    /// Lets a machine go on that is [`Status::Stalled`]; it may be held again at once. Does nothing where the
+    /// hypervisor holds no machine of itself.
+    async fn resume(&self, _: &Instance) -> Result<(), HypervisorError> {
+        Ok(())
+    }
+
     /// Ends the machine's process at once, and waits until it is gone; done already, when it is.
     async fn kill(&self, instance: &Instance) -> Result<Exit, HypervisorError> {
         let vm = instance.vm;

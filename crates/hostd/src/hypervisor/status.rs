@@ -13,6 +13,8 @@ pub enum Status {
     Paused,
     /// The guest has powered off; its process is about to end.
     ShuttingDown,
+    /// The hypervisor holds it because something on this host failed, for this reason; it may be resumed.
+    Stalled(String),
     /// The hypervisor gave the guest up, in this state of its own. It won't run again: kill it.
     Broken(String),
     /// Its process has ended.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use chv_domain::{DesiredVm, Epoch, ExitReason, Power, Seq, StopHow, Timestamp};
 
 pub use ending::{Ended, reason};
-pub use observed::{Guest, Observed, Stop};
+pub use observed::{Guest, Health, Observed, Stop};
 pub use pace::Pace;
 
 /// Between two presses of the power button: a guest that is still booting does not hear the first.
@@ -70,6 +70,8 @@ pub enum Step {
     TellAdopted(Epoch),
     /// Report how it ended, under the grant that it ran with.
     TellExited(Epoch, ExitReason),
+    /// Report that this holds it up.
+    TellBlocked(Epoch, String),
     /// Report that nothing stands in the way any more.
     TellUnblocked(Epoch),
     /// Report that nothing of it is left.
@@ -127,9 +129,24 @@ fn toward(vm: &DesiredVm, observed: &Observed, now: Timestamp) -> Step {
         (
             Power::Running,
             Guest::Running {
-                broken: Some(how), ..
+                health: Health::Broken(how),
+                ..
             },
         ) => paced(Step::Kill(ExitReason::Crashed(how.clone())), observed, now),
+        (
+            Power::Running,
+            Guest::Running {
+                health: Health::Stalled(why),
+                ..
+            },
+        ) if observed.blocked.as_ref() != Some(why) => Step::TellBlocked(vm.epoch, why.clone()),
+        (
+            Power::Running,
+            Guest::Running {
+                health: Health::Sound,
+                ..
+            },
+        ) if observed.blocked.is_some() => Step::TellUnblocked(vm.epoch),
         (Power::Running, Guest::Running { .. }) => Step::Wait(None),
         (Power::Running, _) => paced(Step::Launch, observed, now),
         (Power::Stopped(StopHow::Graceful(timeout)), Guest::Running { stop, .. }) => {

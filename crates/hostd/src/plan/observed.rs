@@ -17,6 +17,17 @@ pub struct Stop {
     pub pressed: Timestamp,
 }
 
+/// How a guest that runs is, as its hypervisor says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Nothing is known to be wrong.
+    Sound,
+    /// It is held until something on this host changes. Its memory is as it was: it is never killed for that.
+    Stalled(String),
+    /// Its hypervisor gave it up, in this way.
+    Broken(String),
+}
+
 /// The process that runs a VM, as far as steps depend on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Guest {
@@ -37,8 +48,8 @@ pub enum Guest {
         told: bool,
         /// A graceful stop under way.
         stop: Option<Stop>,
-        /// Its hypervisor gave it up, in this way.
-        broken: Option<String>,
+        /// How its hypervisor says that it is.
+        health: Health,
     },
     /// It ended, and that was not reported yet.
     Ended {
@@ -91,6 +102,10 @@ impl Observed {
             self.epoch = self.epoch.max(Some(vm.epoch));
         }
         self.pace.reset();
+        if wanted.runs() {
+            // The order has cleared it in the log: what still stands in the way is told anew.
+            self.blocked = None;
+        }
         if wanted.runs()
             && let Guest::Running { stop, .. } | Guest::Found { stop, .. } = &mut self.guest
         {
@@ -112,7 +127,7 @@ impl Observed {
                 epoch,
                 told: false,
                 stop,
-                broken: None,
+                health: Health::Sound,
             };
         }
     }
@@ -130,7 +145,7 @@ impl Observed {
             epoch: Some(epoch),
             told: true,
             stop: None,
-            broken: None,
+            health: Health::Sound,
         };
         self.leftovers = true;
         self.blocked = None;
@@ -146,10 +161,10 @@ impl Observed {
         }
     }
 
-    /// Its hypervisor gave it up.
-    pub fn broke(&mut self, how: String) {
-        if let Guest::Running { broken, .. } = &mut self.guest {
-            *broken = Some(how);
+    /// Its hypervisor says how it is.
+    pub fn is(&mut self, now: Health) {
+        if let Guest::Running { health, .. } = &mut self.guest {
+            *health = now;
         }
     }
 

@@ -38,6 +38,7 @@ impl Host {
             Step::Adopt => self.observed.adopted(),
             Step::TellAdopted(epoch) => self.observed.told_adopted(*epoch),
             Step::TellExited(..) => self.observed.told_exited(),
+            Step::TellBlocked(_, why) => self.observed.blocked = Some(why.clone()),
             Step::TellUnblocked(_) => self.observed.blocked = None,
             Step::TellRemoved(_) => self.observed.removed_told = true,
             Step::Launch => {
@@ -128,7 +129,7 @@ fn epochs() -> impl Strategy<Value = Option<Epoch>> {
 
 prop_compose! {
     fn hosts()(
-        guest in 0..4, epoch in epochs(), told: bool, stopping: bool, broken: bool, files: bool,
+        guest in 0..4, epoch in epochs(), told: bool, stopping: bool, health in 0..3, files: bool,
         blocked: bool, failures in 0u32..6, now in 10_000_000_000_u64..20_000_000_000,
     ) -> Host {
         let now = Timestamp(now);
@@ -136,7 +137,11 @@ prop_compose! {
         let guest = match guest {
             0 => Guest::Absent,
             1 => Guest::Found { epoch, stop },
-            2 => Guest::Running { epoch, told, stop, broken: broken.then(|| "panicked".to_owned()) },
+            2 => Guest::Running { epoch, told, stop, health: match health {
+                0 => Health::Sound,
+                1 => Health::Stalled("no room".to_owned()),
+                _ => Health::Broken("panicked".to_owned()),
+            } },
             _ => Guest::Ended { epoch, reason: ExitReason::Vanished },
         };
         let process = guest.has_process();
@@ -191,12 +196,18 @@ proptest! {
     #[test]
     fn given_a_guest_that_should_run_then_it_is_never_killed(mut host in hosts(), epoch in 4u64..7) {
         let wanted = desired(epoch, Power::Running);
-        let sound = !matches!(host.observed.guest, Guest::Running { broken: Some(_), .. });
+        let sound = !matches!(host.observed.guest, Guest::Running { health: Health::Broken(_), .. });
         let of_the_past = host.observed.epoch < Some(Epoch(Seq(epoch))) && host.observed.epoch.is_some();
         prop_assume!(sound && !of_the_past);
         host.observed.asked(&wanted);
         let steps = host.converge(&wanted);
         prop_assert!(!steps.iter().any(|step| matches!(step, Step::Kill(_))), "{:?}", steps);
+        let stalled = match &host.observed.guest {
+            Guest::Running { health: Health::Stalled(why), .. } => Some(why),
+            _ => None,
+        };
+        let stale = host.observed.epoch > Some(Epoch(Seq(epoch)));
+        prop_assert!(stale || host.observed.blocked.as_ref() == stalled, "what the log was told");
     }
 
     #[test]
@@ -250,7 +261,7 @@ fn given_a_guest_that_ended_then_its_end_is_told_before_it_is_started_again() {
         epoch: Some(Epoch(Seq(5))),
         told: true,
         stop: None,
-        broken: None,
+        health: Health::Sound,
     };
     host.observed
         .ended(ExitReason::Vanished, true, host.now, Duration::from_secs(5));

@@ -20,6 +20,11 @@ impl Actor {
                 self.tell(epoch, Observation::Exited(reason), wanted);
                 self.observed.told_exited();
             }
+            Step::TellBlocked(epoch, why) => {
+                tracing::warn!(vm = %self.vm, reason = why, "held; goes on when that is put right");
+                self.tell(epoch, Observation::Blocked(why.clone()), wanted);
+                self.observed.blocked = Some(why);
+            }
             Step::TellUnblocked(epoch) => {
                 self.tell(epoch, Observation::Unblocked, wanted);
                 self.observed.blocked = None;

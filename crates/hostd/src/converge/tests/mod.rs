@@ -96,6 +96,29 @@ async fn given_a_blocked_vm_when_it_should_not_run_any_more_then_it_is_unblocked
 }
 
 #[tokio::test]
+async fn given_a_guest_that_is_held_then_that_is_told_and_it_goes_on_when_it_can_and_is_never_killed() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    *rig.fake.held.lock().unwrap() = Some("no room".to_owned());
+    let pid = started(&mut daemon).await;
+    let held = || Observation::Blocked("no room".to_owned());
+    assert_eq!(daemon.told().await, held());
+    // To a new order it is told again: that has cleared it.
+    daemon.want(Power::Running, 8);
+    assert_eq!(daemon.told().await, held());
+    until("it is tried to let it go on", async || {
+        *rig.fake.resumed.lock().unwrap() > 1
+    })
+    .await;
+
+    *rig.fake.held.lock().unwrap() = None;
+    assert_eq!(daemon.told().await, Observation::Unblocked);
+    assert_eq!(rig.process().await.unwrap().pid, pid);
+    assert_eq!(*rig.fake.launches.lock().unwrap(), 1);
+    daemon.end().await;
+}
+
+#[tokio::test]
 async fn given_a_process_killed_behind_the_daemons_back_then_that_is_told_and_it_is_started_again() {
     let rig = Rig::new();
     let mut daemon = rig.daemon().await;

@@ -46,6 +46,9 @@ pub(crate) struct Fake {
     binary: Binary,
     pub(crate) troubles: Mutex<VecDeque<Trouble>>,
     pub(crate) deaf: Mutex<bool>,
+    /// Why it holds its machines, while it does.
+    pub(crate) held: Mutex<Option<String>>,
+    pub(crate) resumed: Mutex<u32>,
     pub(crate) launches: Mutex<u32>,
     inputs: Mutex<BTreeMap<VmId, ChildStdin>>,
 }
@@ -59,6 +62,8 @@ impl Fake {
             },
             troubles: Mutex::default(),
             deaf: Mutex::default(),
+            held: Mutex::default(),
+            resumed: Mutex::default(),
             launches: Mutex::default(),
             inputs: Mutex::default(),
         }
@@ -145,7 +150,15 @@ impl Hypervisor for Fake {
     }
 
     async fn status(&self, _: &Instance) -> Status {
-        Status::Running
+        match &*self.held.lock().unwrap() {
+            Some(why) => Status::Stalled(why.clone()),
+            None => Status::Running,
+        }
+    }
+
+    async fn resume(&self, _: &Instance) -> Result<(), HypervisorError> {
+        *self.resumed.lock().unwrap() += 1;
+        Ok(())
     }
 
     async fn press_power_button(&self, instance: &Instance) -> Result<(), HypervisorError> {

@@ -116,20 +116,32 @@ impl Hypervisor for Qemu {
     }
 
     async fn press_power_button(&self, instance: &Instance) -> Result<(), HypervisorError> {
-        let operation = Operation::PowerButton;
-        let pressed = async {
-            let mut qmp = Qmp::connect(&instance.run_dir.api_socket()).await?;
-            qmp.execute("system_powerdown").await
-        };
-        match tokio::time::timeout(ANSWER_LIMIT, pressed).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(explain(instance, operation, error.to_string()).await),
-            Err(_) => Err(HypervisorError::Timeout {
-                operation,
-                vm: instance.vm,
-                after: ANSWER_LIMIT,
-            }),
-        }
+        order(instance, Operation::PowerButton, "system_powerdown").await
+    }
+
+    async fn resume(&self, instance: &Instance) -> Result<(), HypervisorError> {
+        order(instance, Operation::Resume, "cont").await
+    }
+}
+
+/// Executes one command that returns nothing.
+async fn order(
+    instance: &Instance,
+    operation: Operation,
+    command: &'static str,
+) -> Result<(), HypervisorError> {
+    let done = async {
+        let mut qmp = Qmp::connect(&instance.run_dir.api_socket()).await?;
+        qmp.execute(command).await
+    };
+    match tokio::time::timeout(ANSWER_LIMIT, done).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(explain(instance, operation, error.to_string()).await),
+        Err(_) => Err(HypervisorError::Timeout {
+            operation,
+            vm: instance.vm,
+            after: ANSWER_LIMIT,
+        }),
     }
 }
 
@@ -165,7 +177,9 @@ fn status(state: &str) -> Status {
             Status::Paused
         }
         "shutdown" => Status::ShuttingDown,
-        "internal-error" | "io-error" | "guest-panicked" | "watchdog" => Status::Broken(state.to_owned()),
+        // QEMU paused the guest in the middle of a write, which it does again when the guest goes on.
+        "io-error" => Status::Stalled("the host's disk refused a write; make room".to_owned()),
+        "internal-error" | "guest-panicked" | "watchdog" => Status::Broken(state.to_owned()),
         other => Status::Unknown(format!(
             "QEMU is in a state that this daemon doesn't know: {other}"
         )),

@@ -1,4 +1,15 @@
-//! What a launch costs over starting the same QEMU by hand.
+//! What QEMU's words mean, and what a launch costs over starting the same QEMU by hand.
+
+use super::status;
+use crate::hypervisor::Status;
+
+#[test]
+fn given_a_write_that_the_hosts_disk_refused_then_the_guest_is_held_and_not_given_up() {
+    assert!(matches!(status("io-error"), Status::Stalled(why) if why.contains("make room")));
+    for lost in ["internal-error", "guest-panicked", "watchdog"] {
+        assert_eq!(status(lost), Status::Broken(lost.to_owned()));
+    }
+}
 
 mod needs_guest {
     use std::path::Path;
