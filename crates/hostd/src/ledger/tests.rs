@@ -35,6 +35,7 @@ fn running() -> VmNote {
             instance: Box::new(instance),
             launched: Timestamp(1),
             stop: Some(crate::plan::Stop {
+                revision: Seq(7),
                 since: Timestamp(2),
                 pressed: Timestamp(3),
             }),

@@ -150,7 +150,8 @@ fn toward(vm: &DesiredVm, observed: &Observed, now: Timestamp) -> Step {
         (Power::Running, Guest::Running { .. }) => Step::Wait(None),
         (Power::Running, _) => paced(Step::Launch, observed, now),
         (Power::Stopped(StopHow::Graceful(timeout)), Guest::Running { stop, .. }) => {
-            graceful(*stop, timeout.duration(), observed, now)
+            let ordered = stop.filter(|stop| stop.revision == vm.revision);
+            graceful(ordered, timeout.duration(), observed, now)
         }
         (Power::Stopped(StopHow::Hard) | Power::Deleted, Guest::Running { .. }) => {
             paced(Step::Kill(ExitReason::Killed), observed, now)

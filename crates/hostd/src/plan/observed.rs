@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chv_domain::{Epoch, ExitReason, Timestamp};
+use chv_domain::{Epoch, ExitReason, Seq, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Wanted;
@@ -11,6 +11,9 @@ use super::pace::Pace;
 /// A graceful stop under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
+    /// The order that it carries out: a later stop has a timeout of its own.
+    #[serde(default)]
+    pub revision: Seq,
     /// When the power button was first pressed: the timeout counts from here.
     pub since: Timestamp,
     /// When it was last pressed.
@@ -153,12 +156,18 @@ impl Observed {
         self.pace.succeeded();
     }
 
-    /// Its power button was pressed.
-    pub fn pressed(&mut self, now: Timestamp) {
-        if let Guest::Running { stop, .. } = &mut self.guest {
-            let since = stop.map_or(now, |stop| stop.since);
-            *stop = Some(Stop { since, pressed: now });
-        }
+    /// Its power button was pressed, for the order `revision`. Says whether that was the first time.
+    pub fn pressed(&mut self, revision: Seq, now: Timestamp) -> bool {
+        let Guest::Running { stop, .. } = &mut self.guest else {
+            return false;
+        };
+        let before = stop.filter(|stop| stop.revision == revision);
+        *stop = Some(Stop {
+            revision,
+            since: before.map_or(now, |stop| stop.since),
+            pressed: now,
+        });
+        before.is_none()
     }
 
     /// Its hypervisor says how it is.

@@ -49,7 +49,10 @@ impl Host {
                 };
                 self.observed.launched(vm.epoch);
             }
-            Step::PressPowerButton => self.observed.pressed(self.now),
+            Step::PressPowerButton => {
+                let revision = wanted.revision().expect("pressed for nobody");
+                self.observed.pressed(revision, self.now);
+            }
             Step::Kill(reason) => {
                 self.processes -= 1;
                 self.observed
@@ -129,11 +132,11 @@ fn epochs() -> impl Strategy<Value = Option<Epoch>> {
 
 prop_compose! {
     fn hosts()(
-        guest in 0..4, epoch in epochs(), told: bool, stopping: bool, health in 0..3, files: bool,
+        guest in 0..4, epoch in epochs(), told: bool, stopping: bool, revision in 4u64..8, health in 0..3, files: bool,
         blocked: bool, failures in 0u32..6, now in 10_000_000_000_u64..20_000_000_000,
     ) -> Host {
         let now = Timestamp(now);
-        let stop = stopping.then(|| Stop { since: now.minus(Duration::from_secs(3)), pressed: now });
+        let stop = stopping.then(|| Stop { revision: Seq(revision), since: now.minus(Duration::from_secs(3)), pressed: now });
         let guest = match guest {
             0 => Guest::Absent,
             1 => Guest::Found { epoch, stop },
@@ -220,7 +223,7 @@ proptest! {
         let mut since = None;
         for _ in 0..BOUND {
             let step = next(&wanted, &host.observed, host.now);
-            if let Guest::Running { stop: Some(stop), .. } = host.observed.guest {
+            if let Guest::Running { stop: Some(stop), .. } = host.observed.guest && stop.revision == Seq(7) {
                 since = since.or(Some(stop.since));
             }
             if let Step::Kill(reason) = &step {

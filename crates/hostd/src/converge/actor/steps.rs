@@ -7,7 +7,7 @@ use super::super::attached::Attached;
 use super::super::launch::{self, Fault, Launched};
 use super::Actor;
 use crate::hypervisor::Instance;
-use crate::plan::{Guest, Step, Wanted};
+use crate::plan::{Step, Wanted};
 use crate::stock::Running;
 use crate::uptime;
 
@@ -34,7 +34,7 @@ impl Actor {
                 self.observed.removed_told = true;
             }
             Step::Launch => self.launch(wanted, stop).await,
-            Step::PressPowerButton => self.press_power_button().await,
+            Step::PressPowerButton => self.press_power_button(wanted).await,
             Step::Kill(reason) => self.kill(reason, wanted).await,
             Step::Remove => self.remove(wanted).await,
             Step::Forget | Step::Wait(_) => {}
@@ -144,16 +144,14 @@ impl Actor {
         self.observed.told_adopted(epoch);
     }
 
-    async fn press_power_button(&mut self) {
-        let Some(attached) = &mut self.attached else {
+    async fn press_power_button(&mut self, wanted: &Wanted) {
+        let (Some(attached), Some(revision)) = (&mut self.attached, wanted.revision()) else {
             return;
         };
         if let Err(error) = attached.press_power_button().await {
             tracing::info!(vm = %self.vm, %error, "power button not pressed; tried again");
         }
-        let first = !matches!(self.observed.guest, Guest::Running { stop: Some(_), .. });
-        self.observed.pressed(self.here.clock.now());
-        if first {
+        if self.observed.pressed(revision, self.here.clock.now()) {
             self.note_running().await;
         }
     }
@@ -168,7 +166,14 @@ impl Actor {
         let Some(attached) = &self.attached else { return };
         match attached.kill().await {
             Ok(exit) => self.exited(exit).await,
-            Err(error) => self.failed(&Fault::Passing(error.to_string()), wanted),
+            Err(error) => {
+                // It runs on: an end that comes later has a reason of its own.
+                if let Some(attached) = &mut self.attached {
+                    attached.killed = None;
+                }
+                self.note_running().await;
+                self.failed(&Fault::Passing(error.to_string()), wanted);
+            }
         }
     }
 

@@ -171,6 +171,23 @@ async fn given_a_guest_that_is_deaf_when_stopped_then_it_is_killed_after_the_tim
 }
 
 #[tokio::test]
+async fn given_a_kill_that_fails_and_a_wish_to_run_after_it_then_a_later_end_is_not_the_kills() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    let pid = started(&mut daemon).await;
+    *rig.fake.unkillable.lock().unwrap() = u32::MAX;
+    daemon.want(Power::Stopped(StopHow::Hard), 7);
+    // The second failure in a row is told: the first was all dealt with by then.
+    assert!(matches!(daemon.told().await, Observation::Blocked(_)));
+    daemon.want(Power::Running, 8);
+    Process::of(pid).unwrap().unwrap().kill().unwrap();
+    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::Vanished));
+    started_pid(daemon.told().await);
+    *rig.fake.unkillable.lock().unwrap() = 0;
+    daemon.end().await;
+}
+
+#[tokio::test]
 async fn given_a_guest_that_powers_itself_off_while_it_should_run_then_it_is_started_again() {
     let rig = Rig::new();
     let mut daemon = rig.daemon().await;

@@ -24,7 +24,9 @@ use crate::clock::Clock;
 use crate::converge::{Converge, Here, Hypervisors, Wish};
 use crate::data_dir::DataDir;
 use crate::files::Files;
-use crate::hypervisor::{Binary, Hypervisor, HypervisorError, Instance, Machine, Operation, Process, Status};
+use crate::hypervisor::{
+    Binary, Exit, Hypervisor, HypervisorError, Instance, Machine, Operation, Process, Status,
+};
 use crate::leader::{Answer, Leader};
 use crate::ledger::Ledger;
 use crate::report::Reporter;
@@ -49,6 +51,8 @@ pub(crate) struct Fake {
     /// Why it holds its machines, while it does.
     pub(crate) held: Mutex<Option<String>>,
     pub(crate) resumed: Mutex<u32>,
+    /// Kills that fail.
+    pub(crate) unkillable: Mutex<u32>,
     pub(crate) launches: Mutex<u32>,
     inputs: Mutex<BTreeMap<VmId, ChildStdin>>,
 }
@@ -64,6 +68,7 @@ impl Fake {
             deaf: Mutex::default(),
             held: Mutex::default(),
             resumed: Mutex::default(),
+            unkillable: Mutex::default(),
             launches: Mutex::default(),
             inputs: Mutex::default(),
         }
@@ -159,6 +164,24 @@ impl Hypervisor for Fake {
     async fn resume(&self, _: &Instance) -> Result<(), HypervisorError> {
         *self.resumed.lock().unwrap() += 1;
         Ok(())
+    }
+
+    async fn kill(&self, instance: &Instance) -> Result<Exit, HypervisorError> {
+        let fails = {
+            let mut left = self.unkillable.lock().unwrap();
+            let fails = *left > 0;
+            *left = left.saturating_sub(1);
+            fails
+        };
+        if fails {
+            return Err(HypervisorError::Api {
+                operation: Operation::Kill,
+                vm: instance.vm,
+                why: "no luck".to_owned(),
+            });
+        }
+        instance.process.kill().unwrap();
+        Ok(instance.process.exited().await.unwrap())
     }
 
     async fn press_power_button(&self, instance: &Instance) -> Result<(), HypervisorError> {
