@@ -82,7 +82,6 @@ impl EventLog {
             .await
             .map_err(|error| OpenError::Log(error.to_string()))??;
         let applied = machine.applied();
-        let pristine = applied.entry.borrow().is_none();
         let raft_config = raft_config(&config)?;
         let network = net::Peers::new(identity, config.secret.clone(), config.peers.clone());
         let raft = Raft::new(
@@ -115,9 +114,13 @@ impl EventLog {
             leads,
             stop.clone(),
         ));
-        if config.bootstrap && pristine {
+        let initialised = raft
+            .is_initialized()
+            .await
+            .map_err(|error| OpenError::Raft(error.to_string()))?;
+        if config.bootstrap && !initialised {
             match raft.initialize(members(&config.peers)).await {
-                // It has a log already: an earlier start formed the cluster.
+                // Another replica formed the cluster meanwhile, and this one has heard of it.
                 Ok(()) | Err(OpenraftError::APIError(InitializeError::NotAllowed(_))) => {}
                 Err(error) => return Err(OpenError::Raft(error.to_string())),
             }

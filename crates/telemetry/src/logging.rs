@@ -41,7 +41,8 @@ impl Verbosity {
             Verbosity::Error => "error",
             // What befalls a connection is told by whoever needs it, not by the library on top.
             Verbosity::Warn => "warn,async_nats=off",
-            Verbosity::Info => "warn,chv=info",
+            // openraft tells of each try to reach a replica that is away; the event log tells it once.
+            Verbosity::Info => "warn,openraft=off,chv=info",
             Verbosity::Debug => "warn,chv=debug",
             Verbosity::Trace => "warn,chv=trace",
         }

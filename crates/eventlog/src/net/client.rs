@@ -1,9 +1,9 @@
 //! The calling side: one connection for each purpose that Raft asks for, made anew after an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chv_domain::ReplicaId;
@@ -34,6 +34,24 @@ pub(crate) struct Peers {
     identity: Identity,
     secret: ClusterSecret,
     addresses: Arc<BTreeMap<ReplicaId, SocketAddr>>,
+    away: Away,
+}
+
+/// The replicas that could not be reached at the last try, so that it is told once and not at each.
+#[derive(Clone, Default)]
+struct Away(Arc<Mutex<BTreeSet<u64>>>);
+
+impl Away {
+    fn told(&self, target: u64, reached: Result<(), &io::Error>) {
+        let mut away = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match reached {
+            Ok(()) if away.remove(&target) => tracing::info!(replica = target, "reached again"),
+            Err(error) if away.insert(target) => {
+                tracing::warn!(replica = target, %error, "not reached; trying again until it is");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
 }
 
 impl Peers {
@@ -46,6 +64,7 @@ impl Peers {
             identity,
             secret,
             addresses: Arc::new(addresses),
+            away: Away::default(),
         }
     }
 }
@@ -60,6 +79,7 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
         Peer {
             identity: self.identity,
             secret: self.secret.clone(),
+            away: self.away.clone(),
             target,
             address,
             connection: None,
@@ -71,6 +91,7 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
 pub(crate) struct Peer {
     identity: Identity,
     secret: ClusterSecret,
+    away: Away,
     target: u64,
     address: Option<SocketAddr>,
     connection: Option<TcpStream>,
@@ -110,7 +131,6 @@ impl Peer {
                     true => format!("{address} is another replica than {}", self.target),
                     false => format!("replica {} at {address} refused: {}", self.target, answer.refused),
                 };
-                tracing::warn!(%why, "can't connect to a replica");
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
             }
             Ok(stream)
@@ -131,10 +151,11 @@ impl Peer {
         // Taken out, so that a call that is dropped half way leaves no connection with half an answer on it.
         let mut stream = match self.connection.take() {
             Some(stream) => stream,
-            None => self
-                .connect()
-                .await
-                .map_err(|error| RPCError::Unreachable(Unreachable::new(&error)))?,
+            None => {
+                let connected = self.connect().await;
+                self.away.told(self.target, connected.as_ref().map(|_| ()));
+                connected.map_err(|error| RPCError::Unreachable(Unreachable::new(&error)))?
+            }
         };
         let exchange = async {
             send(&mut stream, &request).await?;
