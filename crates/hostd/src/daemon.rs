@@ -236,9 +236,12 @@ struct Check<'a> {
 impl Check<'_> {
     async fn once(&self, freshness: Freshness) {
         let guest = probe_guest(&self.config.images);
-        let mut probed = probe(&guest, &self.dir, &self.cache, freshness).await;
         let allowed = &self.config.hypervisors;
-        probed.retain(|probed| allowed.is_empty() || allowed.contains(&probed.report.kind));
+        let kinds: Vec<_> = HypervisorKind::ALL
+            .into_iter()
+            .filter(|kind| allowed.is_empty() || allowed.contains(kind))
+            .collect();
+        let probed = probe(&kinds, &guest, &self.dir, &self.cache, freshness).await;
         say(&probed);
         self.facts.send_replace(facts::facts(self.capacity, &probed));
     }

@@ -160,11 +160,19 @@ async fn daemon(run: Run) -> anyhow::Result<()> {
 }
 
 async fn check_host(check: Check) -> anyhow::Result<ExitCode> {
-    let dir = tempdir()?;
+    let (mut terminated, mut interrupted) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let dir = OwnDir::new()?;
     let images = std::path::absolute(&check.images).context("--images")?;
     let guest = daemon::probe_guest(&images);
-    let probed = probe(&guest, &dir, &dir.join("probe.json"), Freshness::Afresh).await;
-    std::fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    let cache = dir.0.join("probe.json");
+    // Dropped, a probe ends its guests; the directory goes after them.
+    let probed = tokio::select! {
+        probed = probe(&HypervisorKind::ALL, &guest, &dir.0, &cache, Freshness::Afresh) => probed,
+        _ = terminated.recv() => anyhow::bail!("terminated"),
+        _ = interrupted.recv() => anyhow::bail!("interrupted"),
+    };
+    drop(dir);
     let reports: Vec<ProbeReport> = probed.into_iter().map(|probed| probed.report).collect();
     let text = match check.output {
         Output::Table => check::table(&reports),
@@ -178,9 +186,21 @@ async fn check_host(check: Check) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// A directory of this check's own.
-fn tempdir() -> anyhow::Result<PathBuf> {
-    let dir = std::env::temp_dir().join(format!("chv-check-{}", std::process::id()));
-    std::fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
-    Ok(dir)
+/// A directory of this check's own; removed on every way out.
+struct OwnDir(PathBuf);
+
+impl OwnDir {
+    fn new() -> anyhow::Result<Self> {
+        let dir = std::env::temp_dir().join(format!("chv-check-{}", std::process::id()));
+        std::fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for OwnDir {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("chv-hostd: {}: {error}; remove it", self.0.display());
+        }
+    }
 }

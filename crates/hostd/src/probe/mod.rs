@@ -87,17 +87,23 @@ pub enum Freshness {
     Afresh,
 }
 
-/// Probes every hypervisor, all at once, and reports in the order of preference: the first that runs guests is
-/// the host's default.
+/// Probes the hypervisors of `kinds`, all at once, and reports in their order: in the order of preference, the
+/// first that runs guests is the host's default. Dropped, it ends its guests.
 ///
 /// `dir` is this probe's alone; a probe guest that an earlier daemon left there is ended first. The reports are
 /// kept in the file `cache`.
-pub async fn probe(guest: &ProbeGuest, dir: &Path, cache: &Path, freshness: Freshness) -> Vec<Probed> {
+pub async fn probe(
+    kinds: &[HypervisorKind],
+    guest: &ProbeGuest,
+    dir: &Path,
+    cache: &Path,
+    freshness: Freshness,
+) -> Vec<Probed> {
     let kept = match freshness {
         Freshness::Kept => cache::read(cache).await,
         Freshness::Afresh => Vec::new(),
     };
-    let probes = HypervisorKind::ALL.map(|kind| {
+    let probes = kinds.iter().map(|&kind| {
         let kept = &kept;
         async move { one(kind, find(kind).await, guest, &dir.join(kind.as_str()), kept).await }
     });

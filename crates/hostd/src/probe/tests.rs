@@ -159,7 +159,7 @@ mod needs_guest {
         let dir = tempfile::tempdir().unwrap();
         let (scratch, cache) = (dir.path().join("p"), dir.path().join("kept.json"));
 
-        let probed = probe(&guest(), &scratch, &cache, Freshness::Kept).await;
+        let probed = probe(&HypervisorKind::ALL, &guest(), &scratch, &cache, Freshness::Kept).await;
         let kinds: Vec<_> = probed.iter().map(|probed| probed.report.kind).collect();
         assert_eq!(kinds, HypervisorKind::ALL);
         for probed in &probed {
@@ -177,7 +177,7 @@ mod needs_guest {
         assert_eq!(std::fs::read_dir(&scratch).map_or(0, Iterator::count), 0);
 
         // Told again without a guest being booted: the time is the same to the nanosecond.
-        let again = probe(&guest(), &scratch, &cache, Freshness::Kept).await;
+        let again = probe(&HypervisorKind::ALL, &guest(), &scratch, &cache, Freshness::Kept).await;
         let reports = |probed: &[Probed]| probed.iter().map(|one| one.report.clone()).collect::<Vec<_>>();
         assert_eq!(reports(&again), reports(&probed));
     }

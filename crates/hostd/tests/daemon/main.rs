@@ -10,5 +10,6 @@
 )]
 #[path = "../../src/follow/tests/leader.rs"]
 mod leader;
+mod check;
 mod needs_guest;
 mod program;
