@@ -105,10 +105,10 @@ mod tests {
     #[test]
     fn given_no_variable_then_the_verbosity_rules() {
         assert_eq!(filter_of(Verbosity::Error, &[]).0, "error");
-        assert_eq!(filter_of(Verbosity::Info, &[]).0, "chv=info,warn");
+        assert_eq!(filter_of(Verbosity::Info, &[]).0, "openraft=off,chv=info,warn");
         assert_eq!(
             filter_of(Verbosity::Info, &[("RUST_LOG", " ")]).0,
-            "chv=info,warn"
+            "openraft=off,chv=info,warn"
         );
     }
 
