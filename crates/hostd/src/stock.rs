@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use chv_domain::{ExitReason, Timestamp, VmId};
+use chv_domain::{ExitReason, HypervisorKind, Timestamp, VmId};
 
 use crate::clock::Clock;
 use crate::data_dir::DataDir;
@@ -72,40 +72,55 @@ pub async fn take(data: &DataDir, ledger: &Ledger, clock: Clock) -> Result<Vec<S
     }
     let mut stock = Vec::new();
     for (vm, note) in notes {
-        let run_dir = data.run_dir(vm);
-        let found = match Instance::find(run_dir.clone()).await {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::warn!(%vm, %error, "can't tell whether this VM runs; it is not started before that is clear");
-                None
-            }
-        };
-        let instance = found.filter(|instance| instance.vm == vm).or_else(|| {
-            strays.remove(&vm).map(|(kind, process)| Instance {
-                vm,
-                kind,
-                run_dir: run_dir.clone(),
-                process,
-            })
-        });
-        let marker = Marker::read(&run_dir);
-        stock.push(one(
-            vm,
-            note,
-            marker,
-            instance,
-            run_dir.path().exists(),
-            clock.now(),
-        ));
+        stock.push(look(data, vm, note, strays.remove(&vm), clock.now()).await);
     }
     Ok(stock)
+}
+
+/// Takes stock of one VM again, of which it could not be told whether it runs.
+pub async fn retake(data: &DataDir, ledger: &Ledger, vm: VmId, now: Timestamp) -> Result<Stock, LedgerError> {
+    Ok(look(data, vm, ledger.note(vm)?, None, now).await)
+}
+
+async fn look(
+    data: &DataDir,
+    vm: VmId,
+    note: Option<VmNote>,
+    stray: Option<(HypervisorKind, Process)>,
+    now: Timestamp,
+) -> Stock {
+    let run_dir = data.run_dir(vm);
+    let found = Instance::find(run_dir.clone()).await;
+    let found = match (found, stray) {
+        (Ok(Some(instance)), _) if instance.vm == vm => Found::Runs(instance),
+        (_, Some((kind, process))) => Found::Runs(Instance {
+            vm,
+            kind,
+            run_dir: run_dir.clone(),
+            process,
+        }),
+        (Ok(_), None) => Found::Nothing,
+        (Err(error), None) => {
+            tracing::warn!(%vm, %error, "can't tell whether this VM runs; nothing is done before that is clear");
+            Found::Unclear
+        }
+    };
+    let marker = Marker::read(&run_dir);
+    one(vm, note, marker, found, run_dir.path().exists(), now)
+}
+
+/// What was seen of a VM's process.
+enum Found {
+    Runs(Instance),
+    Nothing,
+    Unclear,
 }
 
 fn one(
     vm: VmId,
     note: Option<VmNote>,
     marker: Option<Marker>,
-    instance: Option<Instance>,
+    found: Found,
     on_disk: bool,
     now: Timestamp,
 ) -> Stock {
@@ -131,17 +146,28 @@ fn one(
         }) => (Some(*launched), *stop, killed.clone()),
         _ => (marker.map(|marker| marker.launched), None, None),
     };
-    if let Some(instance) = instance {
-        observed.found(ran_under, stop);
-        return Stock {
-            vm,
-            observed,
-            running: Some(Running {
-                instance,
-                launched: launched.unwrap_or(now),
-                killed,
-            }),
-        };
+    match found {
+        Found::Runs(instance) => {
+            observed.found(ran_under, stop);
+            return Stock {
+                vm,
+                observed,
+                running: Some(Running {
+                    instance,
+                    launched: launched.unwrap_or(now),
+                    killed,
+                }),
+            };
+        }
+        Found::Unclear => {
+            observed.guest = Guest::Unclear;
+            return Stock {
+                vm,
+                observed,
+                running: None,
+            };
+        }
+        Found::Nothing => {}
     }
     observed.guest = match noted {
         Some(Noted::Nothing) => Guest::Absent,
@@ -170,7 +196,7 @@ fn one(
 }
 
 /// Processes that run a machine of this daemon's, by the mark on their command line and where they were started.
-fn strays(vms: &Path) -> std::io::Result<BTreeMap<VmId, (chv_domain::HypervisorKind, Process)>> {
+fn strays(vms: &Path) -> std::io::Result<BTreeMap<VmId, (HypervisorKind, Process)>> {
     let mut strays = BTreeMap::new();
     for entry in std::fs::read_dir("/proc")?.flatten() {
         let Some(pid) = entry
@@ -205,6 +231,6 @@ fn strays(vms: &Path) -> std::io::Result<BTreeMap<VmId, (chv_domain::HypervisorK
     Ok(strays)
 }
 
-fn marked(word: &[u8]) -> Option<(VmId, chv_domain::HypervisorKind)> {
+fn marked(word: &[u8]) -> Option<(VmId, HypervisorKind)> {
     crate::hypervisor::parse_marker(std::str::from_utf8(word).ok()?)
 }

@@ -262,6 +262,7 @@ fn step_span(vm: VmId, step: &Step, wanted: &Wanted) -> Span {
     step_span_named(
         vm,
         match step {
+            Step::Find => "find",
             Step::Adopt => "adopt",
             Step::TellAdopted(_) => "report adopted",
             Step::TellExited(..) => "report exited",

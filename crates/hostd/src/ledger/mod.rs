@@ -145,6 +145,12 @@ impl Ledger {
             .collect()
     }
 
+    /// The note of `vm`; `None` when there is none.
+    pub fn note(&self, vm: VmId) -> Result<Option<VmNote>, LedgerError> {
+        let value = self.vms.get(vm.to_bytes())?;
+        Ok(value.map(|value| stored::decode(&value)).transpose()?)
+    }
+
     /// Notes what is known of `vm`; when this returns, it survives the end of this process.
     pub async fn put(&self, vm: VmId, note: &VmNote) -> Result<(), LedgerError> {
         let value = stored::encode(note)?;

@@ -64,6 +64,8 @@ impl Wanted {
 /// One effect. Doing it twice does no harm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
+    /// Look again whether there is a process.
+    Find,
     /// Look after a process that was found running.
     Adopt,
     /// Report that it was found running, under this grant.
@@ -94,6 +96,7 @@ pub enum Step {
 pub fn next(wanted: &Wanted, observed: &Observed, now: Timestamp) -> Step {
     let granted = wanted.granted(observed.epoch);
     match &observed.guest {
+        Guest::Unclear => return paced(Step::Find, observed, now),
         Guest::Found { .. } => return Step::Adopt,
         Guest::Ended { epoch, reason } => {
             return match epoch.or(observed.epoch).or(granted.map(|vm| vm.epoch)) {

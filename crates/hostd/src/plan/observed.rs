@@ -36,6 +36,8 @@ pub enum Health {
 pub enum Guest {
     /// There is none, and there is nothing to tell about one.
     Absent,
+    /// Whether there is one can't be told now: so nothing is told, launched or removed.
+    Unclear,
     /// One was found that nobody looks after yet.
     Found {
         /// The grant that it was started under, when that is known.
@@ -61,13 +63,6 @@ pub enum Guest {
         /// How it ended.
         reason: ExitReason,
     },
-}
-
-impl Guest {
-    /// Whether a process may be there.
-    pub const fn has_process(&self) -> bool {
-        matches!(self, Self::Found { .. } | Self::Running { .. })
-    }
 }
 
 /// What is known of one VM on this host.
@@ -181,7 +176,7 @@ impl Observed {
     pub fn ended(&mut self, reason: ExitReason, should_run: bool, now: Timestamp, ran: Duration) {
         let epoch = match self.guest {
             Guest::Running { epoch, .. } | Guest::Found { epoch, .. } => epoch,
-            Guest::Absent | Guest::Ended { .. } => None,
+            Guest::Absent | Guest::Unclear | Guest::Ended { .. } => None,
         };
         self.guest = Guest::Ended { epoch, reason };
         match should_run {

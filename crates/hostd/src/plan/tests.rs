@@ -35,6 +35,10 @@ impl Host {
             return false;
         }
         match step {
+            Step::Find => match self.processes {
+                0 => self.observed.guest = Guest::Absent,
+                _ => self.observed.found(None, None),
+            },
             Step::Adopt => self.observed.adopted(),
             Step::TellAdopted(epoch) => self.observed.told_adopted(*epoch),
             Step::TellExited(..) => self.observed.told_exited(),
@@ -132,7 +136,7 @@ fn epochs() -> impl Strategy<Value = Option<Epoch>> {
 
 prop_compose! {
     fn hosts()(
-        guest in 0..4, epoch in epochs(), told: bool, stopping: bool, revision in 4u64..8, health in 0..3, files: bool,
+        guest in 0..5, hidden: bool, epoch in epochs(), told: bool, stopping: bool, revision in 4u64..8, health in 0..3, files: bool,
         blocked: bool, failures in 0u32..6, now in 10_000_000_000_u64..20_000_000_000,
     ) -> Host {
         let now = Timestamp(now);
@@ -145,9 +149,14 @@ prop_compose! {
                 1 => Health::Stalled("no room".to_owned()),
                 _ => Health::Broken("panicked".to_owned()),
             } },
+            3 => Guest::Unclear,
             _ => Guest::Ended { epoch, reason: ExitReason::Vanished },
         };
-        let process = guest.has_process();
+        let process = match &guest {
+            Guest::Found { .. } | Guest::Running { .. } => true,
+            Guest::Unclear => hidden,
+            Guest::Absent | Guest::Ended { .. } => false,
+        };
         let highest = epoch;
         let observed = Observed {
             epoch: highest,
@@ -280,6 +289,24 @@ fn given_a_guest_that_ended_then_its_end_is_told_before_it_is_started_again() {
             Step::Wait(None)
         ]
     );
+}
+
+#[test]
+fn given_a_vm_of_which_it_cant_be_told_whether_it_runs_then_nothing_is_done_but_to_look_again() {
+    let mut observed = Observed::nothing();
+    observed.guest = Guest::Unclear;
+    let now = Timestamp(1_000_000_000);
+    let wishes =
+        [Power::Running, Power::Stopped(StopHow::Hard), Power::Deleted].map(|power| desired(5, power));
+    for wanted in wishes
+        .into_iter()
+        .chain([Wanted::Unheard, Wanted::NotOurs(Seq(9))])
+    {
+        observed.asked(&wanted);
+        assert_eq!(next(&wanted, &observed, now), Step::Find);
+        observed.pace.blocked(now, 0.5);
+        assert!(matches!(next(&wanted, &observed, now), Step::Wait(Some(at)) if at > now));
+    }
 }
 
 #[test]

@@ -7,13 +7,14 @@ use super::super::attached::Attached;
 use super::super::launch::{self, Fault, Launched};
 use super::Actor;
 use crate::hypervisor::Instance;
-use crate::plan::{Step, Wanted};
-use crate::stock::Running;
+use crate::plan::{Guest, Step, Wanted};
+use crate::stock::{self, Running};
 use crate::uptime;
 
 impl Actor {
     pub(super) async fn execute(&mut self, step: Step, wanted: &Wanted, stop: &CancellationToken) {
         match step {
+            Step::Find => self.look_again().await,
             Step::Adopt => self.adopt().await,
             Step::TellAdopted(epoch) => self.tell_adopted(epoch, wanted),
             Step::TellExited(epoch, reason) => {
@@ -93,6 +94,28 @@ impl Actor {
                 tracing::warn!(vm = %self.vm, %error, "can't tell whether it runs; not started before that is clear");
                 self.observed.pace.blocked(self.here.clock.now(), rand::random());
             }
+        }
+    }
+
+    /// It could not be told whether it runs.
+    async fn look_again(&mut self) {
+        let now = self.here.clock.now();
+        let stock = match stock::retake(&self.here.data, &self.here.ledger, self.vm, now).await {
+            Ok(stock) => stock,
+            Err(error) => {
+                tracing::warn!(vm = %self.vm, %error, "can't tell whether it runs");
+                self.observed.pace.blocked(now, rand::random());
+                return;
+            }
+        };
+        self.observed.epoch = self.observed.epoch.max(stock.observed.epoch);
+        self.observed.guest = stock.observed.guest;
+        self.observed.leftovers = stock.observed.leftovers;
+        self.found = stock.running;
+        self.end_noted = matches!(self.observed.guest, Guest::Ended { .. });
+        match self.observed.guest {
+            Guest::Unclear => self.observed.pace.blocked(now, rand::random()),
+            _ => self.observed.pace.succeeded(),
         }
     }
 

@@ -363,6 +363,31 @@ async fn given_a_guest_that_ended_without_a_daemon_then_the_next_one_tells_it_an
 }
 
 #[tokio::test]
+async fn given_a_directory_held_by_what_is_no_machine_then_nothing_is_told_or_started_until_that_is_gone() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    let pid = started(&mut daemon).await;
+    daemon.end().await;
+    Process::of(pid).unwrap().unwrap().kill().unwrap();
+    until("it is gone", async || rig.process().await.is_none()).await;
+    let stranger = rig.stranger();
+
+    let mut daemon = rig.daemon().await;
+    let here = &daemon.here;
+    let stock = crate::stock::retake(&here.data, &here.ledger, VM, here.clock.now())
+        .await
+        .unwrap();
+    assert_eq!(stock.observed.guest, crate::plan::Guest::Unclear);
+    daemon.want(Power::Running, 6);
+    assert!(daemon.told_nothing_more());
+    drop(stranger);
+    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::Vanished));
+    started_pid(daemon.told().await);
+    assert_eq!(*rig.fake.launches.lock().unwrap(), 2);
+    daemon.end().await;
+}
+
+#[tokio::test]
 async fn given_no_wish_yet_then_a_daemon_starts_nothing() {
     let rig = Rig::new();
     let mut daemon = rig.daemon().await;

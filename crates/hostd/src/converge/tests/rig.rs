@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -76,32 +76,7 @@ impl Fake {
 
     fn spawn(&self, machine: &Machine) -> Instance {
         let kind = self.kind();
-        let lock = std::fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(machine.run_dir.path().join("lock"))
-            .unwrap();
-        let fd = lock.as_raw_fd();
-        let mut command = Command::new("cat");
-        command
-            .arg0(format!("chv-{}-{kind}", machine.vm))
-            .current_dir(machine.run_dir.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        // SAFETY: system calls only; the descriptor is open until the process was started.
-        unsafe {
-            command.pre_exec(move || {
-                let fd = BorrowedFd::borrow_raw(fd);
-                fcntl_lock(fd, FlockOperation::NonBlockingLockExclusive)?;
-                fcntl_setfd(fd, FdFlags::empty())?;
-                Ok(())
-            })
-        };
-        #[expect(clippy::zombie_processes, reason = "the daemon under test waits for it")]
-        let mut child = command.spawn().unwrap();
+        let mut child = holder(machine.run_dir.path(), &format!("chv-{}-{kind}", machine.vm));
         self.inputs
             .lock()
             .unwrap()
@@ -113,6 +88,45 @@ impl Fake {
             run_dir: machine.run_dir.clone(),
             process,
         }
+    }
+}
+
+/// A process that holds a run directory, called `name`.
+fn holder(dir: &Path, name: &str) -> Child {
+    let lock = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(dir.join("lock"))
+        .unwrap();
+    let fd = lock.as_raw_fd();
+    let mut command = Command::new("cat");
+    command
+        .arg0(name)
+        .current_dir(dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    // SAFETY: system calls only; the descriptor is open until the process was started.
+    unsafe {
+        command.pre_exec(move || {
+            let fd = BorrowedFd::borrow_raw(fd);
+            fcntl_lock(fd, FlockOperation::NonBlockingLockExclusive)?;
+            fcntl_setfd(fd, FdFlags::empty())?;
+            Ok(())
+        })
+    };
+    command.spawn().unwrap()
+}
+
+/// A process that holds the VM's directory and is no machine; ends when dropped.
+pub(crate) struct Stranger(Child);
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -298,6 +312,10 @@ impl Rig {
             .await
             .unwrap()
             .map(|instance| instance.process)
+    }
+
+    pub(crate) fn stranger(&self) -> Stranger {
+        Stranger(holder(&self.path("h1/vms").join(VM.to_string()), "stranger"))
     }
 
     pub(crate) fn has_dir(&self) -> bool {
