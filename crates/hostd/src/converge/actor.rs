@@ -3,6 +3,7 @@
 mod steps;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chv_domain::{Epoch, Observation, Timestamp, VmId};
 use tokio::sync::watch;
@@ -12,7 +13,7 @@ use tracing::{Instrument, Span, info_span};
 use super::attached::{Attached, Console, Happened};
 use super::here::Here;
 use super::launch::Fault;
-use crate::hypervisor::{Exit, FromGuest};
+use crate::hypervisor::{Exit, FromGuest, Operation};
 use crate::ledger::{Noted, VmNote};
 use crate::plan::{self, Ended, Guest, Observed, Step, Stop, Wanted};
 use crate::report::{Outbox, Report};
@@ -20,6 +21,16 @@ use crate::stock::{Running, Stock};
 
 /// Failures in a row that are not worth a report yet.
 const PASSING_FAILURES: u32 = 1;
+
+/// Before other words for what is known to stand in the way are told: some name a time or a number at each try.
+const OTHER_WORDS: Duration = Duration::from_secs(60);
+
+/// What stands in the way, whatever its words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Obstacle {
+    operation: Operation,
+    passing: bool,
+}
 
 /// One VM's task.
 pub(super) struct Actor {
@@ -32,6 +43,8 @@ pub(super) struct Actor {
     attached: Option<Attached>,
     /// Whether an end is noted that the log may not know.
     end_noted: bool,
+    /// What was last told to stand in the way, and when.
+    told_blocked: Option<(Obstacle, Timestamp)>,
     outbox: Outbox,
     console: watch::Sender<Console>,
 }
@@ -59,6 +72,7 @@ impl Actor {
                 found,
                 attached: None,
                 end_noted,
+                told_blocked: None,
                 outbox,
                 console,
             },
@@ -178,8 +192,12 @@ impl Actor {
     }
 
     /// A step failed: it is tried again, and said so once.
-    fn failed(&mut self, fault: &Fault, wanted: &Wanted) {
+    fn failed(&mut self, operation: Operation, fault: &Fault, wanted: &Wanted) {
         let now = self.here.clock.now();
+        let obstacle = Obstacle {
+            operation,
+            passing: matches!(fault, Fault::Passing(_)),
+        };
         let reason = match fault {
             Fault::Blocked(reason) => {
                 self.observed.pace.blocked(now, rand::random());
@@ -195,13 +213,19 @@ impl Actor {
             }
             Fault::AlreadyRunning => return,
         };
-        if self.observed.blocked.as_ref() == Some(reason) {
-            return;
+        if let Some(told) = &self.observed.blocked {
+            let known = self
+                .told_blocked
+                .is_some_and(|(before, at)| before == obstacle && now.since(at) < OTHER_WORDS);
+            if told == reason || known {
+                return;
+            }
         }
         tracing::warn!(vm = %self.vm, reason, "blocked; goes on trying");
         if let Wanted::Vm(desired) = wanted {
             self.tell(desired.epoch, Observation::Blocked(reason.clone()), wanted);
             self.observed.blocked = Some(reason.clone());
+            self.told_blocked = Some((obstacle, now));
         }
     }
 

@@ -15,6 +15,8 @@ pub enum Operation {
     Launch,
     /// Pressing its power button.
     PowerButton,
+    /// Removing what is left of a machine.
+    Remove,
     /// Letting a held guest go on.
     Resume,
     /// Ending its process.
@@ -26,6 +28,7 @@ impl std::fmt::Display for Operation {
         f.write_str(match self {
             Self::Launch => "launch",
             Self::PowerButton => "power button",
+            Self::Remove => "removal",
             Self::Resume => "resume",
             Self::Kill => "kill",
         })

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::attached::Attached;
 use super::super::launch::{self, Fault, Launched};
 use super::Actor;
-use crate::hypervisor::Instance;
+use crate::hypervisor::{Instance, Operation};
 use crate::plan::{Guest, Step, Wanted};
 use crate::stock::{self, Running};
 use crate::uptime;
@@ -73,7 +73,7 @@ impl Actor {
                 self.note_running().await;
             }
             Err(Fault::AlreadyRunning) => self.find().await,
-            Err(fault) => self.failed(&fault, wanted),
+            Err(fault) => self.failed(Operation::Launch, &fault, wanted),
         }
     }
 
@@ -195,7 +195,7 @@ impl Actor {
                     attached.killed = None;
                 }
                 self.note_running().await;
-                self.failed(&Fault::Passing(error.to_string()), wanted);
+                self.failed(Operation::Kill, &Fault::Passing(error.to_string()), wanted);
             }
         }
     }
@@ -207,7 +207,7 @@ impl Actor {
                 self.observed.removed();
             }
             Ok(false) => self.find().await,
-            Err(why) => self.failed(&Fault::Passing(why), wanted),
+            Err(why) => self.failed(Operation::Remove, &Fault::Passing(why), wanted),
         }
     }
 

@@ -161,7 +161,7 @@ impl Hypervisor for Fake {
             Some(Trouble::Fails) => Err(HypervisorError::Api {
                 operation: Operation::Launch,
                 vm,
-                why: "no luck".to_owned(),
+                why: format!("no luck at try {}", self.launches.lock().unwrap()),
             }),
             Some(Trouble::Hangs) => std::future::pending().await,
             None => Ok(self.spawn(machine)),
