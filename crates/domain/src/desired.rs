@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::HypervisorKind;
 use crate::ids::{HostId, VmId};
 use crate::name::{ProjectName, VmName};
 use crate::projection::Projection;
@@ -59,11 +58,6 @@ impl DesiredVm {
             revision: vm.revision(),
             trace: vm.ordered.trace,
         })
-    }
-
-    /// The hypervisor to use among the `offered` ones, or why none will do.
-    pub fn hypervisor(&self, facts: &crate::host::HostFacts) -> Result<HypervisorKind, String> {
-        facts.choose(&self.spec)
     }
 }
 

@@ -76,6 +76,11 @@ pub enum DaemonError {
         /// Why.
         source: std::io::Error,
     },
+    /// Nothing more is heard of what is wanted.
+    #[error(
+        "the connection to NATS is closed for good, or the feed can't be subscribed to; start chv-hostd again"
+    )]
+    NotFollowed,
     /// NATS can't be reached by any number of tries.
     #[error(transparent)]
     Nats(#[from] ConnectError),
@@ -162,8 +167,15 @@ async fn start(
             converge,
             ledger: ledger.clone(),
         };
-        tokio::join!(follow.run(stop.clone()), check.until_one_runs());
-        Ok::<_, DaemonError>(())
+        tokio::select! {
+            () = follow.run(stop.clone()) => {}
+            () = async { check.until_one_runs().await; std::future::pending().await } => {}
+        }
+        if stop.is_cancelled() {
+            Ok(())
+        } else {
+            Err(DaemonError::NotFollowed)
+        }
     };
     tokio::select! {
         () = stop.cancelled() => {}

@@ -55,11 +55,6 @@ impl Files {
         Self { images, allowed }
     }
 
-    /// The image directory.
-    pub fn images(&self) -> &Path {
-        &self.images
-    }
-
     /// The file that `asked` means. Links are followed before it is looked at where it is. Blocks on the file system.
     pub fn resolve(&self, asked: &HostPath) -> Result<PathBuf, FileError> {
         // An absolute path replaces the directory that it is joined to.

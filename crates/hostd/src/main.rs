@@ -15,6 +15,7 @@ use chv_proto::client::ConnectOptions;
 use chv_proto::subject;
 use chv_telemetry::Verbosity;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -125,7 +126,22 @@ fn main() -> ExitCode {
     })
 }
 
+/// Lets this process open as many files as it may: each VM takes some.
+fn raise_open_files() -> std::io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    Ok(setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    )?)
+}
+
 async fn daemon(run: Run) -> anyhow::Result<()> {
+    if let Err(error) = raise_open_files() {
+        tracing::warn!(%error, "the limit on open files stays as it is: many VMs may not fit");
+    }
     let stop = CancellationToken::new();
     let (mut terminated, mut interrupted) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -202,5 +218,17 @@ impl Drop for OwnDir {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
             eprintln!("chv-hostd: {}: {error}; remove it", self.0.display());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_a_soft_limit_on_open_files_then_it_is_raised_to_the_hard_one() {
+        raise_open_files().unwrap();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
     }
 }

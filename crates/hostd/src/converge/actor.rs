@@ -275,7 +275,6 @@ impl Actor {
 fn running(attached: &Attached, epoch: Epoch, stop: Option<Stop>) -> Noted {
     Noted::Running {
         epoch,
-        instance: Box::new(attached.instance.clone()),
         launched: attached.launched,
         stop,
         killed: attached.killed.clone(),

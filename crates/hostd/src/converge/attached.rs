@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::here::Hypervisors;
 use crate::hypervisor::{
     AgentChannel, ConsoleInput, ConsolePump, Exit, FromGuest, Hypervisor, HypervisorError, Instance,
-    Operation, Process, Status, ToGuest,
+    KILL_LIMIT, Operation, Process, Status, ToGuest,
 };
 use crate::plan::Health;
 
@@ -23,9 +23,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(20);
 
 /// Between two tries to let a guest go on that is held.
 const RESUME_EVERY: Duration = Duration::from_secs(2);
-
-/// How long a process without a driver may take to be gone once it is killed.
-const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 /// How a VM's console can be reached.
 #[derive(Debug, Clone, Default)]

@@ -33,7 +33,7 @@ pub use error::{HypervisorError, Operation, Part, Remedy};
 pub use instance::Instance;
 pub(crate) use instance::{last_lines, parse_marker};
 pub use machine::{Machine, MachineDisk, MachineNic};
-use process::KILL_LIMIT;
+pub(crate) use process::KILL_LIMIT;
 pub use process::{Exit, Process};
 pub use run_dir::{RunDir, RunDirError};
 pub use status::Status;

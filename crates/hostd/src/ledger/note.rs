@@ -3,7 +3,6 @@
 use chv_domain::{Epoch, ExitReason, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::hypervisor::Instance;
 use crate::plan::Stop;
 
 /// What is noted of one VM.
@@ -30,8 +29,6 @@ pub enum Noted {
     Running {
         /// Under this grant.
         epoch: Epoch,
-        /// Its process, its hypervisor, its directory.
-        instance: Box<Instance>,
         /// When it was started.
         launched: Timestamp,
         /// A graceful stop under way.

@@ -1,9 +1,8 @@
 //! The ledger on a disk: across restarts, and damaged in every way that a test can think of.
 
-use chv_domain::{Epoch, ExitReason, HypervisorKind, Timestamp};
+use chv_domain::{Epoch, ExitReason, Timestamp};
 
 use super::*;
-use crate::hypervisor::{Instance, Process, RunDir};
 
 const VM: VmId = VmId::from_bytes([3; 16]);
 
@@ -18,21 +17,11 @@ fn note(reason: ExitReason) -> VmNote {
 }
 
 fn running() -> VmNote {
-    let instance = Instance {
-        vm: VM,
-        kind: HypervisorKind::QemuTcg,
-        run_dir: RunDir::new(format!("/{}", "d".repeat(RunDir::MAX_LENGTH - 1))).unwrap(),
-        process: Process {
-            pid: 4711,
-            start_time_ticks: 12,
-        },
-    };
     let epoch = Epoch(Seq(u64::MAX));
     VmNote {
         epoch,
         noted: Noted::Running {
             epoch,
-            instance: Box::new(instance),
             launched: Timestamp(1),
             stop: Some(crate::plan::Stop {
                 revision: Seq(7),
