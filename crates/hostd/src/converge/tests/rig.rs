@@ -76,6 +76,7 @@ impl Fake {
 
     fn spawn(&self, machine: &Machine) -> Instance {
         let kind = self.kind();
+        #[expect(clippy::zombie_processes, reason = "the daemon under test waits for it")]
         let mut child = holder(machine.run_dir.path(), &format!("chv-{}-{kind}", machine.vm));
         self.inputs
             .lock()
