@@ -11,7 +11,7 @@ use chv_domain::{ExitReason, HypervisorKind, Timestamp, VmId};
 
 use crate::clock::Clock;
 use crate::data_dir::DataDir;
-use crate::hypervisor::{Instance, Process};
+use crate::hypervisor::{Instance, Process, marked};
 use crate::ledger::{Ledger, LedgerError, Marker, Noted, VmNote};
 use crate::plan::{Guest, Observed};
 
@@ -216,7 +216,11 @@ fn strays(vms: &Path) -> std::io::Result<BTreeMap<VmId, (HypervisorKind, Process
         ) else {
             continue;
         };
-        let Some((vm, kind)) = words.split(|&byte| byte == 0).find_map(marked) else {
+        let Some((vm, kind)) = marked(
+            words
+                .split(|&byte| byte == 0)
+                .map_while(|word| std::str::from_utf8(word).ok()),
+        ) else {
             continue;
         };
         // The kernel adds " (deleted)" to a directory that is gone.
@@ -229,8 +233,4 @@ fn strays(vms: &Path) -> std::io::Result<BTreeMap<VmId, (HypervisorKind, Process
         }
     }
     Ok(strays)
-}
-
-fn marked(word: &[u8]) -> Option<(VmId, HypervisorKind)> {
-    crate::hypervisor::parse_marker(std::str::from_utf8(word).ok()?)
 }

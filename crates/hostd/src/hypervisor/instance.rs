@@ -47,7 +47,7 @@ impl Instance {
                 return Ok(None);
             };
             let words = process.command_line()?;
-            match words.iter().find_map(|word| parse_marker(word)) {
+            match marked(words.iter().map(String::as_str)) {
                 Some((vm, kind)) => {
                     return Ok(Some(Self {
                         vm,
@@ -110,7 +110,17 @@ pub(super) fn marker(vm: VmId, kind: HypervisorKind) -> String {
     format!("chv-{vm}-{kind}")
 }
 
-pub(crate) fn parse_marker(word: &str) -> Option<(VmId, HypervisorKind)> {
+/// The machine that a command line is of: by its first word, or by QEMU's `-name` where a wrapper gave it another
+/// one. No other word counts: somebody else's command may have one that looks like it.
+pub(crate) fn marked<'a>(words: impl IntoIterator<Item = &'a str>) -> Option<(VmId, HypervisorKind)> {
+    let mut before = None;
+    words.into_iter().find_map(|word| {
+        let counts = matches!(before.replace(word), None | Some("-name" | "--name"));
+        counts.then(|| parse_marker(word)).flatten()
+    })
+}
+
+fn parse_marker(word: &str) -> Option<(VmId, HypervisorKind)> {
     let (vm, kind) = word.strip_prefix("chv-")?.split_once('-')?;
     Some((vm.parse().ok()?, kind.parse().ok()?))
 }
@@ -152,6 +162,16 @@ mod tests {
         ] {
             assert_eq!(parse_marker(word), None, "{word}");
         }
+    }
+
+    #[test]
+    fn given_a_command_line_then_only_its_first_word_and_its_name_mark_a_machine() {
+        let mark = marker(VmId::from_bytes([7; 16]), HypervisorKind::QemuTcg);
+        let found = parse_marker(&mark);
+        assert_eq!(marked([mark.as_str(), "-nodefaults"]), found);
+        assert_eq!(marked(["qemu-system-x86_64", "-name", &mark]), found);
+        assert_eq!(marked(["grep", &mark]), None);
+        assert_eq!(marked([]), None);
     }
 
     #[test]
