@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+mod check;
 #[allow(
     dead_code,
     unreachable_pub,
@@ -10,6 +11,5 @@
 )]
 #[path = "../../src/follow/tests/leader.rs"]
 mod leader;
-mod check;
 mod needs_guest;
 mod program;
