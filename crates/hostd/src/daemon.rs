@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::console::Consoles;
+use crate::console::{Consoles, trim};
 use crate::converge::{Converge, Here, Hypervisors};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::facts::{self, Offer};
@@ -144,6 +144,7 @@ async fn start(
     let reporter = Reporter::new(config.name.clone(), leader.clone(), tasks.clone(), stop.clone());
     let converge = Converge::start(here, reporter, stock, tasks.clone(), stop.clone());
 
+    tasks.spawn(trim::keep_short(converge.clone(), stop.clone()));
     let rest = async {
         let client = connect(&config.nats).await?;
         let consoles = Consoles::new(config.name.clone(), converge.clone());

@@ -2,6 +2,7 @@
 //! begins, and waits for output as long as it is told to.
 
 pub mod log;
+pub mod trim;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,9 +37,6 @@ const MAX_INPUT: usize = 4096;
 /// Between two looks at whether a log has grown: shorter than a person notices, and a look is one system call.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Between two looks at whether logs have become too long.
-const TRIM_EVERY: Duration = Duration::from_secs(10);
-
 /// Serves the consoles of this host's VMs until `stop`.
 #[derive(Clone)]
 pub struct Consoles {
@@ -67,11 +65,9 @@ impl Consoles {
                 return;
             }
         };
-        let mut trim = tokio::time::interval(TRIM_EVERY);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = trim.tick() => self.trim().await,
                 request = requests.next() => {
                     let Some(request) = request else { return };
                     let (this, nats, stop) = (self.clone(), nats.clone(), stop.clone());
@@ -181,20 +177,6 @@ impl Consoles {
                 format!("VM {vm} is not on host {}", self.host),
                 false,
             )),
-        }
-    }
-
-    async fn trim(&self) {
-        let logs = self.converge.console_logs();
-        let trimmed = tokio::task::spawn_blocking(move || {
-            for path in logs {
-                if let Err(error) = log::trim(&path) {
-                    tracing::debug!(path = %path.display(), %error, "the old part of a console's log stays on the disk");
-                }
-            }
-        });
-        if let Err(error) = trimmed.await {
-            tracing::warn!(%error, "consoles' logs not trimmed");
         }
     }
 }

@@ -119,11 +119,11 @@ impl Converge {
             .then(|| self.0.here.data.run_dir(vm).console_log())
     }
 
-    /// Where all of them do.
-    pub fn console_logs(&self) -> Vec<PathBuf> {
-        self.vms()
-            .keys()
-            .map(|vm| self.0.here.data.run_dir(*vm).console_log())
+    /// What all of them and their hypervisors write.
+    pub fn logs(&self) -> Vec<PathBuf> {
+        let vms = self.vms();
+        let dirs = vms.keys().map(|vm| self.0.here.data.run_dir(*vm));
+        dirs.flat_map(|dir| [dir.console_log(), dir.hypervisor_log()])
             .collect()
     }
 
