@@ -58,7 +58,7 @@ pub(super) fn delete(
         Power::Deleted => Ok(already(vm)),
         Power::Running if !force => {
             let message = format!(
-                "VM {}/{} is meant to run; stop it first, or force the delete",
+                "VM {}/{} is meant to run; stop it first, or delete it with --force",
                 vm.project, vm.name
             );
             Err(Rejection::new(RejectionCode::State, message))

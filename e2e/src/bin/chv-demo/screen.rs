@@ -9,6 +9,15 @@ use anyhow::{Context, Result, ensure};
 use chv_e2e::Cluster;
 use tokio::io::AsyncReadExt;
 
+/// As `println!`, but one who stops reading does not end the demo in the midst of its clean-up.
+macro_rules! tell {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+pub(crate) use tell;
+
 /// The terminal, or the file in its place.
 pub(crate) struct Screen {
     started: Instant,
@@ -28,12 +37,12 @@ impl Screen {
     pub(crate) fn step(&self, number: usize, title: &str) {
         let seconds = self.started.elapsed().as_secs_f64();
         let heading = self.bold(&format!("{number}. {title}"));
-        println!("\n{heading}  [{seconds:.1} s]");
+        tell!("\n{heading}  [{seconds:.1} s]");
     }
 
     /// What is happening and why.
     pub(crate) fn say(&self, words: &str) {
-        println!("   {words}");
+        tell!("   {words}");
     }
 
     /// Says what is being done, and when it is done how long it took and what came of it.
@@ -42,18 +51,18 @@ impl Screen {
         doing: &str,
         work: impl Future<Output = Result<(T, String)>>,
     ) -> Result<T> {
-        print!("   {doing} ... ");
+        let _ = write!(std::io::stdout(), "   {doing} ... ");
         flush();
         let started = Instant::now();
         let result = work.await;
         let seconds = started.elapsed().as_secs_f64();
         match result {
             Ok((value, outcome)) => {
-                println!("{outcome} ({seconds:.1} s)");
+                tell!("{outcome} ({seconds:.1} s)");
                 Ok(value)
             }
             Err(error) => {
-                println!("failed after {seconds:.1} s");
+                tell!("failed after {seconds:.1} s");
                 Err(error.context(doing.to_owned()))
             }
         }
@@ -62,7 +71,7 @@ impl Screen {
     /// Runs `chv` as alice, shows the command and what it prints while it prints it, and returns that.
     pub(crate) async fn chv(&self, cluster: &Cluster, args: &[&str]) -> Result<String> {
         let shown = chv_e2e::chv::shown(args);
-        println!("\n{}", self.bold(&format!("$ {shown}")));
+        tell!("\n{}", self.bold(&format!("$ {shown}")));
         flush();
         let mut command = chv_e2e::chv::command(&cluster.environment_of("alice")?, args)?;
         let mut child = command
@@ -84,7 +93,7 @@ impl Screen {
         }
         let status = child.wait().await?;
         if printed.last().is_some_and(|byte| *byte != b'\n') {
-            println!();
+            tell!();
         }
         ensure!(status.success(), "`{shown}` ended with {status}");
         Ok(String::from_utf8_lossy(&printed).into_owned())

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use chv_e2e::{Cluster, contiguous, trail, vms};
 use chv_proto::v1;
 
-use crate::screen::Screen;
+use crate::screen::{Screen, tell};
 
 pub(crate) async fn all(cluster: &mut Cluster, screen: &Screen) -> Result<()> {
     start(cluster, screen)
@@ -175,14 +175,14 @@ pub(crate) fn what_next(cluster: &Cluster, screen: &Screen) -> Result<()> {
     screen.say("The cluster stays up until Ctrl-C. In another terminal, paste these three lines:\n");
     let programs = chv_e2e::find_program("chv")?;
     let programs = programs.parent().context("a program lies in a directory")?;
-    println!("cd {}", chv_e2e::workspace().display());
-    println!("export PATH=\"{}:$PATH\"", programs.display());
+    tell!("cd {}", chv_e2e::workspace().display());
+    tell!("export PATH=\"{}:$PATH\"", programs.display());
     let variables = cluster.environment_of("alice")?;
     let variables = variables.iter().filter(|(name, _)| name != "CHV_RIG");
     let variables: Vec<String> = variables
         .map(|(name, value)| format!("{name}='{value}'"))
         .collect();
-    println!("export {}\n", variables.join(" "));
+    tell!("export {}\n", variables.join(" "));
     let guest = cluster.guests().into_iter().next().context("a guest runs")?;
     let kill = format!("kill -9 {}", guest.pid);
     screen.say("Then, for example:\n");
@@ -199,8 +199,8 @@ pub(crate) fn what_next(cluster: &Cluster, screen: &Screen) -> Result<()> {
             "kill the guest behind its host's back, and look at the events",
         ),
     ] {
-        println!("   {command:<26} # {what}");
+        tell!("   {command:<26} # {what}");
     }
-    println!();
+    tell!();
     Ok(())
 }
