@@ -75,15 +75,20 @@ impl EventLog {
         }
         let (fatal, fatal_told) = watch::channel(None);
         let opening = {
-            let (dir, segment_size) = (Arc::clone(&dir), config.segment_size);
-            tokio::task::spawn_blocking(move || files(dir, segment_size, fatal))
+            let (dir, replica, segment_size) = (Arc::clone(&dir), identity.replica, config.segment_size);
+            tokio::task::spawn_blocking(move || files(dir, replica, segment_size, fatal))
         };
         let (storage, thread, machine, index) = opening
             .await
             .map_err(|error| OpenError::Log(error.to_string()))??;
         let applied = machine.applied();
         let raft_config = raft_config(&config)?;
-        let network = net::Peers::new(identity, config.secret.clone(), config.peers.clone());
+        let network = net::Peers::new(
+            identity,
+            config.secret.clone(),
+            config.peers.clone(),
+            storage.clone(),
+        );
         let raft = Raft::new(
             identity.replica.get(),
             raft_config,
@@ -95,7 +100,13 @@ impl EventLog {
         .map_err(|error| OpenError::Raft(error.to_string()))?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let callers = net::Callers::new(identity, config.secret, config.peers.keys().copied());
-        tasks.spawn(net::serve(config.listener, raft.clone(), callers, stop.clone()));
+        tasks.spawn(net::serve(
+            config.listener,
+            raft.clone(),
+            storage.clone(),
+            callers,
+            stop.clone(),
+        ));
         let (reached, index_reached) = watch::channel((None, Seq::ZERO));
         let index_dir = config.dir.join(INDEX);
         tasks.spawn(index::follow(
@@ -154,6 +165,7 @@ type Files = (LogStorage, crate::raft::writer::WriterThread, StateMachine, Index
 /// Opens all that is on the disk. Blocks.
 fn files(
     dir: Arc<Dir>,
+    replica: ReplicaId,
     segment_size: u64,
     fatal: watch::Sender<crate::raft::writer::Fatal>,
 ) -> Result<Files, OpenError> {
@@ -165,9 +177,11 @@ fn files(
     let store = SegmentStore::open(segments, segment_size, first).map_err(|error| failed(&error))?;
     let reader = store.reader();
     let (writer, thread) = Writer::start(store, fatal).map_err(|error| failed(&error))?;
-    let storage = LogStorage::open(Arc::clone(&dir), writer, reader).map_err(|error| failed(&error))?;
+    let storage =
+        LogStorage::open(Arc::clone(&dir), replica, writer, reader).map_err(|error| failed(&error))?;
     let snapshots = Arc::new(Dir::open(&dir.path().join("snapshots")).map_err(|error| failed(&error))?);
-    let machine = StateMachine::open(Snapshots::new(snapshots)).map_err(|error| failed(&error))?;
+    let machine = StateMachine::open(Snapshots::new(snapshots), Some(storage.clone()))
+        .map_err(|error| failed(&error))?;
     let index = Index::open(&dir.path().join(INDEX)).map_err(|error| failed(&error))?;
     Ok((storage, thread, machine, index))
 }

@@ -19,11 +19,15 @@ use tokio::net::TcpStream;
 use super::frame::{receive, receive_at_most, send};
 use super::message::{Answer, Append, Ask, AskVote, Chunk, Hello, MAX_HELLO, PROTOCOL, Request, Told};
 use crate::files::Identity;
-use crate::raft::TypeConfig;
+use crate::raft::log_storage::LogStorage;
+use crate::raft::{LogId, TypeConfig};
 use crate::secret::ClusterSecret;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(1);
+
+/// How long to wait for the own disk before a follower is told that entries are committed.
+const FLUSH: Duration = Duration::from_millis(5);
 
 /// How long to leave an unreachable replica alone.
 const BACKOFF: Duration = Duration::from_millis(200);
@@ -34,6 +38,7 @@ pub(crate) struct Peers {
     identity: Identity,
     secret: ClusterSecret,
     addresses: Arc<BTreeMap<ReplicaId, SocketAddr>>,
+    log: LogStorage,
     away: Away,
 }
 
@@ -59,11 +64,13 @@ impl Peers {
         identity: Identity,
         secret: ClusterSecret,
         addresses: BTreeMap<ReplicaId, SocketAddr>,
+        log: LogStorage,
     ) -> Self {
         Self {
             identity,
             secret,
             addresses: Arc::new(addresses),
+            log,
             away: Away::default(),
         }
     }
@@ -83,6 +90,10 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
             target,
             address,
             connection: None,
+            shown: Shown {
+                log: self.log.clone(),
+                committed: None,
+            },
         }
     }
 }
@@ -95,6 +106,31 @@ pub(crate) struct Peer {
     target: u64,
     address: Option<SocketAddr>,
     connection: Option<TcpStream>,
+    shown: Shown,
+}
+
+/// How far a leader shows a follower that the log is committed: never further than its own disk has it, since Raft
+/// is told that the leader's entries are flushed before they are.
+struct Shown {
+    log: LogStorage,
+    committed: Option<LogId>,
+}
+
+impl Shown {
+    /// What to say instead of `committed`. Waits a little where nothing else would tell the follower soon.
+    async fn of(&mut self, committed: Option<LogId>, more_to_come: bool) -> Option<LogId> {
+        let Some(now) = committed else {
+            return self.committed;
+        };
+        if !more_to_come && !self.log.is_flushed(now.index) {
+            // A slow disk must not hold up heartbeats.
+            let _ = tokio::time::timeout(FLUSH, self.log.flushed(now.index)).await;
+        }
+        if self.log.is_flushed(now.index) {
+            self.committed = committed;
+        }
+        self.committed
+    }
 }
 
 type Failure<E = openraft::error::Infallible> = RPCError<u64, BasicNode, RaftError<u64, E>>;
@@ -185,9 +221,10 @@ fn other<T, E: std::error::Error>(_: Told) -> Result<T, Failure<E>> {
 impl RaftNetwork<TypeConfig> for Peer {
     async fn append_entries(
         &mut self,
-        rpc: AppendEntriesRequest<TypeConfig>,
+        mut rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, Failure> {
+        rpc.leader_commit = self.shown.of(rpc.leader_commit, !rpc.entries.is_empty()).await;
         match self
             .call(Append::of(&rpc).map(Ask::Append), option.hard_ttl())
             .await?

@@ -18,6 +18,7 @@ use super::frame::{receive, receive_at_most, send};
 use super::message::{Answer, Appended, Ask, BallotVote, Hello, MAX_HELLO, PROTOCOL, Request, Told, Voted};
 use crate::files::Identity;
 use crate::raft::TypeConfig;
+use crate::raft::log_storage::LogStorage;
 use crate::secret::ClusterSecret;
 
 /// How many connections are served at a time; two or three a replica are in use.
@@ -58,6 +59,7 @@ impl Callers {
 pub(crate) async fn serve(
     listener: TcpListener,
     raft: Raft<TypeConfig>,
+    log: LogStorage,
     callers: Callers,
     stop: CancellationToken,
 ) {
@@ -79,11 +81,11 @@ pub(crate) async fn serve(
             warn!("too many connections of replicas; one was turned away");
             continue;
         };
-        let (raft, callers, stop) = (raft.clone(), callers.clone(), stop.clone());
+        let (raft, log, callers, stop) = (raft.clone(), log.clone(), callers.clone(), stop.clone());
         tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                ended = converse(stream, &raft, &callers) => {
+                ended = converse(stream, &raft, &log, &callers) => {
                     if let Err(error) = ended {
                         debug!(%error, "a replica's connection ended");
                     }
@@ -96,7 +98,12 @@ pub(crate) async fn serve(
     tasks.wait().await;
 }
 
-async fn converse(mut stream: TcpStream, raft: &Raft<TypeConfig>, callers: &Callers) -> io::Result<()> {
+async fn converse(
+    mut stream: TcpStream,
+    raft: &Raft<TypeConfig>,
+    log: &LogStorage,
+    callers: &Callers,
+) -> io::Result<()> {
     let identity = callers.identity;
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
     stream.set_nodelay(true)?;
@@ -126,7 +133,7 @@ async fn converse(mut stream: TcpStream, raft: &Raft<TypeConfig>, callers: &Call
         let Some(ask) = request.ask else {
             return Err(io::Error::other("a request that asks nothing"));
         };
-        let told = answer_to(raft, ask).await?;
+        let told = answer_to(raft, log, ask).await?;
         let answer = Answer { told: Some(told) };
         tokio::time::timeout(SILENCE, send(&mut stream, &answer))
             .await
@@ -159,10 +166,15 @@ fn refusal(hello: &Hello, callers: &Callers) -> Option<String> {
     (!expected || hello.from == hello.to).then(|| format!("replica {} is not expected here", hello.from))
 }
 
-async fn answer_to(raft: &Raft<TypeConfig>, ask: Ask) -> io::Result<Told> {
+async fn answer_to(raft: &Raft<TypeConfig>, log: &LogStorage, ask: Ask) -> io::Result<Told> {
     Ok(match ask {
         Ask::Append(append) => match raft.append_entries(append.request()?).await {
-            Ok(response) => Told::Append(Appended::of(&response)),
+            Ok(response) => {
+                // A replica that led before may still have entries of its own on their way to the disk, and this
+                // says that it has them.
+                log.all_flushed().await.map_err(io::Error::other)?;
+                Told::Append(Appended::of(&response))
+            }
             Err(error) => Told::Failed(error.to_string()),
         },
         Ask::Vote(ask) => match raft.vote(ask.request()?).await {

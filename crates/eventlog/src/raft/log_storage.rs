@@ -2,6 +2,10 @@
 //!
 //! An entry can be read as soon as it is appended, before it is flushed, since it is replicated meanwhile: so
 //! the newest entries are kept in memory too.
+//!
+//! openraft replicates an entry only once its own log says that it is flushed. A leader's log says so at once, and
+//! so the replicas flush at the same time; what holds until the flush is everything that could show: see
+//! docs/adr/0022.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -9,16 +13,18 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use chv_domain::stored;
+use chv_domain::{ReplicaId, stored};
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogId as _, RaftLogReader};
+use tokio::sync::watch;
 
+use super::flush::{Flushed, NotFlushed, may_go_ahead, no_longer_leading};
 use super::writer::Writer;
 use super::{Entry, LogId, RaftError, TypeConfig, Vote, cant_read, cant_write};
 use crate::files::{CommittedHint, Dir};
 use crate::segment::SegmentReader;
 
-const VOTE: &str = "vote";
+pub(super) const VOTE: &str = "vote";
 const PURGED: &str = "purged";
 
 /// How many of the newest entries are kept in memory.
@@ -31,9 +37,11 @@ const READ_BYTES: usize = 4 << 20;
 #[derive(Clone)]
 pub(crate) struct LogStorage {
     dir: Arc<Dir>,
+    replica: ReplicaId,
     writer: Writer,
     reader: SegmentReader,
     newest: Arc<Mutex<Newest>>,
+    flushed: Arc<watch::Sender<Flushed>>,
     committed: Arc<Mutex<Committed>>,
 }
 
@@ -48,12 +56,16 @@ struct Newest {
     entries: BTreeMap<u64, Bytes>,
     last: Option<LogId>,
     purged: Option<LogId>,
-    /// Entries up to here are in the segment files.
-    flushed: u64,
+    vote: Option<Vote>,
 }
 
 impl LogStorage {
-    pub(crate) fn open(dir: Arc<Dir>, writer: Writer, reader: SegmentReader) -> Result<Self, RaftError> {
+    pub(crate) fn open(
+        dir: Arc<Dir>,
+        replica: ReplicaId,
+        writer: Writer,
+        reader: SegmentReader,
+    ) -> Result<Self, RaftError> {
         let purged: Option<LogId> = dir.read(PURGED).map_err(cant_read)?;
         let bounds = reader.bounds();
         let last = match bounds.is_empty() {
@@ -70,7 +82,7 @@ impl LogStorage {
             entries: BTreeMap::new(),
             last,
             purged,
-            flushed: bounds.end.saturating_sub(1),
+            vote: no_longer_leading(&dir, replica)?,
         };
         let (hint, known) = CommittedHint::open(&dir).map_err(cant_read)?;
         // Never beyond what is there: the hint was not flushed with the log.
@@ -80,9 +92,11 @@ impl LogStorage {
         };
         Ok(Self {
             dir,
+            replica,
             writer,
             reader,
             newest: Arc::new(Mutex::new(newest)),
+            flushed: Arc::new(watch::Sender::new(Flushed::Upto(bounds.end.saturating_sub(1)))),
             committed: Arc::new(Mutex::new(committed)),
         })
     }
@@ -100,6 +114,38 @@ impl LogStorage {
 
     pub(crate) fn writer(&self) -> &Writer {
         &self.writer
+    }
+
+    /// Whether the entry at `index` is on this replica's disk.
+    pub(crate) fn is_flushed(&self, index: u64) -> bool {
+        matches!(*self.flushed.borrow(), Flushed::Upto(upto) if upto >= index)
+    }
+
+    /// Resolves once the entry at `index` is on this replica's disk.
+    pub(crate) async fn flushed(&self, index: u64) -> Result<(), NotFlushed> {
+        let mut flushed = self.flushed.subscribe();
+        let reached = flushed.wait_for(|now| match now {
+            Flushed::Upto(upto) => *upto >= index,
+            Flushed::Failed => true,
+        });
+        match reached.await.as_deref() {
+            Ok(Flushed::Upto(_)) => Ok(()),
+            Ok(Flushed::Failed) | Err(_) => Err(NotFlushed),
+        }
+    }
+
+    /// Resolves once all that was appended so far is on this replica's disk.
+    pub(crate) async fn all_flushed(&self) -> Result<(), NotFlushed> {
+        let last = self.lock().last.map_or(0, |last| last.index);
+        self.flushed(last).await
+    }
+
+    /// Notes how far the log is committed, and applied here. Into the page cache, not to the disk: it does not
+    /// block.
+    pub(crate) fn note_committed(&self, committed: LogId) -> Result<(), RaftError> {
+        let mut known = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        known.last = Some(committed);
+        known.hint.write(&committed).map_err(cant_write)
     }
 
     fn lock(&self) -> MutexGuard<'_, Newest> {
@@ -148,6 +194,20 @@ impl LogStorage {
     }
 }
 
+impl Newest {
+    /// Lets go of the oldest entries in memory, of those that are on the disk.
+    fn forget(&mut self, flushed: u64) {
+        while self.entries.len() > KEPT {
+            match self.entries.first_key_value() {
+                Some((oldest, _)) if *oldest <= flushed => {
+                    self.entries.pop_first();
+                }
+                _ => break,
+            }
+        }
+    }
+}
+
 fn decode(payload: &[u8]) -> Result<Entry, RaftError> {
     stored::decode(payload).map_err(cant_read)
 }
@@ -193,20 +253,18 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), RaftError> {
         let (dir, vote) = (Arc::clone(&self.dir), *vote);
         let saved = tokio::task::spawn_blocking(move || dir.replace(VOTE, &vote));
-        saved.await.map_err(cant_write)?.map_err(cant_write)
+        saved.await.map_err(cant_write)?.map_err(cant_write)?;
+        self.lock().vote = Some(vote);
+        Ok(())
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, RaftError> {
-        self.dir.read(VOTE).map_err(cant_read)
+        Ok(self.lock().vote)
     }
 
-    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), RaftError> {
-        let mut known = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
-        known.last = committed;
-        // Into the page cache, not to the disk: it does not block.
-        committed
-            .map_or(Ok(()), |committed| known.hint.write(&committed))
-            .map_err(cant_write)
+    /// Noted by the state machine instead, once what is committed is also flushed here.
+    async fn save_committed(&mut self, _: Option<LogId>) -> Result<(), RaftError> {
+        Ok(())
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, RaftError> {
@@ -220,13 +278,16 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
     {
         let mut payloads = Vec::new();
         let mut first = None;
+        let mut at_once = true;
         {
             let mut newest = self.lock();
             let purged = newest.purged.map_or(0, |purged| purged.index + 1);
+            let vote = newest.vote;
             // What was purged is in a snapshot: appending it again changes nothing.
             for entry in entries.into_iter().filter(|entry| entry.log_id.index >= purged) {
                 let payload = Bytes::from(stored::encode(&entry).map_err(cant_write)?);
                 first.get_or_insert(entry.log_id.index);
+                at_once &= may_go_ahead(&entry, vote, self.replica);
                 newest.last = Some(*entry.get_log_id());
                 newest.entries.insert(entry.log_id.index, payload.clone());
                 payloads.push(payload);
@@ -237,21 +298,24 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
             return Ok(());
         };
         let last = first + payloads.len() as u64 - 1;
-        let newest = Arc::clone(&self.newest);
-        let done = move |flushed: std::io::Result<()>| {
-            if flushed.is_ok() {
+        let mut callback = Some(callback);
+        if at_once && let Some(callback) = callback.take() {
+            callback.log_io_completed(Ok(()));
+        }
+        let (newest, flushed) = (Arc::clone(&self.newest), Arc::clone(&self.flushed));
+        let done = move |written: std::io::Result<()>| {
+            let now = match written {
+                Ok(()) => Flushed::Upto(last),
+                Err(_) => Flushed::Failed,
+            };
+            flushed.send_replace(now);
+            if now != Flushed::Failed {
                 let mut newest = newest.lock().unwrap_or_else(PoisonError::into_inner);
-                newest.flushed = newest.flushed.max(last);
-                while newest.entries.len() > KEPT {
-                    match newest.entries.first_key_value() {
-                        Some((oldest, _)) if *oldest <= newest.flushed => {
-                            newest.entries.pop_first();
-                        }
-                        _ => break,
-                    }
-                }
+                newest.forget(last);
             }
-            callback.log_io_completed(flushed);
+            if let Some(callback) = callback {
+                callback.log_io_completed(written);
+            }
         };
         self.writer
             .append(first, payloads, Box::new(done))
@@ -271,7 +335,13 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
         self.writer.truncate(since.index).await.map_err(cant_write)?;
         let mut newest = self.lock();
         let _cut = newest.entries.split_off(&since.index);
-        newest.flushed = newest.flushed.min(since.index.saturating_sub(1));
+        self.flushed.send_if_modified(|now| match now {
+            Flushed::Upto(upto) if *upto >= since.index => {
+                *upto = since.index.saturating_sub(1);
+                true
+            }
+            Flushed::Upto(_) | Flushed::Failed => false,
+        });
         newest.last = before.or(newest.purged);
         Ok(())
     }
@@ -285,6 +355,13 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
         let mut newest = self.lock();
         newest.entries = newest.entries.split_off(&(upto.index + 1));
         newest.purged = newest.purged.max(Some(upto));
+        self.flushed.send_if_modified(|now| match now {
+            Flushed::Upto(flushed) if *flushed < upto.index => {
+                *flushed = upto.index;
+                true
+            }
+            Flushed::Upto(_) | Flushed::Failed => false,
+        });
         newest.last = newest.last.max(Some(upto));
         Ok(())
     }

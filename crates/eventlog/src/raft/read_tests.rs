@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use chv_domain::ReplicaId;
 use openraft::storage::RaftLogStorageExt as _;
 use openraft::testing::blank_ent;
 use tokio::sync::watch;
@@ -24,7 +25,7 @@ async fn a_read_has_no_hole_while_entries_leave_memory() {
     let store = SegmentStore::open(Arc::clone(&dir), 1 << 20, 0).unwrap();
     let reader = store.reader();
     let (writer, thread) = Writer::start(store, watch::Sender::new(None)).unwrap();
-    let mut log = LogStorage::open(dir, writer, reader).unwrap();
+    let mut log = LogStorage::open(dir, ReplicaId::new(1).unwrap(), writer, reader).unwrap();
     let grown = Arc::new(AtomicBool::new(false));
 
     // when others read it all the while, as a follower that lags does,

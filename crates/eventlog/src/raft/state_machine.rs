@@ -8,6 +8,7 @@ use openraft::{AnyError, EntryPayload, OptionalSend, Snapshot, StorageIOError};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::watch;
 
+use super::log_storage::LogStorage;
 use super::snapshot::{Builder, Meta, Snapshots, State};
 use super::{Entry, LogId, Membership, RaftError, TypeConfig};
 use crate::index::Mark;
@@ -48,12 +49,14 @@ impl Applied {
 pub(crate) struct StateMachine {
     state: State,
     snapshots: Snapshots,
+    /// Whose entries are applied.
+    log: Option<LogStorage>,
     applied: Applied,
 }
 
 impl StateMachine {
     /// From the newest snapshot that reads; the log is replayed onto it.
-    pub(crate) fn open(snapshots: Snapshots) -> std::io::Result<Self> {
+    pub(crate) fn open(snapshots: Snapshots, log: Option<LogStorage>) -> std::io::Result<Self> {
         let state = snapshots.newest()?.map(|(state, _)| state).unwrap_or_default();
         let applied = Applied {
             projection: watch::Sender::new(Projection::default()),
@@ -65,6 +68,7 @@ impl StateMachine {
         Ok(Self {
             state,
             snapshots,
+            log,
             applied,
         })
     }
@@ -90,7 +94,13 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let mut answers = Vec::new();
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        // Committed may mean: on the disks of others. What shows from here on is on this one's too.
+        if let (Some(last), Some(log)) = (entries.last(), &self.log) {
+            log.flushed(last.log_id.index).await.map_err(cant)?;
+            log.note_committed(last.log_id)?;
+        }
+        let mut answers = Vec::with_capacity(entries.len());
         for entry in entries {
             self.state.applied = Some(entry.log_id);
             answers.push(match entry.payload {

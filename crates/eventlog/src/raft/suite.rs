@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chv_domain::ReplicaId;
 use openraft::testing::{StoreBuilder, Suite};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -14,6 +15,7 @@ use super::{RaftError, TypeConfig};
 use crate::files::Dir;
 use crate::segment::SegmentStore;
 
+/// The suite applies entries that it never put into the log, so the state machine is not told of one.
 struct InATempDir;
 
 impl StoreBuilder<TypeConfig, LogStorage, StateMachine, TempDir> for InATempDir {
@@ -23,8 +25,8 @@ impl StoreBuilder<TypeConfig, LogStorage, StateMachine, TempDir> for InATempDir 
         let store = SegmentStore::open(Arc::clone(&dir), 1 << 20, 0).unwrap();
         let reader = store.reader();
         let (writer, _) = Writer::start(store, watch::Sender::new(None)).unwrap();
-        let storage = LogStorage::open(Arc::clone(&dir), writer, reader)?;
-        let machine = StateMachine::open(Snapshots::new(dir)).unwrap();
+        let storage = LogStorage::open(Arc::clone(&dir), ReplicaId::new(1).unwrap(), writer, reader)?;
+        let machine = StateMachine::open(Snapshots::new(dir), None).unwrap();
         Ok((temp, storage, machine))
     }
 }

@@ -98,13 +98,56 @@ impl Writer {
     }
 }
 
+/// Appends that waited for one another's flush, and so share one.
+struct Group {
+    first: u64,
+    payloads: Vec<Bytes>,
+    done: Vec<Done>,
+}
+
+impl Group {
+    fn new(first: u64, payloads: Vec<Bytes>, done: Done) -> Self {
+        Self {
+            first,
+            payloads,
+            done: vec![done],
+        }
+    }
+
+    /// Takes in an append that goes on where this ends; gives back any other work.
+    fn join(&mut self, work: Work) -> Result<(), Work> {
+        match work {
+            Work::Append {
+                first,
+                payloads,
+                done,
+            } if first == self.first + self.payloads.len() as u64 => {
+                self.payloads.extend(payloads);
+                self.done.push(done);
+                Ok(())
+            }
+            other => Err(other),
+        }
+    }
+
+    fn tell(self, written: io::Result<()>) {
+        for done in self.done {
+            done(match &written {
+                Ok(()) => Ok(()),
+                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+            });
+        }
+    }
+}
+
 fn gone() -> io::Error {
     io::Error::other("the log's writer has ended")
 }
 
 fn write(mut store: SegmentStore, mut todo: mpsc::Receiver<Work>, fatal: &watch::Sender<Fatal>) {
     let mut poison: Fatal = None;
-    while let Some(work) = todo.blocking_recv() {
+    let mut after = None;
+    while let Some(work) = after.take().or_else(|| todo.blocking_recv()) {
         let mut attempt = |what: &mut dyn FnMut(&mut SegmentStore) -> io::Result<()>| {
             if let Some(reason) = &poison {
                 return Err(io::Error::other(reason.to_string()));
@@ -121,7 +164,17 @@ fn write(mut store: SegmentStore, mut todo: mpsc::Receiver<Work>, fatal: &watch:
                 first,
                 payloads,
                 done,
-            } => done(attempt(&mut |store| store.append(first, &payloads))),
+            } => {
+                let mut group = Group::new(first, payloads, done);
+                while let Ok(next) = todo.try_recv() {
+                    if let Err(other) = group.join(next) {
+                        after = Some(other);
+                        break;
+                    }
+                }
+                let written = attempt(&mut |store| store.append(group.first, &group.payloads));
+                group.tell(written);
+            }
             Work::Truncate { since, done } => {
                 // Whoever asked may be gone at shutdown.
                 let _ = done.send(attempt(&mut |store| store.truncate(since)));
