@@ -10,7 +10,7 @@
 
 mod answer;
 mod connection;
-mod lead;
+pub mod lead;
 mod liveness;
 mod query;
 mod replica;

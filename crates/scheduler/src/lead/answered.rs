@@ -1,5 +1,5 @@
 //! Answers that left no event: refusals, and commands that changed nothing. They are kept for a while, so that
-//! a retry gets the first answer there too. A new leader knows none of them; see docs/adr/0009.
+//! a retry gets the first answer there too. A new leader knows none of them; see docs/adr/0009. Pure: told the time.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -16,14 +16,15 @@ const KEPT: usize = 16 << 10;
 
 /// Which command it was: the id alone is the sender's word.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Sent {
+pub struct Sent {
     id: CommandId,
     actor: Actor,
     verb: Verb,
 }
 
 impl Sent {
-    pub(super) fn of(submission: &Submission) -> Self {
+    /// The command of this submission.
+    pub fn of(submission: &Submission) -> Self {
         Self {
             id: submission.id,
             actor: submission.actor.clone(),
@@ -34,23 +35,19 @@ impl Sent {
 
 /// The answers of one term.
 #[derive(Default)]
-pub(super) struct Answered {
+pub struct Answered {
     answers: HashMap<Sent, Answer>,
     oldest_first: VecDeque<(Instant, Sent)>,
 }
 
 impl Answered {
     /// What was answered to this command.
-    pub(super) fn of(&self, sent: &Sent) -> Option<&Answer> {
+    pub fn of(&self, sent: &Sent) -> Option<&Answer> {
         self.answers.get(sent)
     }
 
     /// Keeps an answer, unless there is one already, and lets go of the oldest.
-    pub(super) fn note(&mut self, sent: Sent, answer: Answer) {
-        self.note_at(sent, answer, Instant::now());
-    }
-
-    fn note_at(&mut self, sent: Sent, answer: Answer, now: Instant) {
+    pub fn note(&mut self, sent: Sent, answer: Answer, now: Instant) {
         if self.answers.contains_key(&sent) {
             return;
         }
@@ -88,8 +85,9 @@ mod tests {
     #[test]
     fn a_retry_gets_the_first_answer_and_another_actor_does_not() {
         let mut answered = Answered::default();
-        answered.note(sent(1, "alice"), refused("first"));
-        answered.note(sent(1, "alice"), Ok(v1::Accepted::default()));
+        let now = Instant::now();
+        answered.note(sent(1, "alice"), refused("first"), now);
+        answered.note(sent(1, "alice"), Ok(v1::Accepted::default()), now);
         assert_eq!(answered.of(&sent(1, "alice")), Some(&refused("first")));
         assert_eq!(answered.of(&sent(1, "bob")), None);
     }
@@ -97,13 +95,13 @@ mod tests {
     #[test]
     fn answers_are_let_go_of_when_they_are_old_or_too_many() {
         let (mut answered, start) = (Answered::default(), Instant::now());
-        answered.note_at(sent(1, "alice"), refused("old"), start);
-        answered.note_at(sent(2, "alice"), refused("new"), start + KEPT_FOR);
+        answered.note(sent(1, "alice"), refused("old"), start);
+        answered.note(sent(2, "alice"), refused("new"), start + KEPT_FOR);
         assert_eq!(answered.of(&sent(1, "alice")), None);
         assert!(answered.of(&sent(2, "alice")).is_some());
         for number in 0..=KEPT as u64 {
             let id = CommandId::from_bytes((u128::from(number) << 64).to_be_bytes());
-            answered.note_at(
+            answered.note(
                 Sent {
                     id,
                     ..sent(3, "alice")

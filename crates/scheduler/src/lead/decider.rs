@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use chv_domain::{
     Batch, BatchOutcome, Context, Decided, HostId, Projection, Record, Seq, Term, Timestamp, decide_onto,
@@ -125,7 +126,7 @@ async fn one_batch(
     } in verdicts
     {
         if !recorded {
-            answered.note(sent, answer.clone());
+            answered.note(sent, answer.clone(), Instant::now());
         }
         // The sender may have given up waiting; that is its right.
         let _ = to.send(answer);

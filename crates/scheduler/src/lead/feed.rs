@@ -10,14 +10,16 @@ use chv_proto::convert::FeedDelta;
 
 /// What changed for one host, and the name by which its feed goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Delta {
-    pub(super) to: HostName,
-    pub(super) changes: FeedDelta,
+pub struct Delta {
+    /// The host's name.
+    pub to: HostName,
+    /// What changed.
+    pub changes: FeedDelta,
 }
 
 /// What a record's events are about, and the hosts that they place VMs on: a VM that came and went in between
 /// leaves no other sign of the host whose feed it moved.
-pub(super) fn touched(record: &Record) -> impl Iterator<Item = Resource> + '_ {
+pub fn touched(record: &Record) -> impl Iterator<Item = Resource> + '_ {
     record.events.iter().flat_map(|event| {
         let host = match event {
             Event::VmPlaced { placed, .. } => Some(Resource::Host(placed.host)),
@@ -28,7 +30,7 @@ pub(super) fn touched(record: &Record) -> impl Iterator<Item = Resource> + '_ {
 }
 
 /// The deltas from `before` to `after`, where `touched` holds what [`touched`] says of every record in between.
-pub(super) fn deltas(before: &Projection, after: &Projection, touched: &BTreeSet<Resource>) -> Vec<Delta> {
+pub fn deltas(before: &Projection, after: &Projection, touched: &BTreeSet<Resource>) -> Vec<Delta> {
     let mut found: BTreeMap<HostId, Delta> = BTreeMap::new();
     let placed_on =
         |state: &Projection, id| state.vm(id).and_then(|vm| vm.placement).map(|placed| placed.host);

@@ -1,10 +1,11 @@
 //! What only the leader does, for as long as it leads: take commands in, decide them, publish what was
 //! committed, and say once a second that it leads.
 
-mod answered;
+pub mod answered;
 mod decider;
-mod feed;
+pub mod feed;
 mod intake;
+pub mod publication;
 mod publisher;
 mod tick;
 

@@ -1,15 +1,10 @@
-//! The way out: each committed record's changes to the hosts' feeds, then its events to subscribers, in
-//! order. A new leader begins where the last one is known to have got; what falls out of the short queue
-//! is read from the log.
-//!
-//! An event counts as published when a message that was sent after it came back from the broker: what was
-//! only handed to the client is lost when the broker goes away. See docs/adr/0006.
+//! The way out: hands to the broker what [`Publication`] says, and reads from the log what fell out of the short
+//! queue. What is to be sent, and when it counts as published, is not decided here.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use chv_domain::{Event, Projection, Record, Resource, Seq};
+use chv_domain::{Projection, Seq};
 use chv_proto::{convert, subject};
 use futures::StreamExt;
 use prost::Message as _;
@@ -18,7 +13,7 @@ use tracing::{debug, warn};
 
 use super::Office;
 use super::decider::Committed;
-use super::feed;
+use super::publication::{Link, Outgoing, Publication, Published};
 use crate::connection::SubscribeError;
 
 /// How much is read from the log at a time when catching up.
@@ -29,16 +24,9 @@ const CHECK: Duration = Duration::from_millis(500);
 
 struct Publisher {
     office: Office,
-    /// The state at which the feeds stand.
-    fed: Projection,
-    /// The next event to publish.
-    next: Seq,
-    /// How often the broker's connection had been made when the last event was handed to it.
-    connects: u64,
+    publication: Publication,
     /// Where the marks go, and come back from.
     marks: String,
-    /// The mark that is on its way: every event up to it was handed to the broker before it.
-    mark: Option<Seq>,
 }
 
 pub(super) async fn run(
@@ -48,15 +36,11 @@ pub(super) async fn run(
 ) -> Result<(), SubscribeError> {
     let marks = office.reader.connection.own_subject("published");
     let mut back = office.reader.connection.subscribe(marks.clone()).await?;
-    let connects = office.reader.connection.connects();
-    let next = start.published().next();
+    let publication = Publication::new(start, link(&office));
     let mut publisher = Publisher {
         office,
-        next,
-        fed: start,
-        connects,
+        publication,
         marks,
-        mark: None,
     };
     publisher.catch_up().await;
     let mut timer = tokio::time::interval(CHECK);
@@ -76,170 +60,116 @@ pub(super) async fn run(
     }
 }
 
+fn link(office: &Office) -> Link {
+    Link {
+        up: office.reader.connection.is_up() && !office.stop.is_cancelled(),
+        connects: office.reader.connection.connects(),
+    }
+}
+
 impl Publisher {
+    fn link(&self) -> Link {
+        link(&self.office)
+    }
+
     async fn batch(&mut self, batch: Committed) {
-        if batch
-            .records
-            .first()
-            .is_some_and(|record| record.first == self.next)
-        {
-            let touched = batch.records.iter().flat_map(feed::touched).collect();
-            let names = Names {
-                before: self.fed.clone(),
-                after: batch.state.clone(),
-            };
-            self.feed(batch.state, &touched).await;
-            for record in &batch.records {
-                self.record(record, &names).await;
-            }
-            self.send_mark().await;
-        } else if batch
-            .records
-            .last()
-            .is_some_and(|record| record.last() >= self.next)
-        {
+        if self.publication.continues_with(&batch.records) {
+            let out = self.publication.batch(&batch.records, batch.state, self.link());
+            self.send(out).await;
+        } else if self.publication.is_behind(batch.state.seq()) {
             self.catch_up().await;
         }
     }
 
     /// Publishes from the log all that is applied and not published.
     async fn catch_up(&mut self) {
-        let target = self.office.reader.log.projection();
-        let names = Names {
-            before: self.fed.clone(),
-            after: target.clone(),
-        };
-        let mut everything = BTreeSet::new();
-        while self.next <= target.seq() && self.may_publish() {
+        let mut up = self.publication.catch_up(self.office.reader.log.projection());
+        while let Some(from) = self.publication.read_from(&up, self.link()) {
             let (records, bytes) = PAGE;
-            let page = match self.office.reader.log.read(self.next, records, bytes).await {
+            let page = match self.office.reader.log.read(from, records, bytes).await {
                 Ok(page) if !page.is_empty() => page,
                 Ok(_) => break,
                 Err(error) => {
-                    warn!(%error, from = %self.next, "can't read events to publish");
+                    warn!(%error, %from, "can't read events to publish");
                     break;
                 }
             };
-            debug!(from = %self.next, records = page.len(), "publishing from the log");
-            // The log goes on meanwhile: what is after the state that the feeds are brought to has its turn.
-            for record in page.iter().take_while(|record| record.first <= target.seq()) {
-                everything.extend(feed::touched(record));
-                self.record(record, &names).await;
-            }
-            self.send_mark().await;
+            debug!(%from, records = page.len(), "publishing from the log");
+            let out = self.publication.page(&mut up, &page, self.link());
+            self.send(out).await;
         }
-        if self.next > target.seq() {
-            self.feed(target, &everything).await;
-        } else {
-            // What changed for whom is not known, so nobody is told: the next message of each feed has a gap
-            // before it, and its host asks for its slice.
-            self.fed = target;
-        }
-    }
-
-    async fn feed(&mut self, state: Projection, touched: &BTreeSet<Resource>) {
-        for delta in feed::deltas(&self.fed, &state, touched) {
-            let (to, message) = (subject::feed(&delta.to), convert::delta_to_wire(&delta.changes));
-            self.office
-                .reader
-                .connection
-                .publish(to, message.encode_to_vec())
-                .await;
-        }
-        self.fed = state;
-    }
-
-    async fn record(&mut self, record: &Record, names: &Names) {
-        for (index, (seq, event)) in record.numbered().enumerate() {
-            // Of a record that was published in part, only the rest: subscribers know events by their seq.
-            if seq < self.next || !self.may_publish() {
-                continue;
-            }
-            self.event(record, index, seq, names.of(event)).await;
-            self.next = seq.next();
-        }
-    }
-
-    async fn event(&self, record: &Record, index: usize, seq: Seq, names: &Projection) {
-        let Some(event) = record.events.get(index) else {
-            return;
-        };
-        let message = convert::event_to_wire(record, index, names);
-        let mut headers = async_nats::HeaderMap::new();
-        headers.insert("Nats-Msg-Id", seq.to_string());
-        headers.insert("Chv-Seq", seq.to_string());
-        headers.insert("Chv-Kind", event.kind());
-        if !message.traceparent.is_empty() {
-            headers.insert("traceparent", message.traceparent.as_str());
-        }
-        let to = subject::event(event, &message.project, &message.name);
-        self.office
-            .reader
-            .connection
-            .publish_with_headers(to, headers, message.encode_to_vec())
-            .await;
-    }
-
-    /// Whether publishing leads anywhere. What is not published now is published when the broker is back.
-    fn may_publish(&self) -> bool {
-        self.office.reader.connection.is_up() && !self.office.stop.is_cancelled()
-    }
-
-    /// Sends a mark after the last event, unless one is on its way.
-    async fn send_mark(&mut self) {
-        let last = Seq(self.next.0.saturating_sub(1));
-        if self.mark.is_none() && last.0 > self.office.published.load(Ordering::Acquire) {
-            self.mark = Some(last);
-            let payload = last.0.to_be_bytes().to_vec();
-            self.office
-                .reader
-                .connection
-                .publish(self.marks.clone(), payload)
-                .await;
-        }
+        let out = self.publication.caught_up(up, self.link());
+        self.send(out).await;
     }
 
     /// A mark came back: the broker has had every event up to it, if the connection was one and the same.
     async fn came_back(&mut self, payload: &[u8]) {
-        let Some(mark) = self.mark.filter(|mark| mark.0.to_be_bytes() == payload) else {
+        let Ok(mark) = payload.try_into().map(u64::from_be_bytes) else {
             return;
         };
-        self.mark = None;
-        if self.office.reader.connection.connects() == self.connects {
-            self.office.published.store(mark.0, Ordering::Release);
-        }
-        self.send_mark().await;
+        let out = self.publication.came_back(Seq(mark), self.link());
+        let published = self.publication.published();
+        self.office.published.store(published.0, Ordering::Release);
+        self.send(out).await;
     }
 
     /// After an outage, publishes again what may not have reached the broker. Then what was left behind: by a
     /// full queue, or because it was committed after its sender had given up.
     async fn check(&mut self) {
-        let connection = &self.office.reader.connection;
-        let connects = connection.connects();
-        if connects != self.connects && connection.is_up() {
-            self.connects = connects;
-            self.mark = None;
-            self.next = Seq(self.office.published.load(Ordering::Acquire)).next();
-            debug!(from = %self.next, "the broker was away: publishing again");
+        if self.publication.check(self.link()) {
+            let published = self.publication.published();
+            debug!(after = %published, "the broker was away: publishing again");
         }
-        if self.next <= self.office.reader.log.projection().seq() {
+        if self
+            .publication
+            .is_behind(self.office.reader.log.projection().seq())
+        {
             self.catch_up().await;
         }
     }
-}
 
-/// The states before and after what is published: an event is named by the one that knows what it is about.
-struct Names {
-    before: Projection,
-    after: Projection,
-}
+    /// Hands messages to the broker. What is left of a term that is over is not: another leader publishes it.
+    async fn send(&self, out: Vec<Outgoing>) {
+        for message in out {
+            if self.office.stop.is_cancelled() {
+                return;
+            }
+            match message {
+                Outgoing::Feed(delta) => {
+                    let message = convert::delta_to_wire(&delta.changes).encode_to_vec();
+                    self.publish(subject::feed(&delta.to), message).await;
+                }
+                Outgoing::Event(event) => self.event(*event).await,
+                Outgoing::Mark(mark) => {
+                    self.publish(self.marks.clone(), mark.0.to_be_bytes().to_vec())
+                        .await
+                }
+            }
+        }
+    }
 
-impl Names {
-    fn of(&self, event: &Event) -> &Projection {
-        let known = match event.resource() {
-            Resource::Vm(vm) => self.after.vm(vm).is_some(),
-            Resource::Host(host) => self.after.host(host).is_some(),
-        };
-        if known { &self.after } else { &self.before }
+    async fn publish(&self, to: String, message: Vec<u8>) {
+        self.office.reader.connection.publish(to, message).await;
+    }
+
+    async fn event(&self, event: Published) {
+        let Published {
+            subject,
+            kind,
+            message,
+        } = event;
+        let seq = Seq(message.seq).to_string();
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Nats-Msg-Id", seq.as_str());
+        headers.insert("Chv-Seq", seq.as_str());
+        headers.insert("Chv-Kind", kind);
+        if !message.traceparent.is_empty() {
+            headers.insert("traceparent", message.traceparent.as_str());
+        }
+        self.office
+            .reader
+            .connection
+            .publish_with_headers(subject, headers, message.encode_to_vec())
+            .await;
     }
 }
