@@ -2,7 +2,9 @@
 //!
 //! Live messages are a hint that may be late, doubled, out of order or missing; the numbers tell. What is
 //! missing is read from any replica, and the leader's tick tells of a missing end. Nothing is kept but the
-//! next number.
+//! next number: what it decides is in [`core`], which is pure; this is the shell around it.
+
+pub mod core;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
+use self::core::{Ask, Core, Hole, Live, Page, Pages};
 use super::error::QueryError;
 use super::news::{Violation, Violations};
 use super::{Client, Refusal};
@@ -43,6 +46,15 @@ pub struct Filter {
     pub actor: Option<Actor>,
     /// Of this command.
     pub command: Option<CommandId>,
+}
+
+impl Filter {
+    fn pages(&self) -> Pages {
+        match *self == Self::default() {
+            true => Pages::Whole,
+            false => Pages::Filtered,
+        }
+    }
 }
 
 /// Why following ended, other than by the follower's wish.
@@ -101,15 +113,15 @@ impl Events {
     }
 }
 
-/// Follows the events from `from` on; [`Seq::ZERO`] is the first. Must be called in a tokio runtime.
+/// Follows the events from `from` on; [`Seq::ZERO`] is the oldest that there is. Must be called in a tokio
+/// runtime.
 pub fn events(client: &Client, from: Seq, filter: Filter) -> Events {
     let (sender, events) = mpsc::channel(WAITING_EVENTS);
     let (ended, end) = oneshot::channel();
     let follower = Follower {
         client: client.clone(),
+        core: Core::new(from, filter.pages()),
         filter,
-        next: from.max(Seq(1)),
-        known: Seq::ZERO,
         events: sender,
     };
     let task = tokio::spawn(async move {
@@ -134,10 +146,7 @@ enum News {
 struct Follower {
     client: Client,
     filter: Filter,
-    /// The next number to look at.
-    next: Seq,
-    /// The last number that is known to exist.
-    known: Seq,
+    core: Core,
     events: mpsc::Sender<v1::EventMessage>,
 }
 
@@ -154,8 +163,8 @@ impl Follower {
             .map_err(|error| FollowError::Protocol(error.to_string()))?;
         let mut link = self.client.shared.news.link();
         let mut connects = self.client.connects();
-        self.read(true, &mut violations).await?;
         loop {
+            self.read(&mut violations).await?;
             let news = tokio::select! {
                 biased;
                 violation = violations.next() => {
@@ -167,29 +176,22 @@ impl Follower {
                 message = ticks.next() => message.map_or(News::Closed, |message| tick(&message)),
                 () = link.next() => News::Connection,
             };
-            let anew = match news {
-                News::Event(event) if Seq(event.seq) == self.next => {
-                    self.next = after(self.next);
-                    self.deliver(*event).await;
-                    false
-                }
+            match news {
                 News::Event(event) => {
-                    self.known = self.known.max(Seq(event.seq));
-                    false
+                    if self.core.live(Seq(event.seq)) == Live::Deliver {
+                        self.deliver(*event).await;
+                    }
                 }
-                News::Tick(last) => {
-                    self.known = self.known.max(last);
-                    false
-                }
+                News::Tick(last) => self.core.tick(last),
                 // What was published while the connection was away is found without waiting for a tick.
                 News::Connection => {
-                    let back = self.client.is_up() && self.client.connects() != connects;
-                    connects = if back { self.client.connects() } else { connects };
-                    back
+                    if self.client.is_up() && self.client.connects() != connects {
+                        connects = self.client.connects();
+                        self.core.reconnected();
+                    }
                 }
                 News::Closed => return Err(FollowError::Protocol("the connection was closed".to_owned())),
-            };
-            self.read(anew, &mut violations).await?;
+            }
         }
     }
 
@@ -210,37 +212,30 @@ impl Follower {
         }
     }
 
-    /// Reads what is known to be missing, page by page; when `anew`, whatever there is.
-    async fn read(&mut self, anew: bool, violations: &mut Violations) -> Result<(), FollowError> {
-        let mut more = anew;
-        while more || self.next <= self.known {
+    /// Reads what is missing, page by page.
+    async fn read(&mut self, violations: &mut Violations) -> Result<(), FollowError> {
+        while let Some(ask) = self.core.wants() {
             while let Some(violation) = violations.next().now_or_never() {
                 self.permitted(violation)?;
             }
-            let Some((page, applied)) = self.page().await? else {
+            let Some((page, applied)) = self.page(ask).await? else {
                 tokio::time::sleep(AGAIN).await;
                 continue;
             };
-            let before = self.next;
-            for event in page.events {
-                let seq = Seq(event.seq);
-                if seq < self.next {
-                    continue;
-                }
-                if seq > self.next && self.filter == Filter::default() {
-                    return Err(FollowError::Hole {
-                        missing: self.next,
-                        found: seq,
-                    });
-                }
-                self.next = after(seq);
+            let numbered = |event: v1::EventMessage| (Seq(event.seq), event);
+            let taken = self.core.page(Page {
+                events: page.events.into_iter().map(numbered).collect(),
+                next: Seq(page.next_seq),
+                more: page.more,
+                applied,
+            });
+            for event in taken.events {
                 self.deliver(event).await;
             }
-            // A filtered page looked at more than it holds, but never beyond what its replica has.
-            let looked_at = Seq(page.next_seq).min(after(applied));
-            self.next = self.next.max(looked_at);
-            more = page.more && self.next > before;
-            if self.next == before && self.next <= self.known {
+            if let Some(Hole { missing, found }) = taken.hole {
+                return Err(FollowError::Hole { missing, found });
+            }
+            if !taken.progress && self.core.wants().is_some() {
                 tokio::time::sleep(AGAIN).await;
             }
         }
@@ -248,10 +243,10 @@ impl Follower {
     }
 
     /// One page, with the last event that its replica has applied; `None` when it can't be had now.
-    async fn page(&self) -> Result<Option<(v1::EventPage, Seq)>, FollowError> {
+    async fn page(&self, ask: Ask) -> Result<Option<(v1::EventPage, Seq)>, FollowError> {
         let text = |text: Option<String>| text.unwrap_or_default();
         let query = Query::ListEvents(v1::ListEvents {
-            from_seq: self.next.0,
+            from_seq: ask.from.0,
             limit: 0,
             vm: self
                 .filter
@@ -261,10 +256,9 @@ impl Follower {
             actor: text(self.filter.actor.as_ref().map(ToString::to_string)),
             command: text(self.filter.command.as_ref().map(ToString::to_string)),
         });
-        let min_seq = (self.known >= self.next).then_some(self.known);
         let asked = self
             .client
-            .query(Audience::Any, query, min_seq, PAGE_PATIENCE)
+            .query(Audience::Any, query, ask.min_seq, PAGE_PATIENCE)
             .await;
         let error = match asked {
             Ok(reply) => match reply.result {
@@ -324,11 +318,6 @@ impl Follower {
             && actor.as_ref().is_none_or(|actor| *actor == entry.actor)
             && command.is_none_or(|command| command == entry.cause.command)
     }
-}
-
-/// The number after `seq`; numbers from the network may be the largest there is.
-const fn after(seq: Seq) -> Seq {
-    Seq(seq.0.saturating_add(1))
 }
 
 fn event(message: &async_nats::Message) -> News {
