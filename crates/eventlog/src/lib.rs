@@ -17,6 +17,7 @@
 mod config;
 mod confirm;
 mod files;
+mod history;
 mod index;
 mod log;
 mod net;

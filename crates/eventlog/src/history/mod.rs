@@ -1,0 +1,10 @@
+//! History: what the Raft log no longer needs, sealed in compressed and chained files that are never changed.
+//!
+//! [`format`] is the form of a file, and knows no disk; [`store`] is the files of a replica.
+
+pub(crate) mod format;
+mod store;
+#[cfg(test)]
+mod store_tests;
+
+pub(crate) use store::{History, HistoryError};
