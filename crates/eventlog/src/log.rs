@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::confirm::{Confirm, NotConfirmed};
 use crate::files::Identity;
+use crate::history::History;
 use crate::index::Reached;
 use crate::raft::TypeConfig;
 use crate::raft::log_storage::LogStorage;
@@ -77,6 +78,8 @@ pub(crate) struct Inner {
     pub(crate) identity: Identity,
     pub(crate) raft: Raft<TypeConfig>,
     pub(crate) storage: LogStorage,
+    #[allow(dead_code)] // read from with the next slice
+    pub(crate) history: History,
     pub(crate) applied: Applied,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) fatal: watch::Receiver<Fatal>,

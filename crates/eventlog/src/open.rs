@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, Timing};
 use crate::confirm::Confirm;
 use crate::files::{Dir, Identity, IdentityError};
+use crate::history::History;
 use crate::index::{self, Index};
 use crate::log::{EventLog, Inner, Leadership, members};
 use crate::net;
@@ -75,10 +76,10 @@ impl EventLog {
         }
         let (fatal, fatal_told) = watch::channel(None);
         let opening = {
-            let (dir, replica, segment_size) = (Arc::clone(&dir), identity.replica, config.segment_size);
-            tokio::task::spawn_blocking(move || files(dir, replica, segment_size, fatal))
+            let (dir, segment_size) = (Arc::clone(&dir), config.segment_size);
+            tokio::task::spawn_blocking(move || files(dir, identity, segment_size, fatal))
         };
-        let (storage, thread, machine, index) = opening
+        let (storage, thread, machine, index, history) = opening
             .await
             .map_err(|error| OpenError::Log(error.to_string()))??;
         let applied = machine.applied();
@@ -140,6 +141,7 @@ impl EventLog {
             identity,
             raft,
             storage,
+            history,
             applied,
             leadership,
             fatal: fatal_told,
@@ -156,16 +158,23 @@ impl EventLog {
 }
 
 const INDEX: &str = "index";
+const HISTORY: &str = "history";
 
 /// How long a follower may take over one piece of a snapshot.
 const SNAPSHOT_PIECE: Duration = Duration::from_secs(30);
 
-type Files = (LogStorage, crate::raft::writer::WriterThread, StateMachine, Index);
+type Files = (
+    LogStorage,
+    crate::raft::writer::WriterThread,
+    StateMachine,
+    Index,
+    History,
+);
 
 /// Opens all that is on the disk. Blocks.
 fn files(
     dir: Arc<Dir>,
-    replica: ReplicaId,
+    identity: Identity,
     segment_size: u64,
     fatal: watch::Sender<crate::raft::writer::Fatal>,
 ) -> Result<Files, OpenError> {
@@ -177,13 +186,15 @@ fn files(
     let store = SegmentStore::open(segments, segment_size, first).map_err(|error| failed(&error))?;
     let reader = store.reader();
     let (writer, thread) = Writer::start(store, fatal).map_err(|error| failed(&error))?;
-    let storage =
-        LogStorage::open(Arc::clone(&dir), replica, writer, reader).map_err(|error| failed(&error))?;
+    let storage = LogStorage::open(Arc::clone(&dir), identity.replica, writer, reader)
+        .map_err(|error| failed(&error))?;
     let snapshots = Arc::new(Dir::open(&dir.path().join("snapshots")).map_err(|error| failed(&error))?);
     let machine = StateMachine::open(Snapshots::new(snapshots), Some(storage.clone()))
         .map_err(|error| failed(&error))?;
     let index = Index::open(&dir.path().join(INDEX)).map_err(|error| failed(&error))?;
-    Ok((storage, thread, machine, index))
+    let history =
+        History::open(&dir.path().join(HISTORY), identity.cluster).map_err(|error| failed(&error))?;
+    Ok((storage, thread, machine, index, history))
 }
 
 fn raft_config(config: &Config) -> Result<Arc<openraft::Config>, OpenError> {

@@ -2,9 +2,13 @@
 //!
 //! [`format`] is the form of a file, and knows no disk; [`store`] is the files of a replica.
 
+// Reading, fetching and offline checks each take a part into use.
+#![allow(dead_code)]
+
 pub(crate) mod format;
 mod store;
 #[cfg(test)]
 mod store_tests;
 
-pub(crate) use store::{History, HistoryError};
+#[allow(unused_imports)]
+pub(crate) use store::{History, HistoryError, Sealed, Span};

@@ -24,9 +24,13 @@ mod layout;
 pub(crate) mod samples;
 mod trailer;
 
+#[allow(unused_imports)]
 pub(crate) use builder::Builder;
+#[allow(unused_imports)]
 pub(crate) use footer::{BlockInfo, Footer};
+#[allow(unused_imports)]
 pub(crate) use header::Header;
+#[allow(unused_imports)]
 pub(crate) use layout::{Layout, Source, verify};
 
 /// The version of the form; another one is refused.
