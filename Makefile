@@ -10,7 +10,7 @@ OUT := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 # Debian's nats-server is in /usr/sbin, which a person's PATH leaves out.
 export PATH := $(PATH):$(HOME)/.cargo/bin:$(TOOLS)/bin:/usr/sbin
 
-.PHONY: help deps tools guest build test bench-boot fmt-check doc-test lint licences deny demo fmt clean
+.PHONY: help deps tools guest build test bench-boot bench-failover fmt-check doc-test lint licences deny demo fmt clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
@@ -22,6 +22,10 @@ demo: build guest ## start a cluster on loopback and show it at work; ONCE=1 end
 bench-boot: build guest ## what a command adds to a hypervisor's own start; fails at 50 ms
 	@echo "== bench-boot"
 	@exec $(OUT)/chv-bench-boot
+
+bench-failover: build ## how long nobody is answered when the leader is killed under load, 50 times; ROUNDS=n
+	@echo "== bench-failover"
+	@exec $(OUT)/chv-bench-failover $(if $(ROUNDS),--rounds $(ROUNDS))
 
 test: deps tools fmt-check licences lint doc-test guest build ## everything: formatting, lints, licences, all tests
 	@echo "== test: unit, property and end-to-end tests"

@@ -13,7 +13,7 @@ use crate::layout::{Layout, images, password, render};
 use crate::program::Program;
 use crate::wait::wait_until;
 use crate::watchdog::{MARK, Watchdog};
-use crate::{Output, chv, ports};
+use crate::{Output, chv, ports, stand_in};
 
 /// How many scheduler replicas there are.
 const REPLICAS: usize = 3;
@@ -28,16 +28,26 @@ pub struct Options {
     pub hosts: Vec<HostOptions>,
     /// Further environment variables of every program.
     pub environment: Vec<(String, String)>,
+    /// Whether there is a NATS user for a [stand-in](Cluster::stand_in) of a host.
+    pub stand_in: bool,
 }
 
 impl Options {
+    /// No hosts but a stand-in: for what needs a log and no guest.
+    pub fn log_only() -> Self {
+        Self {
+            stand_in: true,
+            ..Self::default()
+        }
+    }
+
     /// `count` hosts, h1 and on, that emulate their guests.
     pub fn emulated(count: usize) -> Self {
         Self {
             hosts: (1..=count)
                 .map(|number| HostOptions::emulated(&format!("h{number}")))
                 .collect(),
-            environment: Vec::new(),
+            ..Self::default()
         }
     }
 }
@@ -91,7 +101,9 @@ impl Cluster {
         let ports = ports::free(1 + REPLICAS)?;
         let (nats_port, raft_ports) = ports.split_first().context("four ports")?;
         let listen = format!("127.0.0.1:{nats_port}");
-        render(&directory.join("nats"), &listen, &options.hosts)?;
+        let names = options.hosts.iter().map(|host| host.name.as_str());
+        let names: Vec<&str> = names.chain(options.stand_in.then_some(stand_in::NAME)).collect();
+        render(&directory.join("nats"), &listen, &names)?;
         if !options.hosts.is_empty() {
             images(&directory.join("images"))?;
         }

@@ -35,11 +35,11 @@ pub(crate) fn password(directory: &Path, user: &str) -> Result<String> {
     Ok(text.trim().to_owned())
 }
 
-pub(crate) fn render(directory: &Path, listen: &str, hosts: &[HostOptions]) -> Result<()> {
+pub(crate) fn render(directory: &Path, listen: &str, hosts: &[&str]) -> Result<()> {
     let mut render = Command::new(workspace().join("deploy/nats/render"));
     render.arg(directory).arg(listen).args(["scheduler", "audit"]);
     render.args(PEOPLE.map(|person| format!("person:{person}")));
-    render.args(hosts.iter().map(|host| format!("host:{}", host.name)));
+    render.args(hosts.iter().map(|host| format!("host:{host}")));
     let output = render.output().context("can't run deploy/nats/render")?;
     if !output.status.success() {
         bail!(

@@ -6,12 +6,14 @@
 
 pub mod chv;
 pub mod cluster;
+pub mod failover;
 mod guests;
 mod hosts;
 mod layout;
 mod ports;
 mod program;
 mod programs;
+mod stand_in;
 mod start;
 mod state;
 mod trail;
@@ -28,5 +30,6 @@ pub use guests::{Guest, Seen, Watch, belongings, below as guests_below};
 pub use hosts::HostOptions;
 pub use program::Program;
 pub use programs::{find as find_program, guest_dir, workspace};
+pub use stand_in::StandIn;
 pub use trail::{contiguous, trail};
 pub use wait::wait_until;

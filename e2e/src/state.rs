@@ -84,7 +84,7 @@ impl Cluster {
     }
 }
 
-async fn hosts(client: &Client) -> Result<Vec<v1::Host>> {
+pub(crate) async fn hosts(client: &Client) -> Result<Vec<v1::Host>> {
     let query = Query::ListHosts(v1::ListHosts::default());
     let reply = client.query(Audience::Leader, query, None, ANSWER).await?;
     match reply.result {
@@ -93,7 +93,7 @@ async fn hosts(client: &Client) -> Result<Vec<v1::Host>> {
     }
 }
 
-async fn leader(client: &Client) -> Result<usize> {
+pub(crate) async fn leader(client: &Client) -> Result<usize> {
     let states = client.status_of_each(ANSWER, false).await?;
     let leading = states
         .iter()
