@@ -39,7 +39,7 @@ pub use ids::{ClusterId, CommandId, HostId, ReplicaId, VmId};
 pub use name::{HostName, ProjectName, UserName, VmName};
 pub use placement::{Placed, Refusal, Verdict};
 pub use projection::{BatchOutcome, Outcome, Projection};
-pub use record::{Batch, Cause, Record};
+pub use record::{Batch, Cause, Record, RecordBody};
 pub use rejection::{Rejection, RejectionCode};
 pub use seq::{Epoch, Seq, Term};
 pub use spec::VmSpec;

@@ -106,7 +106,7 @@ fn batch(state: &Projection, term: Term, number: &mut u64, count: usize) -> Resu
     let mut records = Vec::with_capacity(count);
     for _ in 0..count {
         *number += 1;
-        let record = Record {
+        let record = Record::new(RecordBody {
             first,
             term,
             time: Timestamp(*number),
@@ -124,7 +124,7 @@ fn batch(state: &Projection, term: Term, number: &mut u64, count: usize) -> Resu
                 // Makes the record 300 bytes.
                 reason: "x".repeat(52),
             }],
-        };
+        });
         (first, prev) = (record.last().next(), record.hash());
         records.push(record);
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chv_domain::{Batch, BatchOutcome, ClusterId, Projection, ReplicaId, Seq, Term, stored};
+use chv_domain::{Batch, BatchOutcome, ClusterId, Projection, ReplicaId, Seq, Term};
 use openraft::error::ClientWriteError;
 use openraft::{BasicNode, Raft, ServerState};
 use tokio::sync::{Mutex, watch};
@@ -104,7 +104,8 @@ impl EventLog {
     /// Appends one entry. Resolves when it is on a majority's disk and applied here. Dropping the future does
     /// not take it back.
     pub async fn append(&self, batch: Batch) -> Result<BatchOutcome, AppendError> {
-        let size = stored::encode(&batch).map_or(usize::MAX, |encoded| encoded.len());
+        // Beside each record, the few bytes that say how long it is.
+        let size = batch.records.iter().map(|record| record.stored().len() + 8).sum();
         if size > MAX_BATCH {
             return Err(AppendError::TooLarge { size });
         }
@@ -113,7 +114,7 @@ impl EventLog {
             let answer = self
                 .inner
                 .raft
-                .client_write_ff(batch)
+                .client_write_ff(Arc::new(batch))
                 .await
                 .map_err(|error| fatal(&error))?;
             match answer.await {

@@ -348,15 +348,17 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
         any::<[u8; 32]>().prop_map(RecordHash),
         vec(event(), 1..4),
     )
-        .prop_map(|(first, term, time, actor, cause, trace, prev, events)| Record {
-            first,
-            term,
-            time,
-            actor,
-            cause,
-            trace,
-            prev,
-            events,
+        .prop_map(|(first, term, time, actor, cause, trace, prev, events)| {
+            Record::new(RecordBody {
+                first,
+                term,
+                time,
+                actor,
+                cause,
+                trace,
+                prev,
+                events,
+            })
         })
 }
 

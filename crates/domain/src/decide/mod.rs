@@ -15,7 +15,7 @@ use crate::event::{Event, Resource};
 use crate::ids::HostId;
 use crate::name::HostName;
 use crate::projection::{CLOCK_SLACK, OUTCOME_WINDOW, Outcome, Projection};
-use crate::record::{Cause, Record};
+use crate::record::{Cause, Record, RecordBody};
 use crate::rejection::{Rejection, RejectionCode};
 use crate::seq::{Seq, Term};
 use crate::time::Timestamp;
@@ -178,7 +178,7 @@ fn record(state: &Projection, submission: &Submission, context: Context<'_>, eve
         verb: submission.command.verb(),
         follows: submission.follows,
     };
-    Record {
+    Record::new(RecordBody {
         first: state.seq().next(),
         term: context.term,
         time: context.now.max(state.time()),
@@ -187,7 +187,7 @@ fn record(state: &Projection, submission: &Submission, context: Context<'_>, eve
         trace: submission.trace,
         prev: state.hash(),
         events,
-    }
+    })
 }
 
 fn user(submission: &Submission) -> Result<(), Rejection> {

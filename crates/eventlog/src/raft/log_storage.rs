@@ -53,7 +53,8 @@ struct Committed {
 
 #[derive(Default)]
 struct Newest {
-    entries: BTreeMap<u64, Bytes>,
+    /// With the size of each, as stored.
+    entries: BTreeMap<u64, (Entry, usize)>,
     last: Option<LogId>,
     purged: Option<LogId>,
     vote: Option<Vote>,
@@ -153,17 +154,18 @@ impl LogStorage {
     }
 
     /// Where the entries in memory begin, and those of `from..to`, ending early after about `bytes`.
-    fn kept(&self, from: u64, to: u64, bytes: usize) -> (u64, Vec<Bytes>) {
+    fn kept(&self, from: u64, to: u64, bytes: usize) -> (u64, Vec<Entry>) {
         let newest = self.lock();
         let kept_from = newest.entries.keys().next().copied().unwrap_or(u64::MAX);
         let mut size = 0;
-        let within = |payload: &&Bytes| {
-            size += payload.len();
-            size <= bytes.max(payload.len())
+        let within = |(_, len): &&(Entry, usize)| {
+            size += len;
+            size <= bytes.max(*len)
         };
         let range = from.max(kept_from)..to.max(from).max(kept_from);
-        let kept = newest.entries.range(range).map(|(_, payload)| payload);
-        (kept_from, kept.take_while(within).cloned().collect())
+        let kept = newest.entries.range(range).map(|(_, kept)| kept);
+        let kept = kept.take_while(within).map(|(entry, _)| entry.clone());
+        (kept_from, kept.collect())
     }
 
     /// The entries of `from..to` that there are, ending early after about `bytes`.
@@ -187,9 +189,7 @@ impl LogStorage {
                 return Ok(found);
             }
         }
-        for payload in &kept {
-            found.push(decode(payload)?);
-        }
+        found.extend(kept);
         Ok(found)
     }
 }
@@ -289,7 +289,7 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
                 first.get_or_insert(entry.log_id.index);
                 at_once &= may_go_ahead(&entry, vote, self.replica);
                 newest.last = Some(*entry.get_log_id());
-                newest.entries.insert(entry.log_id.index, payload.clone());
+                newest.entries.insert(entry.log_id.index, (entry, payload.len()));
                 payloads.push(payload);
             }
         }

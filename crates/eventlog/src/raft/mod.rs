@@ -11,13 +11,15 @@ pub(crate) mod state_machine;
 mod suite;
 pub(crate) mod writer;
 
+use std::sync::Arc;
+
 use chv_domain::{Batch, BatchOutcome};
 use openraft::{BasicNode, StorageError, StorageIOError};
 
 openraft::declare_raft_types!(
     /// A batch an entry; the answer says what came of it, `None` for Raft's own entries.
     pub(crate) TypeConfig:
-        D = Batch,
+        D = Arc<Batch>,
         R = Option<BatchOutcome>,
         NodeId = u64,
         Node = BasicNode,

@@ -138,7 +138,7 @@ fn of_its_term(entry: Entry) -> Vec<Record> {
     let term = Term(entry.log_id.leader_id.term);
     match entry.payload {
         EntryPayload::Normal(batch) if batch.records.iter().all(|record| record.term == term) => {
-            batch.records
+            batch.records.clone()
         }
         EntryPayload::Normal(_) | EntryPayload::Blank | EntryPayload::Membership(_) => Vec::new(),
     }

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use async_nats::Message;
-use chv_domain::{Cause, CommandId, Event, Projection, Record, RecordHash, Seq, Term, Timestamp, Verb, VmId};
+use chv_domain::{
+    Cause, CommandId, Event, Projection, Record, RecordBody, RecordHash, Seq, Term, Timestamp, Verb, VmId,
+};
 use chv_proto::client::Client;
 use chv_proto::subject::{self, Audience};
 use chv_proto::v1::{self, query_envelope::Query, query_reply};
@@ -40,7 +42,7 @@ pub(crate) fn vm_of(seq: u64) -> VmId {
 
 /// The event with this number; every third is bob's, the others are alice's.
 pub(crate) fn event(seq: u64) -> v1::EventMessage {
-    let record = Record {
+    let record = Record::new(RecordBody {
         first: Seq(seq),
         term: Term(1),
         time: Timestamp(seq),
@@ -55,7 +57,7 @@ pub(crate) fn event(seq: u64) -> v1::EventMessage {
         trace: None,
         prev: RecordHash::ZERO,
         events: vec![Event::VmStartRequested { vm: vm_of(seq) }],
-    };
+    });
     convert::event_to_wire(&record, 0, &Projection::default())
 }
 

@@ -327,7 +327,7 @@ fn a_query_of_another_kind_or_version_or_without_content_is_refused() {
 
 #[test]
 fn a_wrong_event_is_refused_with_its_field() {
-    let record = Record {
+    let record = Record::new(RecordBody {
         first: Seq(1),
         term: Term(1),
         time: Timestamp(1),
@@ -342,7 +342,7 @@ fn a_wrong_event_is_refused_with_its_field() {
         events: vec![Event::VmStartRequested {
             vm: VmId::from_bytes([1; 16]),
         }],
-    };
+    });
     let good = || event_to_wire(&record, 0, &Projection::default());
     assert!(event_from_wire(good()).is_ok());
     type Break = fn(&mut v1::EventMessage);

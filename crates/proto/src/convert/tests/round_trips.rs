@@ -190,7 +190,7 @@ fn given_an_event_about_a_known_host_then_it_carries_the_hosts_name() {
             daemon: String::new(),
         },
     };
-    let mut record = Record {
+    let record = Record::new(RecordBody {
         first: Seq(1),
         term: Term(1),
         time: Timestamp(1),
@@ -203,7 +203,7 @@ fn given_an_event_about_a_known_host_then_it_carries_the_hosts_name() {
         trace: None,
         prev: RecordHash::ZERO,
         events: vec![registration],
-    };
+    });
     let mut state = Projection::default();
     let batch = Batch {
         published: Seq::ZERO,
@@ -214,7 +214,10 @@ fn given_an_event_about_a_known_host_then_it_carries_the_hosts_name() {
         BatchOutcome::Applied { last: Seq(1) }
     );
     // When a later event is about it, then its name is the state's.
-    record.events = vec![Event::HostCordoned { host: id }];
+    let record = Record::new(RecordBody {
+        events: vec![Event::HostCordoned { host: id }],
+        ..(*record).clone()
+    });
     let entry = event_from_wire(event_to_wire(&record, 0, &state)).unwrap();
     assert_eq!(entry.name.as_deref(), Some("h1"));
     assert_eq!(entry.project, None);
