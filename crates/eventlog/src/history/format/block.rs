@@ -1,6 +1,6 @@
 //! One block: records with their lengths, compressed.
 
-use chv_domain::{Record, RecordHash, Seq, stored};
+use chv_domain::{Record, RecordHash, Seq};
 
 use super::footer::BlockInfo;
 use super::{FormatError, MAX_BLOCK, damaged};
@@ -39,7 +39,7 @@ pub(super) fn decode(bytes: &[u8], info: &BlockInfo) -> Result<Vec<Record>, Form
             .split_at_checked(len)
             .ok_or_else(|| bad("ends within a record"))?;
         let record: Record =
-            stored::decode(frame).map_err(|error| bad(&format!("holds what is no record: {error}")))?;
+            Record::read(frame).map_err(|error| bad(&format!("holds what is no record: {error}")))?;
         if record.first != next || record.events.is_empty() {
             return Err(chain_broken(info, record.first, "another event was to come"));
         }

@@ -1,6 +1,6 @@
 //! Makes a sealed file out of records, in memory.
 
-use chv_domain::stored::{self, StoredError};
+use chv_domain::stored;
 use chv_domain::{Record, RecordHash, Seq, Timestamp};
 
 use super::footer::{BlockInfo, Footer};
@@ -44,9 +44,6 @@ pub(crate) enum NotTaken {
         /// The last event that was taken.
         last: Seq,
     },
-    /// It can't be stored.
-    #[error(transparent)]
-    Encode(#[from] StoredError),
 }
 
 impl Builder {
@@ -71,7 +68,7 @@ impl Builder {
                 last: self.last,
             });
         }
-        let frame = stored::encode(record)?;
+        let frame = record.stored();
         if !self.raw.is_empty() && self.raw.len() + frame.len() > BLOCK {
             self.close_block();
         }
@@ -84,7 +81,7 @@ impl Builder {
         });
         open.records += 1;
         open.to = record.time;
-        block::push(&mut self.raw, &frame);
+        block::push(&mut self.raw, frame);
         self.size += frame.len();
         (self.last, self.hash) = (record.last(), record.hash());
         Ok(())

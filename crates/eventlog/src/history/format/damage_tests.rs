@@ -1,6 +1,6 @@
 //! What was written reads back, and any change of it is refused with its place.
 
-use chv_domain::{Record, RecordHash, Seq};
+use chv_domain::{Record, RecordBody, RecordHash, Seq};
 use proptest::prelude::*;
 
 use super::samples::{CLUSTER, chain, sealed};
@@ -110,10 +110,10 @@ fn a_record_that_does_not_follow_is_not_taken() {
     assert!(builder.push(&records[1]).is_err());
     builder.push(&records[0]).unwrap();
     assert!(builder.push(&records[0]).is_err());
-    let changed = Record {
+    let changed = Record::new(RecordBody {
         prev: RecordHash([1; 32]),
-        ..records[1].clone()
-    };
+        ..(*records[1]).clone()
+    });
     assert!(builder.push(&changed).is_err());
     builder.push(&records[1]).unwrap();
     assert_eq!(builder.end(), (Seq(2), records[1].hash()));

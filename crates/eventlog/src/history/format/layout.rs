@@ -166,7 +166,7 @@ impl Layout {
             true => Ok(records),
             false => Err(FormatError::Chain {
                 at: info.at,
-                seq: records.last().map_or(info.first, Record::last),
+                seq: records.last().map_or(info.first, |record| record.last()),
                 what: "the index tells another hash of the block's last record",
             }),
         }

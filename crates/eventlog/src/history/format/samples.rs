@@ -1,7 +1,8 @@
 //! Chains of records for tests.
 
 use chv_domain::{
-    Cause, ClusterId, CommandId, Epoch, Event, Record, RecordHash, Seq, Term, Timestamp, Verb, VmId,
+    Cause, ClusterId, CommandId, Epoch, Event, Record, RecordBody, RecordHash, Seq, Term, Timestamp, Verb,
+    VmId,
 };
 
 use super::{Builder, Header};
@@ -12,7 +13,7 @@ pub(crate) const CLUSTER: ClusterId = ClusterId::from_bytes([9; 16]);
 pub(crate) fn chain(mut first: Seq, mut prev: RecordHash, sizes: &[(usize, usize)]) -> Vec<Record> {
     let mut records = Vec::new();
     for (events, text) in sizes {
-        let record = Record {
+        let record = Record::new(RecordBody {
             first,
             term: Term(1),
             time: Timestamp(first.0 * 1000),
@@ -32,7 +33,7 @@ pub(crate) fn chain(mut first: Seq, mut prev: RecordHash, sizes: &[(usize, usize
                 };
                 *events
             ],
-        };
+        });
         (first, prev) = (record.last().next(), record.hash());
         records.push(record);
     }
