@@ -6,7 +6,7 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use chv_domain::*;
-use chv_eventlog::{ClusterSecret, Config, EventLog, Leadership};
+use chv_eventlog::{ClusterSecret, Config, EventLog, Leadership, PeerSecurity};
 use tokio::net::TcpListener;
 
 const WARM_UP: usize = 100;
@@ -134,6 +134,7 @@ fn batch(state: &Projection, term: Term, number: &mut u64, count: usize) -> Resu
     })
 }
 
-fn secret() -> ClusterSecret {
-    ClusterSecret::new("a secret of the tests").expect("it is long enough")
+fn secret() -> PeerSecurity {
+    let secret = ClusterSecret::new("a secret of the tests").expect("it is long enough");
+    PeerSecurity::LoopbackSecret(secret)
 }

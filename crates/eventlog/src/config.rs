@@ -8,18 +8,18 @@ use std::time::Duration;
 use chv_domain::ReplicaId;
 use tokio::net::TcpListener;
 
-use crate::secret::ClusterSecret;
+use crate::security::PeerSecurity;
 
 /// What a replica is opened with.
 pub struct Config {
     /// Its data directory, made by [`EventLog::init`].
     pub dir: PathBuf,
-    /// Where the other replicas reach it; bound already. Loopback only, since connections are not encrypted.
+    /// Where the other replicas reach it; bound already. Loopback only, unless replicas have certificates.
     pub listener: TcpListener,
     /// Every replica with its address, this one's included.
     pub peers: BTreeMap<ReplicaId, SocketAddr>,
-    /// What all of them know and nobody else.
-    pub secret: ClusterSecret,
+    /// How they know each other.
+    pub security: PeerSecurity,
     /// Whether to form the cluster out of `peers` when this replica's log is empty. Harmless later.
     pub bootstrap: bool,
     /// How Raft keeps time.
@@ -36,13 +36,13 @@ impl Config {
         dir: PathBuf,
         listener: TcpListener,
         peers: BTreeMap<ReplicaId, SocketAddr>,
-        secret: ClusterSecret,
+        security: PeerSecurity,
     ) -> Self {
         Self {
             dir,
             listener,
             peers,
-            secret,
+            security,
             bootstrap: false,
             timing: Timing::default(),
             snapshot_every: 20_000,

@@ -27,6 +27,7 @@ mod purged_tests;
 mod raft;
 mod read;
 mod secret;
+mod security;
 mod segment;
 mod status;
 
@@ -35,7 +36,9 @@ pub use confirm::NotConfirmed;
 pub use files::{FileError, IdentityError};
 pub use index::{IndexError, Query};
 pub use log::{AppendError, EventLog, Leadership};
+pub use net::{CertificateError, replica_name};
 pub use open::OpenError;
 pub use read::ReadError;
 pub use secret::{ClusterSecret, SecretError};
+pub use security::{PeerSecurity, TlsFiles};
 pub use status::{Role, Status};

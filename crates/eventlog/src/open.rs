@@ -36,9 +36,13 @@ pub enum OpenError {
     InUse(String),
     /// Reachable from elsewhere, without encryption.
     #[error(
-        "replicas don't encrypt their connections yet, so they listen on loopback addresses only, not on {0}"
+        "without certificates replicas listen on loopback addresses only, not on {0}; give this one --raft-cert, \
+         --raft-key and --raft-ca"
     )]
     NotLoopback(std::net::SocketAddr),
+    /// Its certificate is of no use.
+    #[error(transparent)]
+    Certificate(#[from] net::CertificateError),
     /// This replica is not among its peers.
     #[error(
         "the peers do not name this replica, {0}; add it to --peers, with the address that it listens on"
@@ -62,9 +66,6 @@ impl EventLog {
     pub async fn open(config: Config) -> Result<Self, OpenError> {
         let io = |error: std::io::Error| OpenError::Log(error.to_string());
         let address = config.listener.local_addr().map_err(io)?;
-        if !address.ip().is_loopback() {
-            return Err(OpenError::NotLoopback(address));
-        }
         let dir = Arc::new(Dir::open(&config.dir).map_err(io)?);
         let identity = Identity::read(&dir)?;
         dir.lock().map_err(|error| match error.kind() {
@@ -73,6 +74,13 @@ impl EventLog {
         })?;
         if !config.peers.contains_key(&identity.replica) {
             return Err(OpenError::NotAPeer(identity.replica));
+        }
+        let security = config.security.clone();
+        let security = tokio::task::spawn_blocking(move || net::Security::load(security, identity))
+            .await
+            .map_err(|error| OpenError::Log(error.to_string()))??;
+        if !security.allows(address) {
+            return Err(OpenError::NotLoopback(address));
         }
         let (fatal, fatal_told) = watch::channel(None);
         let opening = {
@@ -84,12 +92,7 @@ impl EventLog {
             .map_err(|error| OpenError::Log(error.to_string()))??;
         let applied = machine.applied();
         let raft_config = raft_config(&config)?;
-        let network = net::Peers::new(
-            identity,
-            config.secret.clone(),
-            config.peers.clone(),
-            storage.clone(),
-        );
+        let network = net::Peers::new(identity, security.clone(), config.peers.clone(), storage.clone());
         let raft = Raft::new(
             identity.replica.get(),
             raft_config,
@@ -100,7 +103,9 @@ impl EventLog {
         .await
         .map_err(|error| OpenError::Raft(error.to_string()))?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let callers = net::Callers::new(identity, config.secret, config.peers.keys().copied());
+        tasks.spawn(security.clone().keep_current(stop.clone()));
+        tasks.spawn(security.clone().keep_current(stop.clone()));
+        let callers = net::Callers::new(identity, security, config.peers.keys().copied());
         tasks.spawn(net::serve(
             config.listener,
             raft.clone(),

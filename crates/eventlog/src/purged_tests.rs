@@ -231,6 +231,7 @@ async fn a_replica_that_missed_purged_log_gets_a_snapshot_and_goes_on() {
     }
 }
 
-fn secret() -> crate::ClusterSecret {
-    crate::ClusterSecret::new("a secret of the tests").expect("it is long enough")
+fn secret() -> crate::PeerSecurity {
+    let secret = crate::ClusterSecret::new("a secret of the tests").expect("it is long enough");
+    crate::PeerSecurity::LoopbackSecret(secret)
 }

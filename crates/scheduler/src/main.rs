@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chv_domain::{ClusterId, ReplicaId};
-use chv_eventlog::{ClusterSecret, EventLog};
+use chv_eventlog::{ClusterSecret, EventLog, PeerSecurity, TlsFiles};
 use chv_proto::client::ConnectOptions;
 use chv_scheduler::{Replica, ReplicaConfig};
 use chv_telemetry::Verbosity;
@@ -32,7 +32,7 @@ enum Command {
     /// back under its old number.
     Init(Init),
     /// Run a replica.
-    Run(Run),
+    Run(Box<Run>),
 }
 
 #[derive(Args)]
@@ -53,17 +53,14 @@ struct Run {
     /// The data directory, made by `init`.
     #[arg(long)]
     data: PathBuf,
-    /// Where the other replicas reach this one. Loopback only: connections between replicas are not
-    /// encrypted yet.
+    /// Where the other replicas reach this one. Without certificates loopback only.
     #[arg(long)]
     listen: SocketAddr,
     /// Every replica's number and address: 1=127.0.0.1:7101,2=127.0.0.1:7102,3=127.0.0.1:7103
     #[arg(long, value_delimiter = ',', value_parser = peer, required = true)]
     peers: Vec<(ReplicaId, SocketAddr)>,
-    /// What all replicas know and nobody else, at least 16 characters; better in the environment than on the
-    /// command line.
-    #[arg(long, env = "CHV_CLUSTER_SECRET", hide_env_values = true)]
-    secret: String,
+    #[command(flatten)]
+    security: Security,
     /// Form the cluster when no replica has a log yet. Give it to one replica, or to all.
     #[arg(long)]
     bootstrap: bool,
@@ -78,6 +75,41 @@ struct Run {
     password: String,
 }
 
+/// How replicas know each other: certificates, or a secret on loopback.
+#[derive(Args)]
+#[group(skip)]
+struct Security {
+    /// This replica's certificate, made by `certs issue` or by an authority of yours. Read again when it changes.
+    #[arg(long, value_name = "FILE", env = "CHV_RAFT_CERT", requires_all = ["raft_key", "raft_ca"],
+        conflicts_with = "secret")]
+    raft_cert: Option<PathBuf>,
+    /// The private key of that certificate.
+    #[arg(long, value_name = "FILE", env = "CHV_RAFT_KEY", requires = "raft_cert")]
+    raft_key: Option<PathBuf>,
+    /// The certificate of the authority that signs for the replicas of this cluster, or several.
+    #[arg(long, value_name = "FILE", env = "CHV_RAFT_CA", requires = "raft_cert")]
+    raft_ca: Option<PathBuf>,
+    /// Instead of certificates, for replicas on one machine: what all of them know and nobody else, at least 16
+    /// characters; better in the environment than on the command line.
+    #[arg(long, env = "CHV_CLUSTER_SECRET", hide_env_values = true)]
+    secret: Option<String>,
+}
+
+impl Security {
+    fn take(self) -> anyhow::Result<PeerSecurity> {
+        match (self.raft_cert, self.raft_key, self.raft_ca, self.secret) {
+            (Some(cert), Some(key), Some(ca), None) => Ok(PeerSecurity::Tls(TlsFiles { cert, key, ca })),
+            (None, None, None, Some(secret)) => {
+                Ok(PeerSecurity::LoopbackSecret(ClusterSecret::new(&secret)?))
+            }
+            _ => anyhow::bail!(
+                "replicas need certificates: give --raft-cert, --raft-key and --raft-ca (`chv-scheduler certs` makes \
+                 them), or, on one machine, --secret alone"
+            ),
+        }
+    }
+}
+
 fn peer(text: &str) -> Result<(ReplicaId, SocketAddr), String> {
     let (id, address) = text.split_once('=').ok_or("expected NUMBER=ADDRESS:PORT")?;
     let address = address.parse().map_err(|error| format!("{address:?}: {error}"))?;
@@ -89,7 +121,7 @@ fn main() -> ExitCode {
     let _telemetry = chv_telemetry::init("chv-scheduler", Verbosity::Info.raised_by(cli.verbose));
     let done = match cli.command {
         Command::Init(args) => init(&args),
-        Command::Run(args) => run(args),
+        Command::Run(args) => run(*args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -118,7 +150,7 @@ fn run(args: Run) -> anyhow::Result<()> {
         data: args.data,
         listen: args.listen,
         peers,
-        secret: ClusterSecret::new(&args.secret)?,
+        security: args.security.take()?,
         bootstrap: args.bootstrap,
         broker: ConnectOptions {
             url: args.nats,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chv_domain::ReplicaId;
-use chv_eventlog::{ClusterSecret, Config, EventLog, OpenError};
+use chv_eventlog::{Config, EventLog, OpenError, PeerSecurity};
 use chv_proto::client::{Client, ConnectError, ConnectOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -29,8 +29,8 @@ pub struct ReplicaConfig {
     pub listen: SocketAddr,
     /// Every replica of the cluster with its address, this one's included.
     pub peers: BTreeMap<ReplicaId, SocketAddr>,
-    /// What all replicas know and nobody else.
-    pub secret: ClusterSecret,
+    /// How replicas know each other.
+    pub security: PeerSecurity,
     /// Whether it may form the cluster when none of them has a log yet.
     pub bootstrap: bool,
     /// The broker.
@@ -79,7 +79,7 @@ impl Replica {
                 address: config.listen,
                 source,
             })?;
-        let log_config = Config::new(config.data, listener, config.peers, config.secret);
+        let log_config = Config::new(config.data, listener, config.peers, config.security);
         let log = EventLog::open(Config {
             bootstrap: config.bootstrap,
             ..log_config

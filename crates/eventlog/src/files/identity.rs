@@ -48,6 +48,15 @@ pub enum IdentityError {
 }
 
 impl Identity {
+    #[cfg(test)]
+    pub(crate) fn for_tests(cluster: ClusterId, replica: ReplicaId) -> Self {
+        Self {
+            layout: LAYOUT,
+            cluster,
+            replica,
+        }
+    }
+
     /// Makes `path` the data directory of `replica`. Refuses one that holds anything.
     pub(crate) fn init(path: &Path, cluster: ClusterId, replica: ReplicaId) -> Result<Self, IdentityError> {
         let io = |source| FileError::Io {

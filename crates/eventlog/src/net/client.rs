@@ -1,6 +1,6 @@
 //! The calling side: one connection for each purpose that Raft asks for, made anew after an error.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,17 +14,15 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, BasicNode};
-use tokio::net::TcpStream;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::frame::{receive, receive_at_most, send};
-use super::message::{Answer, Append, Ask, AskVote, Chunk, Hello, MAX_HELLO, PROTOCOL, Request, Told};
+use super::dial::{Connection, dial};
+use super::frame::{receive, send};
+use super::message::{Answer, Append, Ask, AskVote, Chunk, Request, Told};
+use super::security::Security;
 use crate::files::Identity;
 use crate::raft::log_storage::LogStorage;
 use crate::raft::{LogId, TypeConfig};
-use crate::secret::ClusterSecret;
-
-/// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(1);
 
 /// How long to wait for the own disk before a follower is told that entries are committed.
 const FLUSH: Duration = Duration::from_millis(5);
@@ -36,22 +34,22 @@ const BACKOFF: Duration = Duration::from_millis(200);
 #[derive(Clone)]
 pub(crate) struct Peers {
     identity: Identity,
-    secret: ClusterSecret,
+    security: Security,
     addresses: Arc<BTreeMap<ReplicaId, SocketAddr>>,
     log: LogStorage,
     away: Away,
 }
 
-/// The replicas that could not be reached at the last try, so that it is told once and not at each.
+/// The replicas that could not be reached at the last try, and how that went, so that it is told once and not at each.
 #[derive(Clone, Default)]
-struct Away(Arc<Mutex<BTreeSet<u64>>>);
+struct Away(Arc<Mutex<BTreeMap<u64, io::ErrorKind>>>);
 
 impl Away {
     fn told(&self, target: u64, reached: Result<(), &io::Error>) {
         let mut away = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match reached {
-            Ok(()) if away.remove(&target) => tracing::info!(replica = target, "reached again"),
-            Err(error) if away.insert(target) => {
+            Ok(()) if away.remove(&target).is_some() => tracing::info!(replica = target, "reached again"),
+            Err(error) if away.insert(target, error.kind()) != Some(error.kind()) => {
                 tracing::warn!(replica = target, %error, "not reached; trying again until it is");
             }
             Ok(()) | Err(_) => {}
@@ -62,13 +60,13 @@ impl Away {
 impl Peers {
     pub(crate) fn new(
         identity: Identity,
-        secret: ClusterSecret,
+        security: Security,
         addresses: BTreeMap<ReplicaId, SocketAddr>,
         log: LogStorage,
     ) -> Self {
         Self {
             identity,
-            secret,
+            security,
             addresses: Arc::new(addresses),
             log,
             away: Away::default(),
@@ -85,11 +83,12 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
             .copied();
         Peer {
             identity: self.identity,
-            secret: self.secret.clone(),
+            security: self.security.clone(),
             away: self.away.clone(),
             target,
             address,
             connection: None,
+            dialling: None,
             shown: Shown {
                 log: self.log.clone(),
                 committed: None,
@@ -101,11 +100,12 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
 /// A connection to one replica.
 pub(crate) struct Peer {
     identity: Identity,
-    secret: ClusterSecret,
+    security: Security,
     away: Away,
     target: u64,
     address: Option<SocketAddr>,
-    connection: Option<TcpStream>,
+    connection: Option<Connection>,
+    dialling: Option<AbortOnDropHandle<io::Result<Connection>>>,
     shown: Shown,
 }
 
@@ -136,44 +136,22 @@ impl Shown {
 type Failure<E = openraft::error::Infallible> = RPCError<u64, BasicNode, RaftError<u64, E>>;
 
 impl Peer {
-    async fn connect(&self) -> io::Result<TcpStream> {
-        let address = self.address.ok_or_else(|| {
-            io::Error::new(
+    /// Goes on connecting where an earlier call was given up: Raft's patience for a call can be shorter than a
+    /// handshake takes.
+    async fn connect(&mut self) -> io::Result<Connection> {
+        let (Some(replica), Some(address)) = (ReplicaId::new(self.target), self.address) else {
+            return Err(io::Error::new(
                 io::ErrorKind::NotFound,
                 format!("no address is known for replica {}", self.target),
-            )
-        })?;
-        let greeting = async {
-            let mut stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            let hello = Hello {
-                protocol: PROTOCOL,
-                cluster: self.identity.cluster.to_bytes().to_vec().into(),
-                from: self.identity.replica.get(),
-                to: self.target,
-                secret: self.secret.as_bytes().to_vec().into(),
-                refused: String::new(),
-            };
-            send(&mut stream, &hello).await?;
-            let answer: Hello = receive_at_most(&mut stream, MAX_HELLO).await?;
-            let expected = Hello {
-                from: hello.to,
-                to: hello.from,
-                secret: Default::default(),
-                ..hello
-            };
-            if answer != expected {
-                let why = match answer.refused.is_empty() {
-                    true => format!("{address} is another replica than {}", self.target),
-                    false => format!("replica {} at {address} refused: {}", self.target, answer.refused),
-                };
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-            }
-            Ok(stream)
+            ));
         };
-        tokio::time::timeout(CONNECT, greeting)
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        let (identity, security) = (self.identity, &self.security);
+        let dialling = self.dialling.get_or_insert_with(|| {
+            AbortOnDropHandle::new(tokio::spawn(dial(identity, security.clone(), replica, address)))
+        });
+        let dialled = dialling.await;
+        self.dialling = None;
+        dialled.map_err(io::Error::other)?
     }
 
     async fn call<E: std::error::Error>(
@@ -185,8 +163,8 @@ impl Peer {
             ask: Some(ask.map_err(network)?),
         };
         // Taken out, so that a call that is dropped half way leaves no connection with half an answer on it.
-        let mut stream = match self.connection.take() {
-            Some(stream) => stream,
+        let mut connection = match self.connection.take().filter(Connection::is_young) {
+            Some(connection) => connection,
             None => {
                 let connected = self.connect().await;
                 self.away.told(self.target, connected.as_ref().map(|_| ()));
@@ -194,14 +172,14 @@ impl Peer {
             }
         };
         let exchange = async {
-            send(&mut stream, &request).await?;
-            receive::<Answer>(&mut stream).await
+            send(&mut connection.stream, &request).await?;
+            receive::<Answer>(&mut connection.stream).await
         };
         let answer = tokio::time::timeout(patience, exchange)
             .await
             .map_err(|_| network(io::Error::from(io::ErrorKind::TimedOut)))?
             .map_err(network)?;
-        self.connection = Some(stream);
+        self.connection = Some(connection);
         match answer.told {
             Some(Told::Failed(why)) => Err(network(io::Error::other(why))),
             Some(told) => Ok(told),

@@ -19,7 +19,9 @@ pub(super) async fn send<M: Message>(to: &mut (impl AsyncWrite + Unpin), message
     let mut bytes = Vec::with_capacity(4 + length);
     bytes.extend_from_slice(&(length as u32).to_be_bytes());
     message.encode(&mut bytes).map_err(io::Error::other)?;
-    to.write_all(&bytes).await
+    to.write_all(&bytes).await?;
+    // An encrypted stream holds back what the socket did not take at once.
+    to.flush().await
 }
 
 pub(super) async fn receive<M: Message + Default>(from: &mut (impl AsyncRead + Unpin)) -> io::Result<M> {

@@ -1,16 +1,22 @@
-//! Raft's own connections between replicas: plain TCP, not through the broker, so that a broker's outage stops
-//! no consensus.
+//! Raft's own connections between replicas: TCP, not through the broker, so that a broker's outage stops no
+//! consensus. Encrypted when replicas have certificates; else on loopback only.
 //!
-//! Every connection begins with a greeting that names the cluster, who calls and who is meant,
-//! and shows the cluster's secret; either side
-//! hangs up on a stranger. Then requests and answers alternate. What travels is prost; entries and a snapshot's
-//! description are the frames that the peer has on its own disk, whose checksum is verified before they are
-//! decoded.
+//! Every connection begins with a greeting that names the cluster, who calls and who is meant. The certificates, or
+//! the cluster's secret in the greeting, prove it; either side hangs up on a stranger. Then requests and answers
+//! alternate. What travels is prost; entries and a snapshot's description are the frames that the peer has on its own
+//! disk, whose checksum is verified before they are decoded. Nothing but a short greeting is decoded before.
 
 mod client;
+mod dial;
 mod frame;
 mod message;
+mod refused;
+mod security;
 mod server;
+mod stream;
+mod tls;
 
 pub(crate) use client::Peers;
+pub(crate) use security::Security;
 pub(crate) use server::{Callers, serve};
+pub use tls::{CertificateError, replica_name};

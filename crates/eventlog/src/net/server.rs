@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chv_domain::ReplicaId;
@@ -16,16 +16,21 @@ use tracing::{debug, warn};
 
 use super::frame::{receive, receive_at_most, send};
 use super::message::{Answer, Appended, Ask, BallotVote, Hello, MAX_HELLO, PROTOCOL, Request, Told, Voted};
+use super::refused::Refused;
+use super::security::{Credential, LIFE, Security};
+use super::stream::Stream;
 use crate::files::Identity;
 use crate::raft::TypeConfig;
 use crate::raft::log_storage::LogStorage;
-use crate::secret::ClusterSecret;
 
-/// How many connections are served at a time; two or three a replica are in use.
+/// How many connections of known replicas are served at a time; two or three a replica are in use.
 const CONNECTIONS: usize = 64;
 
+/// How many callers may be about to say who they are.
+const STRANGERS: usize = 64;
+
 /// How long a caller may take to say who it is.
-const GREETING: Duration = Duration::from_secs(2);
+const GREETING: Duration = Duration::from_secs(3);
 
 /// How long a connection may be silent. A leader speaks several times a second.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -37,19 +42,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub(crate) struct Callers {
     identity: Identity,
-    secret: ClusterSecret,
+    security: Security,
     known: Arc<BTreeSet<ReplicaId>>,
 }
 
 impl Callers {
     pub(crate) fn new(
         identity: Identity,
-        secret: ClusterSecret,
+        security: Security,
         known: impl Iterator<Item = ReplicaId>,
     ) -> Self {
         Self {
             identity,
-            secret,
+            security,
             known: Arc::new(known.collect()),
         }
     }
@@ -63,54 +68,63 @@ pub(crate) async fn serve(
     callers: Callers,
     stop: CancellationToken,
 ) {
-    let (tasks, room) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS)));
+    let tasks = TaskTracker::new();
+    let (strangers, room) = (
+        Arc::new(Semaphore::new(STRANGERS)),
+        Arc::new(Semaphore::new(CONNECTIONS)),
+    );
+    let refused = Refused::default();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, caller) = match accepted {
+            Ok((stream, caller)) => (stream, caller.ip()),
             Err(error) => {
                 warn!(%error, "can't take a connection");
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-            warn!("too many connections of replicas; one was turned away");
+        let Ok(stranger) = Arc::clone(&strangers).try_acquire_owned() else {
+            refused.tell(caller, "too many callers have not said who they are");
             continue;
         };
-        let (raft, log, callers, stop) = (raft.clone(), log.clone(), callers.clone(), stop.clone());
+        let (raft, log, callers) = (raft.clone(), log.clone(), callers.clone());
+        let (stop, room, refused) = (stop.clone(), Arc::clone(&room), refused.clone());
+        let talk = async move {
+            let welcomed = tokio::time::timeout(GREETING, welcome(stream, &callers)).await;
+            drop(stranger);
+            let stream = match welcomed {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => return refused.tell(caller, &error.to_string()),
+                Err(_) => return refused.tell(caller, "it did not say who it is in time"),
+            };
+            let Ok(_permit) = room.try_acquire_owned() else {
+                return refused.tell(caller, "too many connections of replicas");
+            };
+            if let Err(error) = converse(stream, &raft, &log).await {
+                debug!(%error, "a replica's connection ended");
+            }
+        };
         tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                ended = converse(stream, &raft, &log, &callers) => {
-                    if let Err(error) = ended {
-                        debug!(%error, "a replica's connection ended");
-                    }
-                }
+                () = talk => {}
             }
-            drop(permit);
         });
     }
     tasks.close();
     tasks.wait().await;
 }
 
-async fn converse(
-    mut stream: TcpStream,
-    raft: &Raft<TypeConfig>,
-    log: &LogStorage,
-    callers: &Callers,
-) -> io::Result<()> {
+/// Lets a caller in that is a replica of this cluster. Why not, when it is not.
+async fn welcome(stream: TcpStream, callers: &Callers) -> io::Result<Stream> {
     let identity = callers.identity;
-    let late = |_| io::Error::from(io::ErrorKind::TimedOut);
-    stream.set_nodelay(true)?;
-    let hello: Hello = tokio::time::timeout(GREETING, receive_at_most(&mut stream, MAX_HELLO))
-        .await
-        .map_err(late)??;
-    let refused = refusal(&hello, callers).unwrap_or_default();
+    let (mut stream, credential) = callers.security.accept(stream).await?;
+    let hello: Hello = receive_at_most(&mut stream, MAX_HELLO).await?;
+    let refused = refusal(&hello, &credential, callers).unwrap_or_default();
     let answer = Hello {
         protocol: PROTOCOL,
         cluster: identity.cluster.to_bytes().to_vec().into(),
@@ -119,14 +133,20 @@ async fn converse(
         secret: Bytes::new(),
         refused: refused.clone(),
     };
-    tokio::time::timeout(GREETING, send(&mut stream, &answer))
-        .await
-        .map_err(late)??;
-    if !refused.is_empty() {
-        warn!(caller = hello.from, why = refused, "a connection was refused");
-        return Ok(());
+    send(&mut stream, &answer).await?;
+    match refused.is_empty() {
+        true => Ok(stream),
+        false => {
+            let why = format!("it says that it is replica {}: {refused}", hello.from);
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
+        }
     }
-    loop {
+}
+
+async fn converse(mut stream: Stream, raft: &Raft<TypeConfig>, log: &LogStorage) -> io::Result<()> {
+    let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+    let made = Instant::now();
+    while made.elapsed() < LIFE + SILENCE {
         let request: Request = tokio::time::timeout(SILENCE, receive(&mut stream))
             .await
             .map_err(late)??;
@@ -139,12 +159,13 @@ async fn converse(
             .await
             .map_err(late)??;
     }
+    Ok(())
 }
 
-fn refusal(hello: &Hello, callers: &Callers) -> Option<String> {
+fn refusal(hello: &Hello, credential: &Credential, callers: &Callers) -> Option<String> {
     let Callers {
         identity,
-        secret,
+        security,
         known,
     } = callers;
     if hello.protocol != PROTOCOL {
@@ -153,8 +174,8 @@ fn refusal(hello: &Hello, callers: &Callers) -> Option<String> {
             hello.protocol
         ));
     }
-    if !secret.is(&hello.secret) {
-        return Some("the cluster's secret is another one".to_owned());
+    if let Some(why) = security.refusal(credential, hello) {
+        return Some(why);
     }
     if hello.cluster.as_ref() != identity.cluster.to_bytes() {
         return Some(format!("this is a replica of cluster {}", identity.cluster));

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use chv_domain::*;
-use chv_eventlog::{AppendError, ClusterSecret, Config, EventLog, Leadership, OpenError, Timing};
+use chv_eventlog::{
+    AppendError, ClusterSecret, Config, EventLog, Leadership, OpenError, PeerSecurity, Timing,
+};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -202,6 +204,7 @@ impl Replicas {
     }
 }
 
-fn secret() -> ClusterSecret {
-    ClusterSecret::new("a secret of the tests").expect("it is long enough")
+fn secret() -> PeerSecurity {
+    let secret = ClusterSecret::new("a secret of the tests").expect("it is long enough");
+    PeerSecurity::LoopbackSecret(secret)
 }

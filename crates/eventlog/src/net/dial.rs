@@ -1,0 +1,83 @@
+//! Makes a connection to a replica: TCP, TLS if there are certificates, and the greeting. What is said after that is
+//! the client's.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use chv_domain::ReplicaId;
+
+use super::frame::{receive_at_most, send};
+use super::message::{Hello, MAX_HELLO, PROTOCOL};
+use super::security::{LIFE, Security};
+use super::stream::Stream;
+use crate::files::Identity;
+
+/// How long a connection may take to be made: three round trips and two signatures, on a machine that is busy.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// A connection that is greeted.
+pub(super) struct Connection {
+    pub(super) stream: Stream,
+    made: Instant,
+}
+
+impl Connection {
+    /// Whether it may still be used.
+    pub(super) fn is_young(&self) -> bool {
+        self.made.elapsed() < LIFE
+    }
+}
+
+/// Connects to `replica` at `address`.
+pub(super) async fn dial(
+    identity: Identity,
+    security: Security,
+    replica: ReplicaId,
+    address: SocketAddr,
+) -> io::Result<Connection> {
+    let dialling = async {
+        let mut stream = security.connect(address, replica).await?;
+        let answered = greet(&mut stream, identity, &security, replica).await;
+        answered.map_err(|error| security.explain(error))?;
+        let made = Instant::now();
+        Ok(Connection { stream, made })
+    };
+    let dialled = tokio::time::timeout(CONNECT, dialling).await;
+    let dialled = dialled.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    dialled.map_err(|error: io::Error| {
+        io::Error::new(error.kind(), format!("replica {replica} at {address}: {error}"))
+    })
+}
+
+async fn greet(
+    stream: &mut Stream,
+    identity: Identity,
+    security: &Security,
+    replica: ReplicaId,
+) -> io::Result<()> {
+    let hello = Hello {
+        protocol: PROTOCOL,
+        cluster: identity.cluster.to_bytes().to_vec().into(),
+        from: identity.replica.get(),
+        to: replica.get(),
+        secret: security.secret(),
+        refused: String::new(),
+    };
+    send(stream, &hello).await?;
+    let answer: Hello = receive_at_most(stream, MAX_HELLO).await?;
+    let expected = Hello {
+        from: hello.to,
+        to: hello.from,
+        secret: Default::default(),
+        ..hello
+    };
+    if answer == expected {
+        return Ok(());
+    }
+    let why = match answer.refused.is_empty() {
+        true => "another replica is there".to_owned(),
+        false => format!("refused: {}", answer.refused),
+    };
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
+}
