@@ -3,8 +3,10 @@
 use std::io;
 
 fn main() -> io::Result<()> {
-    let files = ["command", "console", "event", "host", "query", "refusal", "vm"]
-        .map(|noun| format!("proto/chronovisor/v1/{noun}.proto"));
+    let files = [
+        "cluster", "command", "console", "event", "host", "query", "refusal", "vm",
+    ]
+    .map(|noun| format!("proto/chronovisor/v1/{noun}.proto"));
     for file in &files {
         println!("cargo::rerun-if-changed={file}");
     }

@@ -55,7 +55,7 @@ impl Exit {
     /// For a refusal with this code. Codes that this version does not know are rejections.
     pub(crate) fn of_code(code: &str) -> Self {
         match code {
-            "exists" | "conflict" => Self::Conflict,
+            "exists" | "conflict" | "id_used" | "under_way" => Self::Conflict,
             "not_found" => Self::NotFound,
             "not_permitted" => Self::NotPermitted,
             "busy" | "not_leader" | "unavailable" | "behind" => Self::Unreachable,

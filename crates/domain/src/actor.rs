@@ -1,16 +1,18 @@
 //! Who did it: the author of a record.
 //!
 //! An actor is always taken from the NATS subject that a message came on, which the server's permissions
-//! tie to one user; it is never read from a payload.
+//! tie to one user; it is never read from a payload. A replica sends nothing: it decides for itself as leader.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::ReplicaId;
 use crate::name::{HostName, NameError, UserName};
 
-/// The author of a record. Written `alice` for a user and `host/h1` for a host daemon.
+/// The author of a record. Written `alice` for a user, `host/h1` for a host daemon and
+/// `replica/1` for a replica.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Actor {
@@ -18,6 +20,8 @@ pub enum Actor {
     User(UserName),
     /// A host's daemon, reporting what it measured.
     Host(HostName),
+    /// A replica, recording as leader what became of the cluster.
+    Replica(ReplicaId),
 }
 
 impl fmt::Display for Actor {
@@ -25,6 +29,7 @@ impl fmt::Display for Actor {
         match self {
             Self::User(name) => f.pad(name.as_str()),
             Self::Host(name) => f.pad(&format!("host/{name}")),
+            Self::Replica(id) => f.pad(&format!("replica/{id}")),
         }
     }
 }
@@ -33,9 +38,13 @@ impl FromStr for Actor {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        match text.strip_prefix("host/") {
-            Some(host) => host.parse().map(Self::Host),
-            None => text.parse().map(Self::User),
+        match text.split_once('/') {
+            Some(("host", host)) => host.parse().map(Self::Host),
+            Some(("replica", id)) => id.parse().map(Self::Replica).map_err(|_| NameError::Grammar {
+                kind: "replica",
+                text: id.to_owned(),
+            }),
+            Some(_) | None => text.parse().map(Self::User),
         }
     }
 }

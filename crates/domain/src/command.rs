@@ -1,14 +1,15 @@
 //! What is asked for. A command is imperative and may be rejected; it is never stored, its events are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::actor::Actor;
 use crate::event::ExitReason;
 use crate::host::{HostFacts, HypervisorKind};
-use crate::ids::{CommandId, HostId, VmId};
+use crate::ids::{CommandId, HostId, ReplicaId, VmId};
 use crate::name::{HostName, ProjectName, VmName};
 use crate::seq::{Epoch, Seq};
 use crate::spec::{StopTimeout, VmSpec};
@@ -99,6 +100,36 @@ pub enum Command {
         /// What it measured.
         observation: Observation,
     },
+    /// Let a new replica hold the log, and vote once it has caught up.
+    AddReplica {
+        /// Its id, never given before.
+        replica: ReplicaId,
+        /// Where the other replicas reach it.
+        address: SocketAddr,
+    },
+    /// Let a replica hold the log no more.
+    RemoveReplica {
+        /// Which.
+        replica: ReplicaId,
+    },
+    /// Let a new replica take another one's place at the moment when it has caught up.
+    ReplaceReplica {
+        /// The one that leaves.
+        old: ReplicaId,
+        /// The new one's id, never given before.
+        new: ReplicaId,
+        /// Where the other replicas reach the new one.
+        address: SocketAddr,
+    },
+    /// Let another replica lead.
+    StepDown,
+    /// Tell what the log's own membership is. Only the leader may.
+    ReportReplicas {
+        /// Who votes, and where each is reached.
+        voters: BTreeMap<ReplicaId, SocketAddr>,
+        /// Who holds the log without a vote.
+        learners: BTreeSet<ReplicaId>,
+    },
 }
 
 /// What a host measured of one VM.
@@ -156,11 +187,21 @@ pub enum Verb {
     HostUncordon,
     /// [`Command::ReportVm`].
     HostReport,
+    /// [`Command::AddReplica`].
+    ClusterAddReplica,
+    /// [`Command::RemoveReplica`].
+    ClusterRemoveReplica,
+    /// [`Command::ReplaceReplica`].
+    ClusterReplaceReplica,
+    /// [`Command::StepDown`].
+    ClusterStepDown,
+    /// [`Command::ReportReplicas`].
+    ClusterReport,
 }
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: &'static [Self] = &[
         Self::VmCreate,
         Self::VmStart,
         Self::VmStop,
@@ -170,6 +211,11 @@ impl Verb {
         Self::HostCordon,
         Self::HostUncordon,
         Self::HostReport,
+        Self::ClusterAddReplica,
+        Self::ClusterRemoveReplica,
+        Self::ClusterReplaceReplica,
+        Self::ClusterStepDown,
+        Self::ClusterReport,
     ];
 
     /// As `noun.verb`.
@@ -184,6 +230,11 @@ impl Verb {
             Self::HostCordon => "host.cordon",
             Self::HostUncordon => "host.uncordon",
             Self::HostReport => "host.report",
+            Self::ClusterAddReplica => "cluster.add-replica",
+            Self::ClusterRemoveReplica => "cluster.remove-replica",
+            Self::ClusterReplaceReplica => "cluster.replace-replica",
+            Self::ClusterStepDown => "cluster.step-down",
+            Self::ClusterReport => "cluster.report",
         }
     }
 }
@@ -207,6 +258,11 @@ impl Command {
             Self::CordonHost { .. } => Verb::HostCordon,
             Self::UncordonHost { .. } => Verb::HostUncordon,
             Self::ReportVm { .. } => Verb::HostReport,
+            Self::AddReplica { .. } => Verb::ClusterAddReplica,
+            Self::RemoveReplica { .. } => Verb::ClusterRemoveReplica,
+            Self::ReplaceReplica { .. } => Verb::ClusterReplaceReplica,
+            Self::StepDown => Verb::ClusterStepDown,
+            Self::ReportReplicas { .. } => Verb::ClusterReport,
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::host::{HostFacts, HypervisorKind};
-use crate::ids::{HostId, VmId};
+use crate::ids::{HostId, ReplicaId, VmId};
 use crate::name::{HostName, ProjectName, VmName};
 use crate::placement::Placed;
 use crate::seq::Epoch;
@@ -173,6 +174,40 @@ pub enum Event {
         /// The VM.
         vm: VmId,
     },
+    /// The first leader recorded who the replicas are.
+    ClusterFormed {
+        /// The voters, and where each is reached.
+        replicas: BTreeMap<ReplicaId, SocketAddr>,
+    },
+    /// A new replica should hold the log, and vote once it has caught up.
+    ReplicaAdded {
+        /// The replica.
+        replica: ReplicaId,
+        /// Where the others reach it.
+        address: SocketAddr,
+        /// The voter that leaves at that moment.
+        instead_of: Option<ReplicaId>,
+    },
+    /// A replica has caught up and votes.
+    ReplicaJoined {
+        /// The replica.
+        replica: ReplicaId,
+    },
+    /// A replica should hold the log no more.
+    ReplicaRemoved {
+        /// The replica.
+        replica: ReplicaId,
+    },
+    /// A replica is no part of the log's membership any more. Its id is not given again.
+    ReplicaLeft {
+        /// The replica.
+        replica: ReplicaId,
+    },
+    /// The leader of this record's term should let another replica lead.
+    StepDownRequested {
+        /// That leader.
+        leader: ReplicaId,
+    },
 }
 
 /// What an event is about.
@@ -183,6 +218,8 @@ pub enum Resource {
     Vm(VmId),
     /// A host.
     Host(HostId),
+    /// The cluster itself.
+    Cluster,
 }
 
 impl Event {
@@ -205,6 +242,12 @@ impl Event {
             | Self::VmBlocked { vm, .. }
             | Self::VmUnblocked { vm, .. }
             | Self::VmDeleted { vm } => Resource::Vm(*vm),
+            Self::ClusterFormed { .. }
+            | Self::ReplicaAdded { .. }
+            | Self::ReplicaJoined { .. }
+            | Self::ReplicaRemoved { .. }
+            | Self::ReplicaLeft { .. }
+            | Self::StepDownRequested { .. } => Resource::Cluster,
         }
     }
 
@@ -227,6 +270,12 @@ impl Event {
             Self::VmBlocked { .. } => "blocked",
             Self::VmUnblocked { .. } => "unblocked",
             Self::VmDeleted { .. } => "deleted",
+            Self::ClusterFormed { .. } => "formed",
+            Self::ReplicaAdded { .. } => "replica-added",
+            Self::ReplicaJoined { .. } => "replica-joined",
+            Self::ReplicaRemoved { .. } => "replica-removed",
+            Self::ReplicaLeft { .. } => "replica-left",
+            Self::StepDownRequested { .. } => "step-down-requested",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::cluster::{Cluster, Member, Standing};
 use crate::host::Capacity;
 use crate::projection::Projection;
 
@@ -11,6 +12,7 @@ pub fn violations(state: &Projection) -> Vec<String> {
     names(state, &mut found);
     reservations(state, &mut found);
     outcomes(state, &mut found);
+    cluster(state.cluster(), &mut found);
     if state.published() > state.seq() {
         found.push(format!(
             "published {} of {} events",
@@ -89,6 +91,26 @@ fn reservations(state: &Projection, found: &mut Vec<String>) {
     }
     for host in expected.keys() {
         found.push(format!("VMs are placed on {host}, which is no host"));
+    }
+}
+
+fn cluster(cluster: &Cluster, found: &mut Vec<String>) {
+    let changing = |standing: Standing| standing != Standing::Voting;
+    let moving = cluster.members().filter(|(_, member)| changing(member.standing));
+    if moving.count() > 1 {
+        found.push("more than one change of the membership is under way".to_owned());
+    }
+    if cluster.is_formed() && cluster.voters().is_empty() {
+        found.push("the cluster would have no voter".to_owned());
+    }
+    for (replica, member) in cluster.members() {
+        if cluster.has_left(replica) {
+            found.push(format!("replica {replica} is a member and has left"));
+        }
+        let shares = |(other, its): (_, &Member)| other != replica && its.address == member.address;
+        if cluster.members().any(shares) {
+            found.push(format!("replica {replica} shares its address"));
+        }
     }
 }
 

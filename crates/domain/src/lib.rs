@@ -6,6 +6,7 @@
 //! The scheduler, the host daemon, the command line and every test use this one copy of the rules.
 
 pub mod actor;
+pub mod cluster;
 pub mod command;
 pub mod decide;
 pub mod desired;
@@ -29,6 +30,7 @@ pub mod units;
 pub mod vm;
 
 pub use actor::Actor;
+pub use cluster::{Member, Replicas, Standing};
 pub use command::{Command, Observation, Submission, Verb, VmRef};
 pub use decide::{Context, Decided, decide, decide_onto};
 pub use desired::{DesiredVm, HostSlice};

@@ -9,6 +9,7 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use crate::actor::Actor;
+use crate::cluster::Cluster;
 use crate::command::{Verb, VmRef};
 use crate::event::Resource;
 use crate::evolve;
@@ -70,6 +71,7 @@ pub struct Projection {
     pub(crate) hosts: OrdMap<HostId, Arc<Host>>,
     pub(crate) host_names: OrdMap<HostName, HostId>,
     pub(crate) outcomes: OrdMap<CommandId, Outcome>,
+    pub(crate) cluster: Cluster,
 }
 
 impl Projection {
@@ -139,6 +141,11 @@ impl Projection {
     /// Every host, in the order of their names.
     pub fn hosts_by_name(&self) -> impl Iterator<Item = &Arc<Host>> {
         self.host_names.values().filter_map(|id| self.hosts.get(id))
+    }
+
+    /// What is wanted of the cluster itself.
+    pub const fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     /// What came of a command, while it is kept.

@@ -26,11 +26,19 @@ pub enum RejectionCode {
     Clock,
     /// The reporting host's grant has been superseded.
     StaleEpoch,
+    /// The replica id was given before; none is given twice.
+    IdUsed,
+    /// Another change of the cluster's membership is under way.
+    UnderWay,
+    /// Too few replicas would answer, or do.
+    NoQuorum,
+    /// A cluster has at least one replica.
+    LastReplica,
 }
 
 impl RejectionCode {
     /// Every code.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: &'static [Self] = &[
         Self::Invalid,
         Self::NotFound,
         Self::Exists,
@@ -41,6 +49,10 @@ impl RejectionCode {
         Self::Expired,
         Self::Clock,
         Self::StaleEpoch,
+        Self::IdUsed,
+        Self::UnderWay,
+        Self::NoQuorum,
+        Self::LastReplica,
     ];
 
     /// The code's stable text.
@@ -56,6 +68,10 @@ impl RejectionCode {
             Self::Expired => "expired",
             Self::Clock => "clock",
             Self::StaleEpoch => "stale_epoch",
+            Self::IdUsed => "id_used",
+            Self::UnderWay => "under_way",
+            Self::NoQuorum => "no_quorum",
+            Self::LastReplica => "last_replica",
         }
     }
 }

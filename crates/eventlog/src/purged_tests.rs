@@ -106,6 +106,7 @@ async fn try_register(log: &EventLog, number: u8) -> bool {
         now: Timestamp(1),
         term: log.status().term,
         alive: &BTreeSet::new(),
+        replicas: &Replicas::alone(ReplicaId::new(1).unwrap()),
     };
     let Ok(Decided::Record(record)) = decide(&state, &submission, context) else {
         panic!("host {number} was not registered");

@@ -3,13 +3,14 @@
 #![allow(clippy::unwrap_used)] // tests only: a panic is their failure
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use chv_domain::spec::{
     Boot, Cmdline, Disk, DiskFormat, HostPath, IfName, MacAddress, Nic, NicBackend, StopTimeout,
 };
 use chv_domain::vm::{Ordered, Placement, Trouble};
 use chv_domain::*;
-use proptest::collection::{btree_map, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 
@@ -34,6 +35,15 @@ fn host_id() -> impl Strategy<Value = HostId> {
 
 fn command_id() -> impl Strategy<Value = CommandId> {
     id(CommandId::from_bytes)
+}
+
+fn replica() -> impl Strategy<Value = ReplicaId> {
+    (1..=u64::MAX).prop_map(|number| ReplicaId::new(number).unwrap())
+}
+
+fn address() -> impl Strategy<Value = SocketAddr> {
+    // IPv6 scopes and flow labels are no part of an address's text.
+    (any::<std::net::IpAddr>(), any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip, port))
 }
 
 fn seq() -> impl Strategy<Value = Seq> {
@@ -62,7 +72,11 @@ pub(crate) fn trace() -> impl Strategy<Value = TraceContext> {
 }
 
 pub(crate) fn actor() -> impl Strategy<Value = Actor> {
-    prop_oneof![name().prop_map(Actor::User), name().prop_map(Actor::Host)]
+    prop_oneof![
+        name().prop_map(Actor::User),
+        name().prop_map(Actor::Host),
+        replica().prop_map(Actor::Replica)
+    ]
 }
 
 fn kind() -> impl Strategy<Value = HypervisorKind> {
@@ -191,7 +205,26 @@ fn observation() -> impl Strategy<Value = Observation> {
     ]
 }
 
+fn cluster_command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        (replica(), address()).prop_map(|(replica, address)| Command::AddReplica { replica, address }),
+        replica().prop_map(|replica| Command::RemoveReplica { replica }),
+        (replica(), replica(), address()).prop_map(|(old, new, address)| Command::ReplaceReplica {
+            old,
+            new,
+            address
+        }),
+        Just(Command::StepDown),
+        (btree_map(replica(), address(), 0..4), btree_set(replica(), 0..4))
+            .prop_map(|(voters, learners)| Command::ReportReplicas { voters, learners }),
+    ]
+}
+
 fn command() -> impl Strategy<Value = Command> {
+    prop_oneof![cluster_command(), vm_or_host_command()]
+}
+
+fn vm_or_host_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         (name(), name(), labels(), spec(), any::<bool>()).prop_map(|(project, name, labels, spec, start)| {
             Command::CreateVm {
@@ -277,6 +310,23 @@ fn host_event() -> impl Strategy<Value = Event> {
     ]
 }
 
+fn cluster_event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        btree_map(replica(), address(), 0..4).prop_map(|replicas| Event::ClusterFormed { replicas }),
+        (replica(), address(), option::of(replica())).prop_map(|(replica, address, instead_of)| {
+            Event::ReplicaAdded {
+                replica,
+                address,
+                instead_of,
+            }
+        }),
+        replica().prop_map(|replica| Event::ReplicaJoined { replica }),
+        replica().prop_map(|replica| Event::ReplicaRemoved { replica }),
+        replica().prop_map(|replica| Event::ReplicaLeft { replica }),
+        replica().prop_map(|leader| Event::StepDownRequested { leader }),
+    ]
+}
+
 fn vm_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         (vm_id(), name(), name(), labels(), spec(), power()).prop_map(
@@ -324,7 +374,7 @@ fn vm_event() -> impl Strategy<Value = Event> {
 }
 
 pub(crate) fn event() -> impl Strategy<Value = Event> {
-    prop_oneof![host_event(), vm_event()]
+    prop_oneof![cluster_event(), host_event(), vm_event()]
 }
 
 pub(crate) fn record() -> impl Strategy<Value = Record> {

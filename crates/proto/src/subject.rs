@@ -157,6 +157,8 @@ pub fn command_of(actor: &Actor, verb: Verb) -> String {
         (Actor::User(user), verb) => command(user, verb),
         (Actor::Host(host), Verb::HostRegister) => host_message(host, HostMessage::Register),
         (Actor::Host(host), Verb::HostReport) => host_message(host, HostMessage::Report),
+        // A replica hands what it decides as leader to its own decider; nobody may send it.
+        (Actor::Replica(replica), verb) => format!("chv.replica.{replica}.{verb}"),
         // No host may send it, and the broker says so; the subject only has to be the sender's own.
         (Actor::Host(host), verb) => format!("chv.host.{host}.{verb}"),
     }
@@ -204,6 +206,7 @@ pub fn event(event: &Event, project: &str, name: &str) -> String {
     match event.resource() {
         Resource::Vm(vm) => format!("chv.evt.vm.{}.{vm}.{kind}", label_or_unknown(project)),
         Resource::Host(_) => format!("chv.evt.host.{}.{kind}", label_or_unknown(name)),
+        Resource::Cluster => format!("chv.evt.cluster.{kind}"),
     }
 }
 

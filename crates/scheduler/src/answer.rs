@@ -43,6 +43,10 @@ fn about(state: &Projection, resource: Option<Resource>, span: Option<(Seq, Seq)
             answer.revision = state.host(id).map_or(0, |host| host.revision.0);
             Some(id)
         }
+        Some(Resource::Cluster) => {
+            answer.revision = state.cluster().revision.0;
+            None
+        }
         None => None,
     };
     if let Some(id) = host {

@@ -142,7 +142,8 @@ fn decode(message: &async_nats::Message) -> Option<(HostName, v1::Heartbeat)> {
 mod tests {
     use super::*;
     use chv_domain::{
-        Batch, Capacity, Command, CommandId, Context, Decided, HostFacts, Submission, Term, Timestamp, decide,
+        Batch, Capacity, Command, CommandId, Context, Decided, HostFacts, ReplicaId, Replicas, Submission,
+        Term, Timestamp, decide,
     };
 
     fn state_with_one_host() -> (Projection, HostId) {
@@ -169,6 +170,7 @@ mod tests {
             now: Timestamp(1),
             term: Term(1),
             alive: &BTreeSet::new(),
+            replicas: &Replicas::alone(ReplicaId::new(1).unwrap()),
         };
         let Ok(Decided::Record(record)) = decide(&state, &submission, context) else {
             panic!("not decided")

@@ -87,6 +87,7 @@ impl EventShow {
             (Resource::Vm(id), _, _) => format!("vm {id}"),
             (Resource::Host(_), _, Some(name)) => format!("host {name}"),
             (Resource::Host(id), _, None) => format!("host {id}"),
+            (Resource::Cluster, _, _) => "cluster".to_owned(),
         };
         let cause = match entry.cause.follows {
             Some(seq) if entry.cause.verb == Verb::HostReport => format!("follows {seq}"),
@@ -109,6 +110,7 @@ impl EventShow {
         let (kind, id) = match entry.event.resource() {
             Resource::Vm(id) => ("Vm", id.to_string()),
             Resource::Host(id) => ("Host", id.to_string()),
+            Resource::Cluster => ("Cluster", String::new()),
         };
         EventView {
             seq: entry.seq.0,
@@ -179,6 +181,24 @@ fn details(event: &Event) -> String {
                 kinds.join(",")
             )
         }
+        Event::ClusterFormed { replicas } => {
+            let each = replicas
+                .iter()
+                .map(|(replica, address)| format!("{replica}={address}"));
+            format!("replicas {}", each.collect::<Vec<_>>().join(", "))
+        }
+        Event::ReplicaAdded {
+            replica,
+            address,
+            instead_of,
+        } => {
+            let instead = instead_of.map_or_else(String::new, |old| format!(", instead of replica {old}"));
+            format!("replica {replica} at {address}{instead}")
+        }
+        Event::ReplicaJoined { replica }
+        | Event::ReplicaRemoved { replica }
+        | Event::ReplicaLeft { replica }
+        | Event::StepDownRequested { leader: replica } => format!("replica {replica}"),
         Event::VmStartRequested { .. }
         | Event::VmDeleteRequested { .. }
         | Event::VmReady { .. }

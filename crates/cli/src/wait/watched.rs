@@ -100,7 +100,13 @@ impl Watched {
             Event::VmBlocked { reason, .. } => self.trouble = Some(reason.clone()),
             Event::VmUnblocked { .. } => self.trouble = None,
             Event::VmDeleted { .. } => self.gone = true,
-            Event::VmCreated { .. }
+            Event::ClusterFormed { .. }
+            | Event::ReplicaAdded { .. }
+            | Event::ReplicaJoined { .. }
+            | Event::ReplicaRemoved { .. }
+            | Event::ReplicaLeft { .. }
+            | Event::StepDownRequested { .. }
+            | Event::VmCreated { .. }
             | Event::HostRegistered { .. }
             | Event::HostFactsChanged { .. }
             | Event::HostCordoned { .. }

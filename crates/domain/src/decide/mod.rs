@@ -2,6 +2,7 @@
 //!
 //! A new command gets its arm in [`decide_events`] and its rule in the file of its noun.
 
+mod cluster;
 mod host;
 mod report;
 mod vm_create;
@@ -10,6 +11,7 @@ mod vm_power;
 use std::collections::BTreeSet;
 
 use crate::actor::Actor;
+use crate::cluster::Replicas;
 use crate::command::{Command, Submission};
 use crate::event::{Event, Resource};
 use crate::ids::HostId;
@@ -29,6 +31,8 @@ pub struct Context<'a> {
     pub term: Term,
     /// The hosts whose heartbeats are fresh.
     pub alive: &'a BTreeSet<HostId>,
+    /// Who leads, and which replicas answer.
+    pub replicas: &'a Replicas,
 }
 
 /// What was decided.
@@ -132,6 +136,20 @@ fn decide_events(
             epoch,
             observation,
         } => report::report(state, from_host(submission)?, *vm, *epoch, observation),
+        Command::AddReplica { replica, address } => {
+            user(submission).and_then(|()| cluster::add(state.cluster(), submission, *replica, *address))
+        }
+        Command::RemoveReplica { replica } => {
+            user(submission).and_then(|()| cluster::remove(state.cluster(), submission, context, *replica))
+        }
+        Command::ReplaceReplica { old, new, address } => user(submission)
+            .and_then(|()| cluster::replace(state.cluster(), submission, context, *old, (*new, *address))),
+        Command::StepDown => {
+            user(submission).and_then(|()| cluster::step_down(state.cluster(), submission, context))
+        }
+        Command::ReportReplicas { voters, learners } => {
+            cluster::report(state.cluster(), submission, voters, learners)
+        }
     }
 }
 
@@ -193,8 +211,9 @@ fn record(state: &Projection, submission: &Submission, context: Context<'_>, eve
 fn user(submission: &Submission) -> Result<(), Rejection> {
     match &submission.actor {
         Actor::User(_) => Ok(()),
-        Actor::Host(name) => Err(not_permitted(format!(
-            "host {name} may not ask for {}",
+        Actor::Host(_) | Actor::Replica(_) => Err(not_permitted(format!(
+            "{} may not ask for {}",
+            submission.actor,
             submission.command.verb()
         ))),
     }
@@ -203,8 +222,9 @@ fn user(submission: &Submission) -> Result<(), Rejection> {
 fn from_host(submission: &Submission) -> Result<&HostName, Rejection> {
     match &submission.actor {
         Actor::Host(name) => Ok(name),
-        Actor::User(name) => Err(not_permitted(format!(
-            "{name} is not a host; only hosts may send {}",
+        Actor::User(_) | Actor::Replica(_) => Err(not_permitted(format!(
+            "{} is not a host; only hosts may send {}",
+            submission.actor,
             submission.command.verb()
         ))),
     }

@@ -2,16 +2,20 @@
 //!
 //! A new event kind gets its arm here and its work in the file of its noun.
 
+mod cluster;
 mod host;
 mod vm;
 
-use crate::event::Event;
+use crate::event::{Event, Resource};
 use crate::projection::Projection;
 use crate::record::Record;
 use crate::seq::Seq;
 
 /// Folds the event `seq` of `record` in. An event about something that isn't there changes nothing.
 pub(crate) fn evolve(state: &mut Projection, record: &Record, seq: Seq, event: &Event) {
+    if event.resource() == Resource::Cluster {
+        state.cluster.revision = seq;
+    }
     match event {
         Event::HostRegistered { host, name, facts } => {
             host::registered(state, record, seq, *host, name, facts)
@@ -52,5 +56,15 @@ pub(crate) fn evolve(state: &mut Projection, record: &Record, seq: Seq, event: &
         Event::VmBlocked { vm, reason, .. } => vm::blocked(state, record, *vm, Some(reason)),
         Event::VmUnblocked { vm, .. } => vm::blocked(state, record, *vm, None),
         Event::VmDeleted { vm } => vm::deleted(state, seq, *vm),
+        Event::ClusterFormed { replicas } => cluster::formed(&mut state.cluster, record, replicas),
+        Event::ReplicaAdded {
+            replica,
+            address,
+            instead_of,
+        } => cluster::added(&mut state.cluster, record, *replica, *address, *instead_of),
+        Event::ReplicaJoined { replica } => cluster::joined(&mut state.cluster, record, *replica),
+        Event::ReplicaRemoved { replica } => cluster::removed(&mut state.cluster, record, *replica),
+        Event::ReplicaLeft { replica } => cluster::left(&mut state.cluster, *replica),
+        Event::StepDownRequested { .. } => cluster::step_down(&mut state.cluster, record),
     }
 }

@@ -301,6 +301,7 @@ fn two_creates_in_one_batch_see_each_other() {
         now: cluster.now,
         term: TERM,
         alive: &cluster.alive,
+        replicas: &Replicas::alone(ReplicaId::new(1).unwrap()),
     };
     let mut scratch = cluster.state.clone();
     assert!(decide_onto(&mut scratch, &first, context).is_ok());

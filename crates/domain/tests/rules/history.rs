@@ -13,12 +13,17 @@ pub struct Cluster {
     pub state: Projection,
     pub records: Vec<Record>,
     pub alive: BTreeSet<HostId>,
+    pub replicas: Replicas,
     pub now: Timestamp,
     next_id: u128,
 }
 
 pub fn host_id(number: u128) -> HostId {
     HostId::from_ulid(Ulid::from_parts(1, number))
+}
+
+pub fn replica(number: u64) -> ReplicaId {
+    ReplicaId::new(number).unwrap()
 }
 
 pub fn facts(vcpus: u32, memory_mib: u64) -> HostFacts {
@@ -61,6 +66,7 @@ impl Cluster {
             state: Projection::default(),
             records: Vec::new(),
             alive: BTreeSet::new(),
+            replicas: Replicas::alone(replica(1)),
             now: START,
             next_id: 0,
         }
@@ -101,6 +107,7 @@ impl Cluster {
             now: self.now,
             term: TERM,
             alive: &self.alive,
+            replicas: &self.replicas,
         };
         let decided = decide(&self.state, submission, context)?;
         if let Decided::Record(record) = &decided {

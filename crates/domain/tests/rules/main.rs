@@ -5,3 +5,4 @@
 mod cases;
 mod history;
 mod properties;
+mod replicas;

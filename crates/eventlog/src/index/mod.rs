@@ -208,6 +208,7 @@ fn prefix(query: &Query) -> Vec<u8> {
     match query {
         Query::Resource(Resource::Vm(vm)) => [b"v".as_slice(), &vm.to_bytes()].concat(),
         Query::Resource(Resource::Host(host)) => [b"h".as_slice(), &host.to_bytes()].concat(),
+        Query::Resource(Resource::Cluster) => b"l".to_vec(),
         // A NUL ends the name, which has none: so no name's keys are another's.
         Query::Actor(actor) => [b"a".as_slice(), actor.to_string().as_bytes(), b"\0"].concat(),
         Query::Command(command) => [b"c".as_slice(), &command.to_bytes()].concat(),

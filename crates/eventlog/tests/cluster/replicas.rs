@@ -50,6 +50,7 @@ pub fn record(state: &Projection, term: Term, number: u8) -> Record {
         now: Timestamp(1),
         term,
         alive: &BTreeSet::new(),
+        replicas: &chv_domain::Replicas::alone(ReplicaId::new(1).unwrap()),
     };
     match decide(state, &submission, context) {
         Ok(Decided::Record(record)) => record,

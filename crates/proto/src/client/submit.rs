@@ -86,8 +86,8 @@ impl Client {
                     waited,
                     replicas: match submission.actor {
                         Actor::User(_) => self.replicas_there().await,
-                        // A host may not ask.
-                        Actor::Host(_) => None,
+                        // These may not ask.
+                        Actor::Host(_) | Actor::Replica(_) => None,
                     },
                 },
             },

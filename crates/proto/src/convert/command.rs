@@ -4,6 +4,7 @@ use chv_domain::{Actor, Command, CommandId, Epoch, Seq, Submission, Timestamp, T
 use prost::Message as _;
 
 use super::VERSION;
+use super::cluster;
 use super::error::{DecodeError, WireError, mismatch, other_version, parse, parse_optional};
 use super::host::{facts_from_wire, facts_to_wire};
 use super::observation::{observation_from_wire, observation_to_wire};
@@ -123,6 +124,19 @@ fn command_to_wire(command: &Command) -> Wire {
             epoch: epoch.0.0,
             observation: Some(observation_to_wire(observation)),
         }),
+        Command::AddReplica { replica, address } => {
+            Wire::AddReplica(cluster::add_to_wire(*replica, *address))
+        }
+        Command::RemoveReplica { replica } => Wire::RemoveReplica(v1::RemoveReplica {
+            replica: replica.get(),
+        }),
+        Command::ReplaceReplica { old, new, address } => {
+            Wire::ReplaceReplica(cluster::replace_to_wire(*old, *new, *address))
+        }
+        Command::StepDown => Wire::StepDown(v1::StepDown {}),
+        Command::ReportReplicas { voters, learners } => {
+            Wire::ReportReplicas(cluster::report_to_wire(voters, learners))
+        }
     }
 }
 
@@ -153,6 +167,17 @@ fn command_from_wire(command: Wire) -> Result<Command, WireError> {
             host: parse("uncordon_host.host", &uncordon.host)?,
         }),
         Wire::ReportVm(report) => report_vm(report).map_err(|error| error.within("report_vm")),
+        Wire::AddReplica(add) => cluster::add_from_wire(&add).map_err(|error| error.within("add_replica")),
+        Wire::RemoveReplica(remove) => {
+            cluster::remove_from_wire(remove).map_err(|error| error.within("remove_replica"))
+        }
+        Wire::ReplaceReplica(replace) => {
+            cluster::replace_from_wire(&replace).map_err(|error| error.within("replace_replica"))
+        }
+        Wire::StepDown(v1::StepDown {}) => Ok(Command::StepDown),
+        Wire::ReportReplicas(report) => {
+            cluster::report_from_wire(report).map_err(|error| error.within("report_replicas"))
+        }
     }
 }
 

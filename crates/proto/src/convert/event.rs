@@ -70,7 +70,10 @@ pub fn event_from_wire(message: v1::EventMessage) -> Result<EventEntry, WireErro
         let problem = format!("version {} is not known here, only {VERSION}", message.version);
         return Err(WireError::new("version", problem));
     }
-    let verb = Verb::ALL.into_iter().find(|verb| verb.as_str() == message.verb);
+    let verb = Verb::ALL
+        .iter()
+        .copied()
+        .find(|verb| verb.as_str() == message.verb);
     let hash: [u8; 32] = message
         .prev_hash
         .try_into()
@@ -114,6 +117,7 @@ fn named(event: &Event, names: &Projection) -> (String, String) {
                 let name = names.host(id).map(|host| host.name.to_string());
                 (String::new(), name.unwrap_or_default())
             }
+            Resource::Cluster => Default::default(),
         },
     }
 }

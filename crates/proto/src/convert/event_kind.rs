@@ -1,7 +1,8 @@
 //! What each kind of event carries. A new kind gets its arm in both directions here.
 
-use chv_domain::{Epoch, Event, Seq};
+use chv_domain::{Epoch, Event, ReplicaId, Seq};
 
+use super::cluster::{addresses_from_wire, addresses_to_wire, replica_from_wire};
 use super::error::{WireError, parse};
 use super::host::{facts_from_wire, facts_to_wire};
 use super::observation::{exit_from_wire, exit_to_wire};
@@ -97,6 +98,30 @@ pub(super) fn kind_to_wire(event: &Event) -> Wire {
             epoch: epoch.0.0,
         }),
         Event::VmDeleted { vm } => Wire::VmDeleted(v1::VmDeleted { vm: vm.to_string() }),
+        Event::ClusterFormed { replicas } => Wire::ClusterFormed(v1::ClusterFormed {
+            replicas: addresses_to_wire(replicas),
+        }),
+        Event::ReplicaAdded {
+            replica,
+            address,
+            instead_of,
+        } => Wire::ReplicaAdded(v1::ReplicaAdded {
+            replica: replica.get(),
+            address: address.to_string(),
+            instead_of: instead_of.map_or(0, ReplicaId::get),
+        }),
+        Event::ReplicaJoined { replica } => Wire::ReplicaJoined(v1::ReplicaJoined {
+            replica: replica.get(),
+        }),
+        Event::ReplicaRemoved { replica } => Wire::ReplicaRemoved(v1::ReplicaRemoved {
+            replica: replica.get(),
+        }),
+        Event::ReplicaLeft { replica } => Wire::ReplicaLeft(v1::ReplicaLeft {
+            replica: replica.get(),
+        }),
+        Event::StepDownRequested { leader } => {
+            Wire::StepDownRequested(v1::StepDownRequested { leader: leader.get() })
+        }
     }
 }
 
@@ -156,8 +181,37 @@ pub(super) fn kind_from_wire(event: Wire) -> Result<Event, WireError> {
             "vm_deleted",
             parse("vm", &event.vm).map(|vm| Event::VmDeleted { vm }),
         ),
+        Wire::ClusterFormed(event) => (
+            "cluster_formed",
+            addresses_from_wire("replicas", event.replicas).map(|replicas| Event::ClusterFormed { replicas }),
+        ),
+        Wire::ReplicaAdded(event) => ("replica_added", replica_added(&event)),
+        Wire::ReplicaJoined(event) => (
+            "replica_joined",
+            replica_from_wire("replica", event.replica).map(|replica| Event::ReplicaJoined { replica }),
+        ),
+        Wire::ReplicaRemoved(event) => (
+            "replica_removed",
+            replica_from_wire("replica", event.replica).map(|replica| Event::ReplicaRemoved { replica }),
+        ),
+        Wire::ReplicaLeft(event) => (
+            "replica_left",
+            replica_from_wire("replica", event.replica).map(|replica| Event::ReplicaLeft { replica }),
+        ),
+        Wire::StepDownRequested(event) => (
+            "step_down_requested",
+            replica_from_wire("leader", event.leader).map(|leader| Event::StepDownRequested { leader }),
+        ),
     };
     event.map_err(|error| error.within(field))
+}
+
+fn replica_added(event: &v1::ReplicaAdded) -> Result<Event, WireError> {
+    Ok(Event::ReplicaAdded {
+        replica: replica_from_wire("replica", event.replica)?,
+        address: parse("address", &event.address)?,
+        instead_of: ReplicaId::new(event.instead_of),
+    })
 }
 
 fn host_registered(event: v1::HostRegistered) -> Result<Event, WireError> {

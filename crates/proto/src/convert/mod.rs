@@ -3,6 +3,7 @@
 //! From domain to wire never fails. From wire to domain checks everything, never panics whatever the
 //! bytes are, and says which field is wrong by its path, such as `create_vm.spec.vcpus`.
 
+mod cluster;
 mod command;
 mod error;
 mod event;

@@ -102,6 +102,7 @@ proptest! {
         let tokens = match event.resource() {
             Resource::Vm(_) => 6,
             Resource::Host(_) => 5,
+            Resource::Cluster => 4,
         };
         prop_assert_eq!(subject.split('.').count(), tokens);
     }

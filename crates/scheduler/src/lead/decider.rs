@@ -4,14 +4,11 @@
 //! One batch is under way at a time: so there is nothing in flight to undo when the log refuses one, and
 //! while it is flushed the next batch gathers. See docs/adr/0004.
 
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use chv_domain::{
-    Batch, BatchOutcome, Context, Decided, HostId, Projection, Record, Seq, Term, Timestamp, decide_onto,
-};
+use chv_domain::{Batch, BatchOutcome, Context, Decided, Projection, Record, Seq, decide_onto};
 use chv_eventlog::AppendError;
 use chv_proto::client::now;
 use chv_proto::convert;
@@ -97,9 +94,17 @@ async fn one_batch(
 ) -> Option<Answered> {
     let state = office.reader.log.projection();
     let alive = office.reader.alive(&state);
+    let replicas = office.reader.replicas();
     let (term, now) = (office.term, now());
-    let deciding =
-        tokio::task::spawn_blocking(move || decide_all(state, waiting, answered, &alive, term, now));
+    let deciding = tokio::task::spawn_blocking(move || {
+        let context = Context {
+            now,
+            term,
+            alive: &alive,
+            replicas: &replicas,
+        };
+        decide_all(state, waiting, answered, context)
+    });
     let Ok(decided) = deciding.await else {
         // Only at the runtime's end: each command's panic is caught.
         error!("deciding did not end; the commands of this batch were not done");
@@ -141,9 +146,7 @@ fn decide_all(
     mut state: Projection,
     waiting: Vec<Waiting>,
     answered: Answered,
-    alive: &BTreeSet<HostId>,
-    term: Term,
-    now: Timestamp,
+    context: Context<'_>,
 ) -> DecidedBatch {
     let mut records = Vec::new();
     let mut verdicts = Vec::with_capacity(waiting.len());
@@ -158,7 +161,7 @@ fn decide_all(
         let sent = Sent::of(&submission);
         let (answer, record) = match answered.of(&sent) {
             Some(answer) => (answer.clone(), None),
-            None => decide_one(&mut state, &submission, Context { now, term, alive }),
+            None => decide_one(&mut state, &submission, context),
         };
         drop(deciding);
         let recorded = record.is_some();

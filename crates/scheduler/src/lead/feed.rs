@@ -38,6 +38,8 @@ pub fn deltas(before: &Projection, after: &Projection, touched: &BTreeSet<Resour
         let (hosts, vm) = match resource {
             Resource::Host(host) => ([Some(*host), None], None),
             Resource::Vm(vm) => ([placed_on(before, *vm), placed_on(after, *vm)], Some(*vm)),
+            // No host's.
+            Resource::Cluster => continue,
         };
         for host in hosts.into_iter().flatten().collect::<BTreeSet<_>>() {
             let Some(delta) = entry(&mut found, before, after, host) else {
@@ -82,7 +84,8 @@ mod tests {
     use super::*;
     use chv_domain::{
         Actor, Batch, Capacity, Command, CommandId, Context, Decided, HostFacts, HostSlice, HypervisorFacts,
-        HypervisorKind, Observation, ProjectName, Submission, Term, Timestamp, VmRef, decide_onto,
+        HypervisorKind, Observation, ProjectName, ReplicaId, Replicas, Submission, Term, Timestamp, VmRef,
+        decide_onto,
     };
     use proptest::prelude::*;
 
@@ -138,6 +141,7 @@ mod tests {
                 now: Timestamp(1),
                 term: TERM,
                 alive: &alive,
+                replicas: &Replicas::alone(ReplicaId::new(1).unwrap()),
             };
             match decide_onto(&mut self.state.clone(), &submission, context) {
                 Ok(Decided::Record(record)) => {

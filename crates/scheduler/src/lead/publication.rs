@@ -222,6 +222,7 @@ impl Names {
         let known = match event.resource() {
             Resource::Vm(vm) => self.after.vm(vm).is_some(),
             Resource::Host(host) => self.after.host(host).is_some(),
+            Resource::Cluster => true,
         };
         if known { &self.after } else { &self.before }
     }

@@ -10,7 +10,7 @@ mod vm;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use chv_domain::{ClusterId, HostId, Projection, ReplicaId, Seq};
+use chv_domain::{ClusterId, HostId, Projection, ReplicaId, Replicas, Seq};
 use chv_eventlog::EventLog;
 use chv_proto::convert::{self, Asked};
 use chv_proto::subject::{self, Audience};
@@ -127,6 +127,11 @@ impl Reader {
             self.liveness.connected(self.connection.connects(), now);
         }
         self.liveness.alive(state, now)
+    }
+
+    /// Who leads, which is this replica where it is asked for, and who answers.
+    pub(crate) fn replicas(&self) -> Replicas {
+        Replicas::alone(self.replica)
     }
 
     /// The applied state, once it has the event `least`.

@@ -174,6 +174,7 @@ impl State {
             now: client::now(),
             term: Term(1),
             alive: &alive,
+            replicas: &Replicas::alone(ReplicaId::new(1).unwrap()),
         };
         let decided = decide_onto(&mut self.projection, submission, context)?;
         let record = match &decided {

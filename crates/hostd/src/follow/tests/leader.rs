@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chv_domain::{
     Actor, ClusterId, Command, Context, Decided, DesiredVm, Event, HostId, HostName, HostSlice, Projection,
-    Rejection, Seq, Submission, Term, VmId, decide_onto,
+    Rejection, ReplicaId, Replicas, Seq, Submission, Term, VmId, decide_onto,
 };
 use chv_proto::client::{Client, ConnectOptions, new_command_id, now};
 use chv_proto::convert::{FeedDelta, SlicePage, decode_envelope, delta_to_wire, refused, slice_to_wire};
@@ -242,6 +242,7 @@ impl Cluster {
                 now: now(),
                 term: Term(1),
                 alive: &alive,
+                replicas: &Replicas::alone(ReplicaId::new(1).unwrap()),
             };
             let Decided::Record(record) = decide_onto(&mut state.projection, submission, context)? else {
                 return Ok(());

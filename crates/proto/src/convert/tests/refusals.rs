@@ -62,6 +62,11 @@ fn verb_of(command: &Wire) -> &'static str {
         Wire::CordonHost(_) => "host.cordon",
         Wire::UncordonHost(_) => "host.uncordon",
         Wire::ReportVm(_) => "host.report",
+        Wire::AddReplica(_) => "cluster.add-replica",
+        Wire::RemoveReplica(_) => "cluster.remove-replica",
+        Wire::ReplaceReplica(_) => "cluster.replace-replica",
+        Wire::StepDown(_) => "cluster.step-down",
+        Wire::ReportReplicas(_) => "cluster.report",
     }
 }
 
@@ -216,6 +221,32 @@ fn a_wrong_field_is_named_by_its_path() {
                 reason: None,
             }))),
             "report_vm.exited.reason",
+        ),
+        (Wire::AddReplica(v1::AddReplica::default()), "add_replica.replica"),
+        (
+            Wire::AddReplica(v1::AddReplica {
+                replica: 4,
+                address: "localhost".into(),
+            }),
+            "add_replica.address",
+        ),
+        (
+            Wire::RemoveReplica(v1::RemoveReplica::default()),
+            "remove_replica.replica",
+        ),
+        (
+            Wire::ReplaceReplica(v1::ReplaceReplica {
+                old: 1,
+                ..v1::ReplaceReplica::default()
+            }),
+            "replace_replica.new",
+        ),
+        (
+            Wire::ReportReplicas(v1::ReportReplicas {
+                voters: vec![v1::ReplicaAddress::default()],
+                learners: vec![],
+            }),
+            "report_replicas.voters[0].replica",
         ),
         (exited(0), "report_vm.exited.reason.kind"),
         (exited(99), "report_vm.exited.reason.kind"),

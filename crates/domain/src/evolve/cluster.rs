@@ -1,0 +1,76 @@
+//! What events do to the cluster's membership and settings.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::cluster::{Cluster, Member, Standing};
+use crate::ids::ReplicaId;
+use crate::record::Record;
+
+pub(super) fn formed(cluster: &mut Cluster, record: &Record, replicas: &BTreeMap<ReplicaId, SocketAddr>) {
+    for (replica, address) in replicas {
+        enter(cluster, record, *replica, *address, Standing::Voting);
+    }
+}
+
+pub(super) fn added(
+    cluster: &mut Cluster,
+    record: &Record,
+    replica: ReplicaId,
+    address: SocketAddr,
+    instead_of: Option<ReplicaId>,
+) {
+    enter(
+        cluster,
+        record,
+        replica,
+        address,
+        Standing::Joining { instead_of },
+    );
+}
+
+fn enter(
+    cluster: &mut Cluster,
+    record: &Record,
+    replica: ReplicaId,
+    address: SocketAddr,
+    standing: Standing,
+) {
+    let member = Member {
+        address,
+        standing,
+        since: record.time,
+    };
+    cluster.members.insert(replica, member);
+}
+
+pub(super) fn joined(cluster: &mut Cluster, record: &Record, replica: ReplicaId) {
+    let replaced = match cluster.members.get(&replica).map(|member| member.standing) {
+        Some(Standing::Joining { instead_of }) => instead_of,
+        _ => None,
+    };
+    stand(cluster, record, replica, Standing::Voting);
+    if let Some(replaced) = replaced {
+        stand(cluster, record, replaced, Standing::Leaving);
+    }
+}
+
+pub(super) fn removed(cluster: &mut Cluster, record: &Record, replica: ReplicaId) {
+    stand(cluster, record, replica, Standing::Leaving);
+}
+
+pub(super) fn left(cluster: &mut Cluster, replica: ReplicaId) {
+    cluster.members.remove(&replica);
+    cluster.left.insert(replica);
+}
+
+pub(super) fn step_down(cluster: &mut Cluster, record: &Record) {
+    cluster.step_down = Some(record.term);
+}
+
+fn stand(cluster: &mut Cluster, record: &Record, replica: ReplicaId, standing: Standing) {
+    if let Some(member) = cluster.members.get_mut(&replica) {
+        member.standing = standing;
+        member.since = record.time;
+    }
+}
