@@ -24,10 +24,12 @@ pub struct Config {
     pub bootstrap: bool,
     /// How Raft keeps time.
     pub timing: Timing,
-    /// A snapshot is made after this many log entries.
+    /// A snapshot is made after this many events, or after some tens of megabytes of them.
     pub snapshot_every: u64,
     /// The size of a new segment file, in bytes.
     pub segment_size: u64,
+    /// How history is sealed.
+    pub sealing: Sealing,
 }
 
 impl Config {
@@ -45,8 +47,31 @@ impl Config {
             security,
             bootstrap: false,
             timing: Timing::default(),
-            snapshot_every: 20_000,
+            snapshot_every: 64 << 10,
             segment_size: 16 << 20,
+            sealing: Sealing::default(),
+        }
+    }
+}
+
+/// How history is sealed, and how much of the log stays nevertheless.
+#[derive(Debug, Clone, Copy)]
+pub struct Sealing {
+    /// A file of history is full with this many events,
+    pub file_events: u64,
+    /// or with records of this many bytes, as stored.
+    pub file_bytes: usize,
+    /// Bytes of log that are kept, though sealed, so that a replica that was away for a while gets what it missed
+    /// and no snapshot.
+    pub keep_log: u64,
+}
+
+impl Default for Sealing {
+    fn default() -> Self {
+        Self {
+            file_events: 16 << 10,
+            file_bytes: 16 << 20,
+            keep_log: 64 << 20,
         }
     }
 }

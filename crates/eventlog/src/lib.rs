@@ -31,7 +31,7 @@ mod security;
 mod segment;
 mod status;
 
-pub use config::{Config, Timing};
+pub use config::{Config, Sealing, Timing};
 pub use confirm::NotConfirmed;
 pub use files::{FileError, IdentityError};
 pub use index::{IndexError, Query};

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::confirm::{Confirm, NotConfirmed};
 use crate::files::Identity;
-use crate::history::History;
+use crate::history::{History, UpkeepThread};
 use crate::index::Reached;
 use crate::raft::TypeConfig;
 use crate::raft::log_storage::LogStorage;
@@ -78,7 +78,6 @@ pub(crate) struct Inner {
     pub(crate) identity: Identity,
     pub(crate) raft: Raft<TypeConfig>,
     pub(crate) storage: LogStorage,
-    #[allow(dead_code)] // read from with the next slice
     pub(crate) history: History,
     pub(crate) applied: Applied,
     pub(crate) leadership: watch::Receiver<Leadership>,
@@ -88,6 +87,7 @@ pub(crate) struct Inner {
     pub(crate) tasks: TaskTracker,
     pub(crate) writer: Mutex<Option<WriterThread>>,
     pub(crate) confirm: Confirm,
+    pub(crate) upkeep: Mutex<Option<UpkeepThread>>,
 }
 
 impl EventLog {
@@ -216,6 +216,7 @@ impl EventLog {
     /// Ends the replica: no more answers to peers, nothing half written. Do it once.
     pub async fn shutdown(&self) {
         self.inner.stop.cancel();
+        drop(self.inner.upkeep.lock().await.take());
         if let Err(error) = self.inner.raft.shutdown().await {
             tracing::warn!(%error, "Raft did not end well");
         }

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, Timing};
 use crate::confirm::Confirm;
 use crate::files::{Dir, Identity, IdentityError};
-use crate::history::History;
+use crate::history::{FileSize, History, Pace, Sealer, Upkeep};
 use crate::index::{self, Index};
 use crate::log::{EventLog, Inner, Leadership, members};
 use crate::net;
@@ -123,6 +123,23 @@ impl EventLog {
             reached,
             stop.clone(),
         ));
+        let upkeep = Upkeep {
+            sealer: Sealer::new(
+                history.clone(),
+                storage.clone(),
+                FileSize {
+                    events: config.sealing.file_events,
+                    bytes: config.sealing.file_bytes,
+                },
+            ),
+            log: storage.clone(),
+            applied: applied.clone(),
+            raft: raft.clone(),
+            pace: Pace::new(config.snapshot_every, SNAPSHOT_BYTES, applied.base.borrow().seq),
+            keep_log: config.sealing.keep_log,
+            missing: watch::Sender::new(None),
+        };
+        let upkeep = upkeep.start(tasks.token()).map_err(io)?;
         let (leads, leadership) = watch::channel(Leadership::Follower { leader: None });
         tasks.spawn(watch_leadership(
             raft.clone(),
@@ -155,6 +172,7 @@ impl EventLog {
             tasks,
             writer: Mutex::new(Some(thread)),
             confirm: Confirm::default(),
+            upkeep: Mutex::new(Some(upkeep)),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -164,6 +182,9 @@ impl EventLog {
 
 const INDEX: &str = "index";
 const HISTORY: &str = "history";
+
+/// A snapshot is made after this many bytes of log at the latest: what a restarted replica has to replay.
+const SNAPSHOT_BYTES: u64 = 64 << 20;
 
 /// How long a follower may take over one piece of a snapshot.
 const SNAPSHOT_PIECE: Duration = Duration::from_secs(30);
@@ -212,9 +233,9 @@ fn raft_config(config: &Config) -> Result<Arc<openraft::Config>, OpenError> {
         election_timeout_max: millis(election * 2),
         // A piece of a snapshot, and for the last piece also its flush and its decoding.
         install_snapshot_timeout: millis(SNAPSHOT_PIECE),
-        // History is the product: nothing is purged until there is a rule for what may be forgotten.
+        // Both are asked for by what looks after history: only what is sealed may go.
         max_in_snapshot_log_to_keep: u64::MAX,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_every),
+        snapshot_policy: SnapshotPolicy::Never,
         ..openraft::Config::default()
     };
     raft.validate()

@@ -1,14 +1,23 @@
 //! History: what the Raft log no longer needs, sealed in compressed and chained files that are never changed.
 //!
-//! [`format`] is the form of a file, and knows no disk; [`store`] is the files of a replica.
+//! [`format`] is the form of a file, and knows no disk; [`store`] is the files of a replica; [`seal`] makes them out
+//! of the log; [`pace`] says when snapshots are due and what the log may lose; [`upkeep`] is the thread that does it.
 
 // Reading, fetching and offline checks each take a part into use.
 #![allow(dead_code)]
 
 pub(crate) mod format;
+mod pace;
+mod seal;
+#[cfg(test)]
+mod seal_tests;
 mod store;
 #[cfg(test)]
 mod store_tests;
+mod upkeep;
 
+pub(crate) use pace::Pace;
+pub(crate) use seal::{FileSize, Sealer};
 #[allow(unused_imports)]
 pub(crate) use store::{History, HistoryError, Sealed, Span};
+pub(crate) use upkeep::{Upkeep, UpkeepThread};

@@ -97,22 +97,27 @@ pub(crate) async fn follow(
 }
 
 /// Where the chain of records stands: a batch that does not continue it was dropped.
-#[derive(Clone, Copy)]
-struct Chain {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Chain {
     seq: Seq,
     hash: RecordHash,
 }
 
 impl Chain {
-    fn at(mark: Mark) -> Self {
+    pub(crate) fn at(mark: Mark) -> Self {
         Self {
             seq: mark.seq,
             hash: mark.hash,
         }
     }
 
+    /// Its last event, and the hash of its record.
+    pub(crate) fn end(&self) -> (Seq, RecordHash) {
+        (self.seq, self.hash)
+    }
+
     /// The records of an entry that were applied; none when they were dropped.
-    fn applied<'a>(&mut self, entry: &'a Entry) -> &'a [Record] {
+    pub(crate) fn applied<'a>(&mut self, entry: &'a Entry) -> &'a [Record] {
         let EntryPayload::Normal(batch) = &entry.payload else {
             return &[];
         };

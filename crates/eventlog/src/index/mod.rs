@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use chv_domain::{Actor, CommandId, Record, RecordHash, Resource, Seq, stored};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use follow::{Reached, follow};
+pub(crate) use follow::{Chain, Reached, follow};
 
 /// Which records are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -108,6 +108,22 @@ impl LogStorage {
         Ok(purged.map_or(0, |purged| purged.index + 1))
     }
 
+    /// The first entry that can be read; the one to come when there is none.
+    pub(crate) fn first_index(&self) -> u64 {
+        self.reader.bounds().start
+    }
+
+    /// An entry from which on the log has at most about `bytes`; see [`SegmentReader::first_of_last`].
+    pub(crate) fn first_of_last(&self, bytes: u64) -> u64 {
+        self.reader.first_of_last(bytes)
+    }
+
+    /// The entries of `from..to` that are on the disk, ending early after about `bytes`. Blocks.
+    pub(crate) fn stored(&self, from: u64, to: u64, bytes: usize) -> Result<Vec<Entry>, RaftError> {
+        let stored = self.reader.read(from..to, bytes).map_err(cant_read)?;
+        stored.iter().map(|entry| decode(&entry.payload)).collect()
+    }
+
     /// Whether the log once held more than it does now, at its beginning.
     pub(crate) fn was_purged(&self) -> bool {
         self.lock().purged.is_some()

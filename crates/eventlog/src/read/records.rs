@@ -1,9 +1,14 @@
-//! Where the applied records are: in this replica's log. Nothing else that reads knows where, or what an entry is.
+//! Where the applied records are: in sealed files, and from there on in this replica's log. Nothing else that reads
+//! knows where, or what an entry is.
+//!
+//! What is sealed is looked for first. What is not sealed yet is in the log, which loses only what is sealed: so a
+//! hole there means that it was sealed meanwhile, or that it is not here.
 
 use chv_domain::{Projection, Record, RecordHash, Seq, Term, stored};
 use openraft::EntryPayload;
 
 use super::ReadError;
+use crate::history::HistoryError;
 use crate::log::EventLog;
 use crate::raft::Entry;
 
@@ -26,6 +31,54 @@ impl EventLog {
         // Taken first: the records up to `end` are those of this state.
         let state = self.projection();
         let end = upto.min(state.seq());
+        loop {
+            let mut found = self.sealed(from, end, limit).await?;
+            let next = found.last().map_or(from, |record| record.last().next());
+            // Sizes of sealed records are not known one by one; what came of them counts as enough.
+            if next > end || found.len() >= limit.records || (!found.is_empty() && limit.bytes < usize::MAX) {
+                return Ok(found);
+            }
+            let rest = Limit {
+                records: limit.records - found.len(),
+                ..limit
+            };
+            match self.logged(next, &state, end, rest).await {
+                Ok(more) => {
+                    found.extend(more);
+                    return Ok(found);
+                }
+                Err(ReadError::Gone { .. }) if self.inner.history.file_of(next).is_some() => {}
+                Err(ReadError::Gone { .. }) if !found.is_empty() => return Ok(found),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// As [`Self::records`], of what is sealed.
+    async fn sealed(&self, from: Seq, end: Seq, limit: Limit) -> Result<Vec<Record>, ReadError> {
+        if self.inner.history.file_of(from.max(Seq(1))).is_none() {
+            return Ok(Vec::new());
+        }
+        let history = self.inner.history.clone();
+        let read = move || {
+            let mut found = history.records(from, limit.records, limit.bytes)?;
+            found.retain(|record| record.first <= end);
+            Ok::<_, HistoryError>(found)
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        let failed = |error: &dyn std::fmt::Display| ReadError::Log(error.to_string());
+        read.map_err(|error| failed(&error))?
+            .map_err(|error| failed(&error))
+    }
+
+    /// As [`Self::records`], of what is in the log.
+    async fn logged(
+        &self,
+        from: Seq,
+        state: &Projection,
+        end: Seq,
+        limit: Limit,
+    ) -> Result<Vec<Record>, ReadError> {
         let mut found = Vec::new();
         let (mut size, mut at) = (0, self.entry_before(from).await?);
         // A batch that did not continue the chain was dropped when it was applied: so it is here. The first
@@ -47,7 +100,7 @@ impl EventLog {
                 }
             }
         }
-        self.without_hole(from, &state, found)
+        self.without_hole(from, state, found)
     }
 
     /// The applied records that are stored together with the one that holds `seq`, which is among them; empty when
@@ -59,7 +112,15 @@ impl EventLog {
         let holds = records
             .iter()
             .any(|record| (record.first..=record.last()).contains(&seq));
-        Ok(if holds { records } else { Vec::new() })
+        if holds {
+            return Ok(records);
+        }
+        let history = self.inner.history.clone();
+        let sealed = tokio::task::spawn_blocking(move || history.stored_with(seq)).await;
+        let failed = |error: &dyn std::fmt::Display| ReadError::Log(error.to_string());
+        sealed
+            .map_err(|error| failed(&error))?
+            .map_err(|error| failed(&error))
     }
 
     /// The first event that is here, or will be.
@@ -67,6 +128,11 @@ impl EventLog {
         let state = self.projection();
         if !self.inner.storage.was_purged() {
             return Ok(Seq(1));
+        }
+        let base = self.inner.applied.base.borrow().seq;
+        let span = *self.inner.history.span().borrow();
+        if let Some(span) = span.filter(|span| span.newest >= base) {
+            return Ok(span.oldest);
         }
         let mut at = 0;
         loop {

@@ -68,6 +68,20 @@ impl SegmentReader {
         shared.first..shared.next()
     }
 
+    /// The first entry of the newest segments that together have at most `bytes`; of the newest one, when that alone
+    /// has more. 0 when there is nothing.
+    pub(crate) fn first_of_last(&self, bytes: u64) -> u64 {
+        let shared = self.lock();
+        let mut sum = 0;
+        let mut within = shared.segments.iter().rev().take_while(|segment| {
+            let first = sum == 0;
+            sum += u64::from(segment.end);
+            first || sum <= bytes
+        });
+        let first = within.next().map_or(0, |segment| segment.first);
+        within.last().map_or(first, |segment| segment.first)
+    }
+
     /// The entries of `range` that there are, in order, ending early once `max_bytes` are reached but never
     /// before one entry. Blocks on the disk.
     pub(crate) fn read(&self, range: Range<u64>, max_bytes: usize) -> Result<Vec<Entry>, ReadError> {

@@ -16,6 +16,8 @@ pub(crate) struct Builder {
     /// The block that is being filled.
     raw: Vec<u8>,
     open: Option<Open>,
+    /// The first event.
+    first: Seq,
     /// The last event that was taken.
     last: Seq,
     /// The hash of its record.
@@ -54,6 +56,7 @@ impl Builder {
             blocks: Vec::new(),
             raw: Vec::new(),
             open: None,
+            first: header.first,
             last: Seq(header.first.0.saturating_sub(1)),
             hash: header.prev,
             size: 0,
@@ -85,6 +88,11 @@ impl Builder {
         self.size += frame.len();
         (self.last, self.hash) = (record.last(), record.hash());
         Ok(())
+    }
+
+    /// The first event.
+    pub(crate) fn first(&self) -> Seq {
+        self.first
     }
 
     /// The last event taken, and its record's hash.

@@ -1,0 +1,100 @@
+//! When a snapshot is due, and how much of the log may go. Rules only.
+
+use std::time::{Duration, Instant};
+
+use chv_domain::Seq;
+
+/// Snapshots take at most this part of the time.
+const SHARE: u32 = 6;
+
+/// When snapshots are due: so often that a restarted replica has little to replay, and not so often that making them
+/// is what the replica does.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    /// After this many events.
+    pub(crate) events: u64,
+    /// After this many bytes of log.
+    pub(crate) bytes: u64,
+    last: Seq,
+    asked: Option<Instant>,
+    /// Where the newest snapshot ended when one was asked for.
+    before: u64,
+    not_before: Option<Instant>,
+}
+
+impl Pace {
+    /// Of a replica whose newest snapshot holds the events up to `last`.
+    pub(crate) fn new(events: u64, bytes: u64, last: Seq) -> Self {
+        Self {
+            events,
+            bytes,
+            last,
+            asked: None,
+            before: 0,
+            not_before: None,
+        }
+    }
+
+    /// Whether to ask for a snapshot now; once it says so it counts as asked. `snapshot` is the last entry of the
+    /// newest one, `recent` the entry where the last [`Self::bytes`] of the log begin.
+    pub(crate) fn is_due(&mut self, now: Instant, seq: Seq, snapshot: u64, recent: u64) -> bool {
+        if let Some(asked) = self.asked {
+            if snapshot == self.before {
+                // Being made. One that failed is asked for again after a while.
+                return now.duration_since(asked) > Duration::from_secs(60) && self.ask(seq, snapshot, now);
+            }
+            self.asked = None;
+            self.not_before = Some(now + now.duration_since(asked) * (SHARE - 1));
+        }
+        let far = seq.0.saturating_sub(self.last.0) >= self.events
+            || (snapshot < recent.saturating_sub(1) && seq > self.last);
+        let rested = self.not_before.is_none_or(|until| until <= now);
+        far && rested && self.ask(seq, snapshot, now)
+    }
+
+    fn ask(&mut self, seq: Seq, snapshot: u64, now: Instant) -> bool {
+        self.last = seq;
+        self.before = snapshot;
+        self.asked = Some(now);
+        true
+    }
+}
+
+/// Up to which entry the log may be purged: what is sealed and in a snapshot, but for the newest entries, from
+/// `kept_from` on. `None` when that is all purged already.
+pub(crate) fn purge_upto(covered: u64, snapshot: u64, kept_from: u64, purged: u64) -> Option<u64> {
+    let upto = covered.min(snapshot).min(kept_from.saturating_sub(1));
+    (upto > purged).then_some(upto)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_due_after_so_many_events_or_bytes_and_not_while_one_is_made() {
+        let (mut pace, start) = (Pace::new(100, 1 << 20, Seq(0)), Instant::now());
+        let at = |millis| start + Duration::from_millis(millis);
+        assert!(!pace.is_due(at(0), Seq(99), 0, 0));
+        assert!(pace.is_due(at(0), Seq(100), 0, 0));
+        assert!(!pace.is_due(at(100), Seq(500), 0, 0), "one is being made");
+        // It took 200 ms: the next may begin after a second.
+        assert!(!pace.is_due(at(200), Seq(900), 7, 0));
+        assert!(!pace.is_due(at(1_199), Seq(900), 7, 0));
+        assert!(pace.is_due(at(1_200), Seq(900), 7, 0));
+        assert!(!pace.is_due(at(1_200), Seq(900), 8, 0));
+        assert!(pace.is_due(at(1_200), Seq(901), 8, 10), "much log since");
+        // That one failed: it is asked for again.
+        assert!(!pace.is_due(at(60_000), Seq(902), 8, 10));
+        assert!(pace.is_due(at(61_300), Seq(902), 8, 10));
+    }
+
+    #[test]
+    fn only_what_is_sealed_and_in_a_snapshot_and_not_new_is_purged() {
+        assert_eq!(purge_upto(50, 70, 100, 10), Some(50));
+        assert_eq!(purge_upto(70, 50, 100, 10), Some(50));
+        assert_eq!(purge_upto(70, 90, 31, 10), Some(30));
+        assert_eq!(purge_upto(70, 90, 0, 0), None);
+        assert_eq!(purge_upto(10, 90, 31, 10), None);
+    }
+}

@@ -1,0 +1,164 @@
+//! Sealing what a log holds, stopped and begun again at each step.
+
+use std::sync::Arc;
+
+use chv_domain::{Batch, Record, RecordHash, ReplicaId, Seq};
+use openraft::storage::{RaftLogStorage as _, RaftLogStorageExt as _};
+use openraft::{EntryPayload, LeaderId};
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use super::format::samples::{CLUSTER, chain, sealed};
+use super::seal::{FileSize, Sealer};
+use super::store::History;
+use crate::files::Dir;
+use crate::raft::log_storage::LogStorage;
+use crate::raft::writer::Writer;
+use crate::raft::{Entry, LogId, TypeConfig};
+use crate::segment::SegmentStore;
+
+const FULL: FileSize = FileSize {
+    events: 10,
+    bytes: usize::MAX,
+};
+
+struct Replica {
+    temp: TempDir,
+    log: LogStorage,
+}
+
+impl Replica {
+    /// A log whose entries hold two records each, of two events, but for some that hold nothing or are dropped.
+    async fn with(records: &[Record]) -> Self {
+        let temp = TempDir::new().unwrap();
+        let dir = Arc::new(Dir::open(temp.path()).unwrap());
+        let store = SegmentStore::open(Arc::clone(&dir), 4096, 0).unwrap();
+        let reader = store.reader();
+        let (writer, _) = Writer::start(store, watch::Sender::new(None)).unwrap();
+        let log = LogStorage::open(dir, ReplicaId::new(1).unwrap(), writer, reader).unwrap();
+        let mut replica = Self { temp, log };
+        replica.append(0, EntryPayload::Blank).await;
+        for (index, pair) in (0..).zip(records.chunks(2)) {
+            let batch = Batch {
+                published: Seq::ZERO,
+                records: pair.to_vec(),
+            };
+            replica.append(1 + 2 * index, EntryPayload::Normal(batch)).await;
+            // Does not continue the chain any more: it is dropped.
+            let dropped = Batch {
+                published: Seq::ZERO,
+                records: pair[..1].to_vec(),
+            };
+            replica.append(2 + 2 * index, EntryPayload::Normal(dropped)).await;
+        }
+        replica
+    }
+
+    async fn append(&mut self, index: u64, payload: EntryPayload<TypeConfig>) {
+        let log_id = LogId::new(LeaderId::new(1, 2), index);
+        self.log
+            .blocking_append([Entry { log_id, payload }])
+            .await
+            .unwrap();
+    }
+
+    fn history(&self) -> History {
+        History::open(&self.temp.path().join("history"), CLUSTER).unwrap()
+    }
+
+    fn sealer(&self, history: &History) -> Sealer {
+        Sealer::new(history.clone(), self.log.clone(), FULL)
+    }
+}
+
+/// Thirty-one records of two events each: entry `1 + 2 * n` holds the events from `1 + 4 * n` on.
+fn records() -> Vec<Record> {
+    chain(Seq(1), RecordHash::ZERO, &[(2, 300); 31])
+}
+
+fn read(history: &History) -> Vec<Record> {
+    history.records(Seq(1), usize::MAX, usize::MAX).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whole_entries_are_sealed_in_full_files_and_dropped_batches_are_not() {
+    let records = records();
+    let replica = Replica::with(&records).await;
+    let history = replica.history();
+    let mut sealer = replica.sealer(&history);
+
+    assert!(sealer.run(32, Seq(62)).unwrap());
+
+    // Three entries of four events fill a file of ten.
+    let files = history.files();
+    let ends: Vec<u64> = files.iter().map(|file| file.last.0).collect();
+    assert_eq!(ends, [12, 24, 36, 48, 60]);
+    assert_eq!(read(&history), records[..30]);
+    // The event after is in entry 31.
+    assert_eq!(sealer.covered(), 30);
+    sealer.close().unwrap();
+    assert_eq!(read(&history), records);
+    assert_eq!(sealer.covered(), 32);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopped_after_any_entry_sealing_goes_on_where_it_was_and_the_log_may_lose_only_what_is_sealed() {
+    let records = records();
+    let mut replica = Replica::with(&records).await;
+    for applied in 0..=32_u64 {
+        // Given a process that was killed while it wrote a file,
+        std::fs::create_dir_all(replica.temp.path().join("history")).unwrap();
+        std::fs::write(replica.temp.path().join("history/sealing.new"), b"half").unwrap();
+        // when it opens again and goes on,
+        let history = replica.history();
+        let mut sealer = replica.sealer(&history);
+        let seq = Seq(applied.div_ceil(2) * 4).min(Seq(62));
+        assert!(sealer.run(applied, seq).unwrap());
+        // then each record is sealed or in what is not covered,
+        let sealed = read(&history);
+        assert_eq!(sealed, records[..sealed.len()]);
+        let logged = replica.log.stored(sealer.covered() + 1, 33, usize::MAX).unwrap();
+        let batches = logged.into_iter().filter_map(|entry| match entry.payload {
+            EntryPayload::Normal(batch) => Some(batch.records),
+            _ => None,
+        });
+        let logged: Vec<Record> = batches.flatten().collect();
+        assert!(
+            records
+                .iter()
+                .all(|record| sealed.contains(record) || logged.contains(record))
+        );
+        // and the rest may be purged.
+        if sealer.covered() > 0 {
+            let upto = LogId::new(LeaderId::new(1, 2), sealer.covered());
+            replica.log.purge(upto).await.unwrap();
+        }
+    }
+    assert_eq!(read(&replica.history()), records[..30]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_begins_after_what_is_sealed_is_told_and_sealing_goes_on_once_that_was_fetched() {
+    let records = records();
+    let mut replica = Replica::with(&records).await;
+    let history = replica.history();
+    let mut sealer = replica.sealer(&history);
+    assert!(sealer.run(14, Seq(28)).unwrap());
+    assert_eq!(history.span().borrow().unwrap().newest, Seq(24));
+
+    // Given a log that was purged beyond, as a snapshot from the leader does it,
+    replica
+        .log
+        .purge(LogId::new(LeaderId::new(1, 2), 18))
+        .await
+        .unwrap();
+    let mut sealer = replica.sealer(&history);
+    assert!(!sealer.run(24, Seq(48)).unwrap());
+    assert!(!sealer.run(26, Seq(52)).unwrap());
+    assert_eq!(sealer.covered(), 18);
+
+    // when a file comes that reaches into the log, then sealing goes on from its end.
+    history.add(&sealed(&records[10..20])).unwrap();
+    assert!(sealer.run(32, Seq(62)).unwrap());
+    assert_eq!(read(&history), records);
+}

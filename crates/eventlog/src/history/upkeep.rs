@@ -1,0 +1,134 @@
+//! The thread that looks after history, out of the commits' way: it seals, asks for snapshots, and lets the Raft log
+//! go that nobody needs. It runs at the lowest priority, so that under load commits have the processors.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+use chv_domain::{RecordHash, Seq};
+use openraft::Raft;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::{error, warn};
+
+use super::pace::{Pace, purge_upto};
+use super::seal::{SealError, Sealer};
+use crate::raft::TypeConfig;
+use crate::raft::log_storage::LogStorage;
+use crate::raft::state_machine::Applied;
+
+/// How often it looks for something to do.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long to wait after a failure.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// The last event, and its record's hash, of history that this replica lacks.
+pub(crate) type Missing = Option<(Seq, RecordHash)>;
+
+/// What the thread works on.
+pub(crate) struct Upkeep {
+    pub(crate) sealer: Sealer,
+    pub(crate) log: LogStorage,
+    pub(crate) applied: Applied,
+    pub(crate) raft: Raft<TypeConfig>,
+    pub(crate) pace: Pace,
+    /// Bytes of log entries that are kept, though sealed, for replicas that are behind.
+    pub(crate) keep_log: u64,
+    /// Told what has to be fetched before more can be sealed.
+    pub(crate) missing: watch::Sender<Missing>,
+}
+
+/// Ends the thread when it is dropped.
+pub(crate) struct UpkeepThread {
+    _stop: SyncSender<()>,
+}
+
+impl Upkeep {
+    /// Starts the thread. It holds `token` for as long as it lives.
+    pub(crate) fn start(self, token: TaskTrackerToken) -> io::Result<UpkeepThread> {
+        let (stop, stopped) = sync_channel(0);
+        let runtime = Handle::current();
+        thread::Builder::new().name("history".to_owned()).spawn(move || {
+            lowest_priority();
+            self.work(&stopped, &runtime);
+            drop(token);
+        })?;
+        Ok(UpkeepThread { _stop: stop })
+    }
+
+    fn work(mut self, stopped: &Receiver<()>, runtime: &Handle) {
+        let mut pause = TICK;
+        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(pause) {
+            pause = match self.seal() {
+                Ok(()) => TICK,
+                Err(error) => {
+                    error!(%error, "history is not sealed for now");
+                    AGAIN
+                }
+            };
+            if runtime.block_on(self.ask_raft()).is_err() {
+                // Raft has ended, and told why elsewhere.
+                return;
+            }
+        }
+    }
+
+    fn seal(&mut self) -> Result<(), SealError> {
+        // In this order: a seq is told after the entry that it came with.
+        let seq = *self.applied.seq.borrow();
+        let applied = self.applied.entry.borrow().map_or(0, |applied| applied.index);
+        let complete = self.sealer.run(applied, seq)?;
+        let known = *self.missing.borrow();
+        let missing = match complete {
+            true => None,
+            // Every state is the end of some history; the one that was a snapshot is sealed elsewhere already.
+            false => known.or_else(|| Some(self.anchor())),
+        };
+        if known != missing {
+            self.missing.send_replace(missing);
+            if let Some((upto, _)) = missing {
+                warn!(%upto, "history up to there is not here; it is to be fetched");
+            }
+        }
+        Ok(())
+    }
+
+    /// An event to which history is wanted, where the log goes on.
+    fn anchor(&self) -> (Seq, RecordHash) {
+        let base = *self.applied.base.borrow();
+        if base.entry + 1 >= self.log.first_index() {
+            return (base.seq, base.hash);
+        }
+        let state = self.applied.projection.borrow();
+        (state.seq(), state.hash())
+    }
+
+    /// Asks for a snapshot when one is due, and for a purge of what is sealed and in a snapshot.
+    async fn ask_raft(&mut self) -> Result<(), openraft::error::Fatal<u64>> {
+        let snapshot = self.raft.metrics().borrow().snapshot.map_or(0, |last| last.index);
+        let seq = *self.applied.seq.borrow();
+        if self.pace.is_due(
+            Instant::now(),
+            seq,
+            snapshot,
+            self.log.first_of_last(self.pace.bytes),
+        ) {
+            self.raft.trigger().snapshot().await?;
+        }
+        let purged = self.log.first_index().saturating_sub(1);
+        let kept_from = self.log.first_of_last(self.keep_log);
+        if let Some(upto) = purge_upto(self.sealer.covered(), snapshot, kept_from, purged) {
+            self.raft.trigger().purge_log(upto).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Of this thread alone. Linux gives threads priorities of their own.
+pub(crate) fn lowest_priority() {
+    if let Err(error) = rustix::process::setpriority_process(None, 19) {
+        warn!(%error, "work in the background runs at the common priority");
+    }
+}
