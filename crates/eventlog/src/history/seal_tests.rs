@@ -43,13 +43,17 @@ impl Replica {
                 published: Seq::ZERO,
                 records: pair.to_vec(),
             };
-            replica.append(1 + 2 * index, EntryPayload::Normal(batch)).await;
+            replica
+                .append(1 + 2 * index, EntryPayload::Normal(Arc::new(batch)))
+                .await;
             // Does not continue the chain any more: it is dropped.
             let dropped = Batch {
                 published: Seq::ZERO,
                 records: pair[..1].to_vec(),
             };
-            replica.append(2 + 2 * index, EntryPayload::Normal(dropped)).await;
+            replica
+                .append(2 + 2 * index, EntryPayload::Normal(Arc::new(dropped)))
+                .await;
         }
         replica
     }
@@ -119,7 +123,7 @@ async fn stopped_after_any_entry_sealing_goes_on_where_it_was_and_the_log_may_lo
         assert_eq!(sealed, records[..sealed.len()]);
         let logged = replica.log.stored(sealer.covered() + 1, 33, usize::MAX).unwrap();
         let batches = logged.into_iter().filter_map(|entry| match entry.payload {
-            EntryPayload::Normal(batch) => Some(batch.records),
+            EntryPayload::Normal(batch) => Some(batch.records.clone()),
             _ => None,
         });
         let logged: Vec<Record> = batches.flatten().collect();
