@@ -10,7 +10,7 @@ OUT := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 # Debian's nats-server is in /usr/sbin, which a person's PATH leaves out.
 export PATH := $(PATH):$(HOME)/.cargo/bin:$(TOOLS)/bin:/usr/sbin
 
-.PHONY: help deps tools guest build test bench-boot bench-failover fmt-check doc-test lint licences deny demo fmt clean
+.PHONY: help deps tools guest build test bench-boot bench-failover faults fmt-check doc-test lint licences deny demo fmt clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
@@ -26,6 +26,11 @@ bench-boot: build guest ## what a command adds to a hypervisor's own start; fail
 bench-failover: build ## how long nobody is answered when the leader is killed under load, 50 times; ROUNDS=n
 	@echo "== bench-failover"
 	@exec $(OUT)/chv-bench-failover $(if $(ROUNDS),--rounds $(ROUNDS))
+
+faults: deps tools build ## the fault rigs in their long form: LONG=rounds (100), SEED=number
+	@echo "== faults: $(or $(LONG),100) rounds of each"
+	@CHV_FAULTS_LONG=$(or $(LONG),100) $(if $(SEED),CHV_FAULTS_SEED=$(SEED)) cargo nextest run --profile faults \
+	  -p chv-e2e -E 'binary(power_loss) or binary(faults)' --no-capture
 
 test: deps tools fmt-check licences lint doc-test guest build ## everything: formatting, lints, licences, all tests
 	@echo "== test: unit, property and end-to-end tests"

@@ -1,4 +1,4 @@
-//! A whole cluster: nats-server with the configuration of deploy/nats, three scheduler replicas, and host daemons, each
+//! A whole cluster: nats-server with the configuration of deploy/nats, scheduler replicas, and host daemons, each
 //! with a directory of its own. It starts, kills and asks; what a test makes of the answers is the test's.
 
 use std::path::{Path, PathBuf};
@@ -15,11 +15,28 @@ use crate::wait::wait_until;
 use crate::watchdog::{MARK, Watchdog};
 use crate::{Output, chv, ports, stand_in};
 
-/// How many scheduler replicas there are.
-const REPLICAS: usize = 3;
-
 /// How long anything that is expected to happen may take on a machine that is busy with other tests.
 pub const PATIENCE: Duration = Duration::from_secs(40);
+
+/// How many scheduler replicas there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Replicas {
+    /// One, which can lose nothing that it acknowledged.
+    One,
+    /// Three, as in production.
+    #[default]
+    Three,
+}
+
+impl Replicas {
+    /// As a number.
+    pub const fn count(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Three => 3,
+        }
+    }
+}
 
 /// What a cluster is to be.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +47,8 @@ pub struct Options {
     pub environment: Vec<(String, String)>,
     /// Whether there is a NATS user for a [stand-in](Cluster::stand_in) of a host.
     pub stand_in: bool,
+    /// How many replicas of the scheduler there are.
+    pub replicas: Replicas,
 }
 
 impl Options {
@@ -98,8 +117,8 @@ impl Cluster {
         let watchdog = Watchdog::start(&id, &directory)?;
         let mut environment = options.environment;
         environment.push((MARK.to_owned(), id));
-        let ports = ports::free(1 + REPLICAS)?;
-        let (nats_port, raft_ports) = ports.split_first().context("four ports")?;
+        let ports = ports::free(1 + options.replicas.count())?;
+        let (nats_port, raft_ports) = ports.split_first().context("a port for NATS")?;
         let listen = format!("127.0.0.1:{nats_port}");
         let names = options.hosts.iter().map(|host| host.name.as_str());
         let names: Vec<&str> = names.chain(options.stand_in.then_some(stand_in::NAME)).collect();
@@ -117,7 +136,7 @@ impl Cluster {
             .program("nats-server", "/usr/sbin/nats-server".into())
             .arg("--config")
             .arg(directory.join("nats/nats.conf"));
-        let schedulers = (0..REPLICAS)
+        let schedulers = (0..options.replicas.count())
             .map(|index| layout.scheduler(index, raft_ports))
             .collect::<Result<_>>()?;
         let hosts = options

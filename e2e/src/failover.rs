@@ -4,15 +4,13 @@
 //! acknowledged; then the killed replica is started again and waited for. Commands sent before the kill say nothing:
 //! their answers may have been on their way.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use chv_proto::client::{Client, new_command_id};
-use tokio::task::JoinSet;
 
 use crate::cluster::{Cluster, Options, PATIENCE};
+use crate::faults::Load;
 use crate::stand_in::StandIn;
 use crate::vms;
 
@@ -48,7 +46,7 @@ impl Failover {
             let host = cluster.stand_in().await?;
             let client = cluster.client("alice").await?;
             let failover = Self {
-                load: Load::start(&client),
+                load: Load::start(&client, SENDERS),
                 client,
                 _host: host,
             };
@@ -79,9 +77,9 @@ impl Failover {
                 Ok(())
             })
             .await?;
-        let before = self.load.acknowledged();
+        let before = self.load.count();
         let goes_on = async || {
-            let more = self.load.acknowledged() - before;
+            let more = self.load.count() - before;
             ensure!(more > 50, "{more} more commands are acknowledged");
             Ok(())
         };
@@ -105,39 +103,6 @@ impl Failover {
             cluster.scheduler(leader).start()?;
         }
         Ok(took)
-    }
-}
-
-/// Clients that create VMs one after the other, until this is dropped.
-#[derive(Debug)]
-struct Load {
-    acknowledged: Arc<AtomicU64>,
-    _senders: JoinSet<()>,
-}
-
-impl Load {
-    fn start(client: &Client) -> Self {
-        let acknowledged = Arc::new(AtomicU64::new(0));
-        let mut senders = JoinSet::new();
-        for sender in 0..SENDERS {
-            let (client, acknowledged) = (client.clone(), Arc::clone(&acknowledged));
-            senders.spawn(async move {
-                for number in 0_u64.. {
-                    let create = vms::create(&format!("load-{sender}-{number}"), vms::tiny(), false);
-                    if vms::submit(&client, create, PATIENCE).await.is_ok() {
-                        acknowledged.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-            });
-        }
-        Self {
-            acknowledged,
-            _senders: senders,
-        }
-    }
-
-    fn acknowledged(&self) -> u64 {
-        self.acknowledged.load(Ordering::Relaxed)
     }
 }
 

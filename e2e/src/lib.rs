@@ -7,7 +7,9 @@
 pub mod chv;
 pub mod cluster;
 pub mod failover;
+pub mod faults;
 mod guests;
+pub mod history_check;
 mod hosts;
 mod layout;
 mod ports;
@@ -25,7 +27,7 @@ pub mod vms;
 
 pub use chv::Output;
 pub use cluster::PATIENCE;
-pub use cluster::{Cluster, Options};
+pub use cluster::{Cluster, Options, Replicas};
 pub use guests::{Guest, Seen, Watch, belongings, below as guests_below};
 pub use hosts::HostOptions;
 pub use program::Program;

@@ -28,6 +28,13 @@ while pids=$(found "$@" | cut -d/ -f3 | sort -u) && [ -n "$pids" ] && [ $tries -
     tries=$((tries + 1))
     sleep 0.05
 done
+# A rig in a mount namespace of its own: its disks are in the way of what is below them.
+while read -r _ place _; do
+    case $place in "$3"/*)
+        fsfreeze --unfreeze "$place"
+        umount --lazy "$place" ;;
+    esac
+done </proc/self/mounts
 [ -n "$4" ] || rm -rf "$3"
 "#;
 

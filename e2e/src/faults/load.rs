@@ -1,0 +1,87 @@
+//! Clients that create VMs one after the other, and remember what was acknowledged.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chv_domain::{CommandId, UserName};
+use chv_proto::client::{Client, new_command_id};
+use chv_proto::v1;
+use tokio::task::JoinSet;
+
+use crate::vms;
+
+/// How long a client goes on with one command.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A command that was answered, and the events that the answer named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// The command.
+    pub command: CommandId,
+    /// The number of its first event.
+    pub first: u64,
+    /// The number of its last event.
+    pub last: u64,
+}
+
+/// The clients, until this is dropped.
+#[derive(Debug)]
+pub struct Load {
+    acknowledged: Arc<Mutex<Vec<Acknowledged>>>,
+    _senders: JoinSet<()>,
+}
+
+impl Load {
+    /// Starts `senders` clients over one connection. Needs a host that takes VMs.
+    pub fn start(client: &Client, senders: usize) -> Self {
+        let acknowledged = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = JoinSet::new();
+        for sender in 0..senders {
+            tasks.spawn(send(client.clone(), sender, Arc::clone(&acknowledged)));
+        }
+        Self {
+            acknowledged,
+            _senders: tasks,
+        }
+    }
+
+    /// All that was acknowledged until now.
+    pub fn acknowledged(&self) -> Vec<Acknowledged> {
+        self.acknowledged
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// How much was acknowledged until now.
+    pub fn count(&self) -> usize {
+        self.acknowledged
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+}
+
+async fn send(client: Client, sender: usize, acknowledged: Arc<Mutex<Vec<Acknowledged>>>) {
+    let user: UserName = client
+        .user()
+        .parse()
+        .expect("a person's NATS user is a user's name");
+    for number in 0_u64.. {
+        let command = new_command_id();
+        let create = vms::create(&format!("load-{sender}-{number}"), vms::tiny(), false);
+        let submission = vms::submission(&user, command, create);
+        // What has no answer says nothing.
+        if let Ok(v1::Accepted {
+            first_seq: first,
+            last_seq: last,
+            ..
+        }) = client.submit(&submission, PATIENCE, None).await
+        {
+            acknowledged
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(Acknowledged { command, first, last });
+        }
+    }
+}

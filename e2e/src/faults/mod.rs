@@ -1,0 +1,14 @@
+//! What breaks things: disks that lose what was not flushed, links that are cut, processes that are killed or stopped;
+//! and the load that runs meanwhile and remembers what it was told.
+//!
+//! All of it is in namespaces of the test's own, so the kernel removes what is left however the test ends. It needs
+//! root. What is right or wrong of what happened is for [`crate::history_check`] to say.
+
+mod disks;
+mod load;
+mod namespaces;
+mod system;
+
+pub use disks::{Disks, PowerCut};
+pub use load::{Acknowledged, Load};
+pub use namespaces::in_own_namespaces;
