@@ -7,7 +7,7 @@ use chv_domain::{ProjectName, UserName};
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
-use crate::{apply, completions, console, events, get, host, list, status, vm};
+use crate::{apply, completions, console, events, get, host, list, log, status, vm};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,7 +18,7 @@ Examples:
   chv status                             how the cluster is
 
 Exit codes: 0 done, 2 usage, 3 refused, 4 conflict, 5 not found, 6 timed out, 7 unreachable,
-8 not permitted, 9 blocked; docs/cli.md says more.";
+8 not permitted, 9 blocked, 10 damaged; docs/cli.md says more.";
 
 /// Runs virtual machines on many hosts.
 #[derive(Debug, Parser)]
@@ -101,6 +101,9 @@ pub(crate) enum Verb {
     Console(console::Console),
     /// Show how the cluster is: replicas, leader, hosts.
     Status(status::Status),
+    /// Look at the log's files, without a cluster.
+    #[command(subcommand)]
+    Log(log::Verb),
     /// Write a shell's completions.
     Completions(completions::Completions),
 }
@@ -117,6 +120,7 @@ impl Verb {
             Self::Events(_) => "events",
             Self::Console(_) => "console",
             Self::Status(_) => "status",
+            Self::Log(_) => "log",
             Self::Completions(_) => "completions",
         }
     }

@@ -26,6 +26,8 @@ pub(crate) enum Exit {
     NotPermitted = 8,
     /// It was taken on, and can't be reached: the VM is blocked, or somebody changed it meanwhile.
     Blocked = 9,
+    /// A file is not what was written.
+    Damaged = 10,
     /// Interrupted by Ctrl-C; what was taken on goes on.
     Interrupted = 130,
 }
@@ -33,7 +35,7 @@ pub(crate) enum Exit {
 impl Exit {
     /// Every way to end.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Done,
         Self::Internal,
         Self::Usage,
@@ -44,6 +46,7 @@ impl Exit {
         Self::Unreachable,
         Self::NotPermitted,
         Self::Blocked,
+        Self::Damaged,
         Self::Interrupted,
     ];
 

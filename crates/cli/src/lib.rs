@@ -15,6 +15,7 @@ mod get;
 mod host;
 mod interrupt;
 mod list;
+mod log;
 mod manifest;
 mod output;
 mod parse;
@@ -106,6 +107,7 @@ async fn dispatch(verb: Verb, session: &Session, to: &mut impl Write) -> Result<
         Verb::Events(verb) => verb.run(session, to).await,
         Verb::Console(verb) => verb.run(session, to).await,
         Verb::Status(verb) => verb.run(session, to).await,
+        Verb::Log(verb) => verb.run(session, to).await,
         Verb::Completions(verb) => verb.run(to),
     }
 }

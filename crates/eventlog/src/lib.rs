@@ -7,6 +7,7 @@
 //! files             identity, vote, and the lock on the directory
 //! net               connections between replicas
 //! index             where records are found; sled; made again from the log when in doubt
+//! offline           a data directory that no process has open: looked at, and checked
 //! ```
 //!
 //! What events mean is the domain's business; nothing here looks into them except to index them.
@@ -21,6 +22,7 @@ mod history;
 mod index;
 mod log;
 mod net;
+pub mod offline;
 mod open;
 #[cfg(test)]
 mod purged_tests;
@@ -38,6 +40,7 @@ pub use index::{IndexError, Query};
 pub use log::{AppendError, EventLog, Leadership};
 pub use net::{CertificateError, replica_name};
 pub use open::OpenError;
+pub use raft::fit::Misfit;
 pub use read::ReadError;
 pub use secret::{ClusterSecret, SecretError};
 pub use security::{PeerSecurity, TlsFiles};

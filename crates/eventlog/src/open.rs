@@ -18,6 +18,7 @@ use crate::history::{FileSize, History, Pace, Sealer, Upkeep};
 use crate::index::{self, Index};
 use crate::log::{EventLog, Inner, Leadership, members};
 use crate::net;
+use crate::raft::fit::{self, Misfit};
 use crate::raft::log_storage::LogStorage;
 use crate::raft::snapshot::Snapshots;
 use crate::raft::state_machine::StateMachine;
@@ -51,6 +52,9 @@ pub enum OpenError {
     /// A log file.
     #[error("the log does not open: {0}")]
     Log(String),
+    /// Its parts read, but don't fit together.
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
     /// Raft.
     #[error("Raft does not start: {0}")]
     Raft(String),
@@ -87,7 +91,7 @@ impl EventLog {
             let (dir, segment_size) = (Arc::clone(&dir), config.segment_size);
             tokio::task::spawn_blocking(move || files(dir, identity, segment_size, fatal))
         };
-        let (storage, thread, machine, index, history) = opening
+        let ((storage, thread, machine), index, history) = opening
             .await
             .map_err(|error| OpenError::Log(error.to_string()))??;
         let applied = machine.applied();
@@ -180,8 +184,10 @@ impl EventLog {
     }
 }
 
-const INDEX: &str = "index";
-const HISTORY: &str = "history";
+pub(crate) const INDEX: &str = "index";
+pub(crate) const HISTORY: &str = "history";
+pub(crate) const SEGMENTS: &str = "segments";
+pub(crate) const SNAPSHOTS: &str = "snapshots";
 
 /// A snapshot is made after this many bytes of log at the latest: what a restarted replica has to replay.
 const SNAPSHOT_BYTES: u64 = 64 << 20;
@@ -189,13 +195,7 @@ const SNAPSHOT_BYTES: u64 = 64 << 20;
 /// How long a follower may take over one piece of a snapshot.
 const SNAPSHOT_PIECE: Duration = Duration::from_secs(30);
 
-type Files = (
-    LogStorage,
-    crate::raft::writer::WriterThread,
-    StateMachine,
-    Index,
-    History,
-);
+type LogFiles = (LogStorage, crate::raft::writer::WriterThread, StateMachine);
 
 /// Opens all that is on the disk. Blocks.
 fn files(
@@ -203,24 +203,37 @@ fn files(
     identity: Identity,
     segment_size: u64,
     fatal: watch::Sender<crate::raft::writer::Fatal>,
-) -> Result<Files, OpenError> {
+) -> Result<(LogFiles, Index, History), OpenError> {
+    let failed = |error: &dyn std::fmt::Display| OpenError::Log(error.to_string());
+    let path = dir.path().to_owned();
+    let files = log_files(dir, identity.replica, segment_size, fatal)?;
+    let index = Index::open(&path.join(INDEX)).map_err(|error| failed(&error))?;
+    let history = History::open(&path.join(HISTORY), identity.cluster).map_err(|error| failed(&error))?;
+    Ok((files, index, history))
+}
+
+/// Opens the log, the vote and the snapshots, and makes sure that they fit together.
+pub(crate) fn log_files(
+    dir: Arc<Dir>,
+    replica: ReplicaId,
+    segment_size: u64,
+    fatal: watch::Sender<crate::raft::writer::Fatal>,
+) -> Result<LogFiles, OpenError> {
     let failed = |error: &dyn std::fmt::Display| OpenError::Log(error.to_string());
     // A vote that a killed process renamed into place counts from now on, so it has to last.
     dir.sync().map_err(|error| failed(&error))?;
     let first = LogStorage::first(&dir).map_err(|error| failed(&error))?;
-    let segments = Arc::new(Dir::open(&dir.path().join("segments")).map_err(|error| failed(&error))?);
+    let segments = Arc::new(Dir::open(&dir.path().join(SEGMENTS)).map_err(|error| failed(&error))?);
     let store = SegmentStore::open(segments, segment_size, first).map_err(|error| failed(&error))?;
     let reader = store.reader();
     let (writer, thread) = Writer::start(store, fatal).map_err(|error| failed(&error))?;
-    let storage = LogStorage::open(Arc::clone(&dir), identity.replica, writer, reader)
-        .map_err(|error| failed(&error))?;
-    let snapshots = Arc::new(Dir::open(&dir.path().join("snapshots")).map_err(|error| failed(&error))?);
+    let storage =
+        LogStorage::open(Arc::clone(&dir), replica, writer, reader).map_err(|error| failed(&error))?;
+    let snapshots = Arc::new(Dir::open(&dir.path().join(SNAPSHOTS)).map_err(|error| failed(&error))?);
     let machine = StateMachine::open(Snapshots::new(snapshots), Some(storage.clone()))
         .map_err(|error| failed(&error))?;
-    let index = Index::open(&dir.path().join(INDEX)).map_err(|error| failed(&error))?;
-    let history =
-        History::open(&dir.path().join(HISTORY), identity.cluster).map_err(|error| failed(&error))?;
-    Ok((storage, thread, machine, index, history))
+    fit::check(dir.path(), &storage.ends(), machine.last_applied())?;
+    Ok((storage, thread, machine))
 }
 
 fn raft_config(config: &Config) -> Result<Arc<openraft::Config>, OpenError> {

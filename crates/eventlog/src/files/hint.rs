@@ -37,10 +37,7 @@ impl<T: Serialize + DeserializeOwned> CommittedHint<T> {
             .truncate(false)
             .open(&path)?;
         let bytes = std::fs::read(&path)?;
-        let newest = bytes
-            .chunks(SLOT)
-            .filter_map(read_slot)
-            .max_by_key(|(count, _)| *count);
+        let newest = newest(&bytes);
         let writes = newest.as_ref().map_or(0, |(count, _)| count + 1);
         let hint = Self {
             file,
@@ -48,6 +45,15 @@ impl<T: Serialize + DeserializeOwned> CommittedHint<T> {
             value: PhantomData,
         };
         Ok((hint, newest.map(|(_, value)| value)))
+    }
+
+    /// What the last write said, without opening it for writing; `None` also where there is no such file.
+    pub(crate) fn last(dir: &Dir) -> io::Result<Option<T>> {
+        match std::fs::read(dir.path().join(NAME)) {
+            Ok(bytes) => Ok(newest(&bytes).map(|(_, value)| value)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Notes `value`.
@@ -63,6 +69,13 @@ impl<T: Serialize + DeserializeOwned> CommittedHint<T> {
         self.writes += 1;
         Ok(())
     }
+}
+
+fn newest<T: DeserializeOwned>(bytes: &[u8]) -> Option<(u64, T)> {
+    bytes
+        .chunks(SLOT)
+        .filter_map(read_slot)
+        .max_by_key(|(count, _)| *count)
 }
 
 fn read_slot<T: DeserializeOwned>(slot: &[u8]) -> Option<(u64, T)> {

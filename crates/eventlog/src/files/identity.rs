@@ -10,7 +10,7 @@ use super::{Dir, FileError};
 const FILE: &str = "identity";
 
 /// The version of a data directory's layout.
-const LAYOUT: u32 = 1;
+pub(crate) const LAYOUT: u32 = 1;
 
 /// Whose data directory it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,8 +16,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) use hint::CommittedHint;
-pub(crate) use identity::Identity;
 pub use identity::IdentityError;
+pub(crate) use identity::{Identity, LAYOUT};
 
 /// A directory whose entries can be made to last.
 #[derive(Debug)]
@@ -51,6 +51,14 @@ impl Dir {
     /// Opens `path`, making it when it is not there.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            handle: File::open(path)?,
+        })
+    }
+
+    /// Opens `path`, which has to be there.
+    pub(crate) fn existing(path: &Path) -> io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
             handle: File::open(path)?,
@@ -103,4 +111,10 @@ impl Dir {
             Err(source) => Err(FileError::Io { path, source }),
         }
     }
+}
+
+/// A directory that takes no time to flush, where there is one, for tests that open thousands of changed files.
+#[cfg(test)]
+pub(crate) fn in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().expect("a temporary directory"))
 }

@@ -18,14 +18,15 @@ use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogId as _, RaftLogReader};
 use tokio::sync::watch;
 
+use super::fit::Ends;
 use super::flush::{Flushed, NotFlushed, may_go_ahead, no_longer_leading};
 use super::writer::Writer;
 use super::{Entry, LogId, RaftError, TypeConfig, Vote, cant_read, cant_write};
 use crate::files::{CommittedHint, Dir};
 use crate::segment::SegmentReader;
 
-pub(super) const VOTE: &str = "vote";
-const PURGED: &str = "purged";
+pub(crate) const VOTE: &str = "vote";
+pub(crate) const PURGED: &str = "purged";
 
 /// How many of the newest entries are kept in memory.
 const KEPT: usize = 512;
@@ -122,6 +123,16 @@ impl LogStorage {
     pub(crate) fn stored(&self, from: u64, to: u64, bytes: usize) -> Result<Vec<Entry>, RaftError> {
         let stored = self.reader.read(from..to, bytes).map_err(cant_read)?;
         stored.iter().map(|entry| decode(&entry.payload)).collect()
+    }
+
+    /// Where the log begins and ends, and the vote that goes with it.
+    pub(crate) fn ends(&self) -> Ends {
+        let newest = self.lock();
+        Ends {
+            purged: newest.purged,
+            last: newest.last,
+            vote: newest.vote,
+        }
     }
 
     /// Whether the log once held more than it does now, at its beginning.
@@ -224,7 +235,7 @@ impl Newest {
     }
 }
 
-fn decode(payload: &[u8]) -> Result<Entry, RaftError> {
+pub(crate) fn decode(payload: &[u8]) -> Result<Entry, RaftError> {
     stored::decode(payload).map_err(cant_read)
 }
 

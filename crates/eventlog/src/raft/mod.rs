@@ -1,6 +1,7 @@
 //! What openraft asks of a replica: its types, its log over the segment files, and its state machine, which is
 //! the projection.
 
+pub(crate) mod fit;
 pub(crate) mod flush;
 pub(crate) mod log_storage;
 #[cfg(test)]

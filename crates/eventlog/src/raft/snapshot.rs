@@ -1,7 +1,7 @@
 //! Snapshots: the whole projection and how far it goes, in one checksummed file.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chv_domain::Projection;
@@ -44,6 +44,17 @@ fn file_name(applied: Option<LogId>) -> String {
     format!("{:020}.snapshot", applied.map_or(0, |applied| applied.index))
 }
 
+/// The names of the snapshots in `dir`, oldest first.
+pub(crate) fn file_names(dir: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name().into_string().ok();
+        names.extend(name.filter(|name| name.ends_with(".snapshot")));
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
 /// The snapshots of one directory.
 #[derive(Clone)]
 pub(crate) struct Snapshots {
@@ -56,18 +67,7 @@ impl Snapshots {
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(self.dir.path())? {
-            names.extend(
-                entry?
-                    .file_name()
-                    .into_string()
-                    .ok()
-                    .filter(|name| name.ends_with(".snapshot")),
-            );
-        }
-        names.sort_unstable();
-        Ok(names)
+        file_names(self.dir.path())
     }
 
     /// The newest one that reads; one that does not is passed over, with a warning.

@@ -73,6 +73,11 @@ impl StateMachine {
         })
     }
 
+    /// The last entry that it holds.
+    pub(crate) fn last_applied(&self) -> Option<LogId> {
+        self.state.applied
+    }
+
     pub(crate) fn applied(&self) -> Applied {
         self.applied.clone()
     }

@@ -10,7 +10,7 @@ use super::SegmentStore;
 use super::file::{FILE_HEADER, file_name};
 use super::frame::framed_len;
 use super::recover::OpenError;
-use crate::files::Dir;
+use crate::files::{Dir, in_memory};
 
 const SIZE: u64 = 4096;
 
@@ -25,7 +25,7 @@ fn open(path: &Path) -> Result<SegmentStore, OpenError> {
 
 /// A directory with those entries, its one segment file, and that file's bytes.
 fn written() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
-    let temp = tempfile::tempdir().unwrap();
+    let temp = in_memory();
     let mut store = open(temp.path()).unwrap();
     for (index, payload) in (0..).zip(payloads()) {
         store.append(index, &[Bytes::from(payload)]).unwrap();

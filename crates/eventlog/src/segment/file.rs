@@ -15,7 +15,8 @@ use crate::files::Dir;
 /// Bytes before the first frame.
 pub(super) const FILE_HEADER: usize = 32;
 const MAGIC: [u8; 8] = *b"CHVLOGSG";
-const VERSION: u32 = 1;
+/// The version of a segment's file.
+pub(crate) const VERSION: u32 = 1;
 const PREFIX: &str = "log-";
 const SUFFIX: &str = ".seg";
 

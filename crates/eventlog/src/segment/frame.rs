@@ -22,7 +22,8 @@ use crc32fast::Hasher;
 pub(super) const HEADER: usize = 32;
 const TRAILER: [u8; 4] = *b"fEND";
 const MAGIC: [u8; 4] = *b"CHVF";
-const VERSION: u8 = 1;
+/// The version of a frame.
+pub(crate) const VERSION: u8 = 1;
 
 /// The bytes that a payload of `len` takes on disk.
 pub(super) const fn framed_len(len: usize) -> usize {

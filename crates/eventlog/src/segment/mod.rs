@@ -12,11 +12,17 @@ mod frame;
 mod model_tests;
 mod reader;
 mod recover;
+mod scan;
 mod spare;
 mod store;
 
 pub(crate) use reader::SegmentReader;
+pub(crate) use recover::OpenError as SegmentError;
+pub(crate) use scan::{ScannedSegment, segment_files};
 pub(crate) use store::SegmentStore;
+
+pub(crate) use file::VERSION as FILE_VERSION;
+pub(crate) use frame::VERSION as FRAME_VERSION;
 
 /// The largest payload of one entry, in bytes. An append of more is refused before anything is written.
 pub(crate) const MAX_PAYLOAD: usize = 16 << 20;

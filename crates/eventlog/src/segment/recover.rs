@@ -41,6 +41,17 @@ pub(crate) enum OpenError {
     Io { path: PathBuf, source: io::Error },
 }
 
+/// What a segment's file holds.
+#[derive(Debug)]
+pub(super) struct Scanned {
+    /// The offset of each entry, in order of index.
+    pub(super) offsets: Vec<u32>,
+    /// Where the next frame goes.
+    pub(super) end: u32,
+    /// The torn bytes that the file ends with.
+    pub(super) torn: Option<Range<usize>>,
+}
+
 /// Opens the segment at `path`, whose name says that it begins with `first`. `last` says that no segment
 /// follows it, so that its tail may be torn. Returns the segment and how many torn bytes it ends with, which
 /// the caller has to clear.
@@ -55,12 +66,26 @@ pub(super) fn open(
     };
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
     let bytes = std::fs::read(path).map_err(io)?;
+    let scanned = scan(path, &bytes, first, last)?;
+    let segment = Segment {
+        first,
+        path: path.to_owned(),
+        file: Arc::new(file),
+        offsets: scanned.offsets,
+        end: scanned.end,
+        size: bytes.len() as u64,
+    };
+    Ok((segment, scanned.torn))
+}
+
+/// Checks every frame in `bytes`, the content of the segment at `path`.
+pub(super) fn scan(path: &Path, bytes: &[u8], first: u64, last: bool) -> Result<Scanned, OpenError> {
     let damaged = |offset, what: &str| OpenError::Damaged {
         path: path.to_owned(),
         offset,
         what: what.to_owned(),
     };
-    let told = check_header(&bytes).map_err(|what| match what.contains("version") {
+    let told = check_header(bytes).map_err(|what| match what.contains("version") {
         true => OpenError::Version {
             path: path.to_owned(),
             what,
@@ -89,21 +114,14 @@ pub(super) fn open(
                     what,
                 });
             }
-            Err(damage) => break classify(&bytes, at, damage, last).map_err(|what| damaged(at, what))?,
+            Err(damage) => break classify(bytes, at, damage, last).map_err(|what| damaged(at, what))?,
         }
     };
-    let size = bytes.len() as u64;
-    Ok((
-        Segment {
-            first,
-            path: path.to_owned(),
-            file: Arc::new(file),
-            offsets,
-            end: at as u32,
-            size,
-        },
+    Ok(Scanned {
+        offsets,
+        end: at as u32,
         torn,
-    ))
+    })
 }
 
 /// The torn bytes at `at`, `None` if the log ends there cleanly, or why it is damage.

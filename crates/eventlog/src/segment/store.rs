@@ -11,10 +11,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use bytes::Bytes;
 
 use super::MAX_PAYLOAD;
-use super::file::{FILE_HEADER, Segment, first_of};
+use super::file::{FILE_HEADER, Segment};
 use super::frame;
 use super::reader::{SegmentReader, Shared};
 use super::recover::{self, OpenError};
+use super::scan::segment_files;
 use super::spare::Spare;
 use crate::files::Dir;
 
@@ -35,12 +36,7 @@ impl SegmentStore {
     /// `segment_size` bytes. Entries below `first` count as purged.
     pub(crate) fn open(dir: Arc<Dir>, segment_size: u64, first: u64) -> Result<Self, OpenError> {
         let io = |path: PathBuf| move |source| OpenError::Io { path, source };
-        let mut firsts = Vec::new();
-        for entry in std::fs::read_dir(dir.path()).map_err(io(dir.path().to_owned()))? {
-            let name = entry.map_err(io(dir.path().to_owned()))?.file_name();
-            firsts.extend(name.to_str().and_then(first_of));
-        }
-        firsts.sort_unstable();
+        let firsts = segment_files(dir.path()).map_err(io(dir.path().to_owned()))?;
         let mut shared = Shared {
             segments: Vec::new(),
             first,

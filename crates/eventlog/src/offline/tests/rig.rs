@@ -1,0 +1,183 @@
+//! A small data directory, written by a replica of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chv_domain::*;
+use openraft::storage::RaftLogStorage as _;
+use tokio::net::TcpListener;
+
+use crate::files::{Dir, Identity};
+use crate::open::log_files;
+use crate::raft::Vote;
+use crate::raft::snapshot::State;
+use crate::{ClusterSecret, Config, EventLog, Leadership};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How many hosts are registered, which is how many events there are.
+pub(super) const EVENTS: u64 = 8;
+
+fn id() -> ReplicaId {
+    ReplicaId::new(1).unwrap()
+}
+
+/// A record that registers host `number`.
+pub(super) fn record(state: &Projection, term: Term, number: u8) -> Record {
+    let facts = HostFacts {
+        capacity: Capacity {
+            vcpus: 1,
+            memory_mib: 1024,
+        },
+        hypervisors: vec![],
+        daemon: "test".to_owned(),
+    };
+    let submission = Submission {
+        id: CommandId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, number]),
+        actor: format!("host/h{number}").parse().unwrap(),
+        command: Command::RegisterHost {
+            host: HostId::from_bytes([number; 16]),
+            facts,
+        },
+        expected: None,
+        deadline: None,
+        trace: None,
+        follows: None,
+    };
+    let context = Context {
+        now: Timestamp(1),
+        term,
+        alive: &BTreeSet::new(),
+    };
+    match decide(state, &submission, context) {
+        Ok(Decided::Record(record)) => record,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A directory with some events, a snapshot in their midst, and, if so wished, without the log before it.
+pub(super) async fn written(purged: bool) -> tempfile::TempDir {
+    let temp = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peers = BTreeMap::from([(id(), listener.local_addr().unwrap())]);
+    EventLog::init(temp.path(), ClusterId::from_bytes([9; 16]), id()).unwrap();
+    let secret = ClusterSecret::new("a secret of the tests").unwrap();
+    let log = EventLog::open(Config {
+        bootstrap: true,
+        snapshot_every: 1_000_000,
+        // Small, so that there are several, and few bytes in all.
+        segment_size: 1024,
+        ..Config::new(temp.path().to_owned(), listener, peers, secret)
+    })
+    .await
+    .unwrap();
+    let mut leads = log.leadership();
+    let ready = leads.wait_for(|now| matches!(now, Leadership::Leader { ready: true, .. }));
+    tokio::time::timeout(PATIENCE, ready)
+        .await
+        .expect("it does not lead")
+        .unwrap();
+    for number in 1..=EVENTS {
+        let record = record(&log.projection(), log.status().term, number as u8);
+        let batch = Batch {
+            published: Seq::ZERO,
+            records: vec![record],
+        };
+        log.append(batch).await.unwrap();
+        if number == EVENTS / 2 {
+            snapshot(&log, purged).await;
+        }
+    }
+    log.shutdown().await;
+    temp
+}
+
+async fn snapshot(log: &EventLog, purge: bool) {
+    let raft = &log.inner.raft;
+    let applied = log.status().applied_index;
+    raft.trigger().snapshot().await.unwrap();
+    let done = |last: Option<crate::raft::LogId>| last.is_some_and(|last| last.index >= applied);
+    let wait = raft.wait(Some(PATIENCE));
+    wait.metrics(|now| done(now.snapshot), "snapshot").await.unwrap();
+    if purge {
+        raft.trigger().purge_log(applied).await.unwrap();
+        let wait = raft.wait(Some(PATIENCE));
+        wait.metrics(|now| done(now.purged), "purged").await.unwrap();
+    }
+}
+
+/// What a replica would begin with.
+#[derive(Debug, PartialEq)]
+pub(super) struct Begun {
+    identity: Identity,
+    vote: Option<Vote>,
+    pub(super) seq: Seq,
+    digest: RecordHash,
+}
+
+/// Opens the directory as a replica does, short of taking part in Raft, and folds its log as far as it goes.
+pub(super) async fn begin(path: &Path) -> Result<Begun, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let dir = std::sync::Arc::new(Dir::open(path).map_err(|error| text(&error))?);
+    let identity = Identity::read(&dir).map_err(|error| text(&error))?;
+    let fatal = tokio::sync::watch::Sender::new(None);
+    let opened = log_files(dir, identity.replica, 1024, fatal);
+    let (mut storage, thread, machine) = opened.map_err(|error| text(&error))?;
+    let begun = async {
+        let mut state = State {
+            applied: machine.last_applied(),
+            projection: machine.applied().projection.borrow().clone(),
+            ..State::default()
+        };
+        let from = state.applied.map_or(0, |applied| applied.index + 1);
+        let entries = storage
+            .entries(from, u64::MAX, usize::MAX)
+            .await
+            .map_err(|error| text(&error))?;
+        for entry in entries {
+            super::super::verify::fold(&mut state, entry);
+        }
+        Ok(Begun {
+            identity,
+            vote: storage.read_vote().await.map_err(|error| text(&error))?,
+            seq: state.projection.seq(),
+            digest: state.projection.digest(),
+        })
+    };
+    let begun = begun.await;
+    thread.end(&storage.writer().clone()).await;
+    begun
+}
+
+/// Every file of the directory but the index, which is made again when in doubt, and what a crash leaves.
+pub(super) fn files_of(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "index" {
+            files.extend(files_of(&path));
+        } else if path.is_file() && name != "spare.tmp" {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+/// A copy of the directory, without its index.
+pub(super) fn copy(from: &Path, to: &Path) {
+    for stale in std::fs::read_dir(to).unwrap() {
+        let stale = stale.unwrap().path();
+        match stale.is_dir() {
+            true => std::fs::remove_dir_all(&stale).unwrap(),
+            false => std::fs::remove_file(&stale).unwrap(),
+        }
+    }
+    for file in files_of(from) {
+        let at = to.join(file.strip_prefix(from).unwrap());
+        std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+        std::fs::copy(&file, &at).unwrap();
+    }
+}
