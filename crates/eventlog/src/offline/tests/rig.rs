@@ -12,7 +12,7 @@ use crate::files::{Dir, Identity};
 use crate::open::log_files;
 use crate::raft::Vote;
 use crate::raft::snapshot::State;
-use crate::{ClusterSecret, Config, EventLog, Leadership};
+use crate::{ClusterSecret, Config, EventLog, Leadership, PeerSecurity};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -49,6 +49,7 @@ pub(super) fn record(state: &Projection, term: Term, number: u8) -> Record {
         now: Timestamp(1),
         term,
         alive: &BTreeSet::new(),
+        replicas: &Replicas::alone(id()),
     };
     match decide(state, &submission, context) {
         Ok(Decided::Record(record)) => record,
@@ -68,7 +69,12 @@ pub(super) async fn written(purged: bool) -> tempfile::TempDir {
         snapshot_every: 1_000_000,
         // Small, so that there are several, and few bytes in all.
         segment_size: 1024,
-        ..Config::new(temp.path().to_owned(), listener, peers, secret)
+        ..Config::new(
+            temp.path().to_owned(),
+            listener,
+            peers,
+            PeerSecurity::LoopbackSecret(secret),
+        )
     })
     .await
     .unwrap();
