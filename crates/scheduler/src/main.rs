@@ -1,5 +1,7 @@
 //! `chv-scheduler`: one replica of Chronovisor's log, and the scheduler that leads when it is elected.
 
+mod certs;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,6 +33,9 @@ enum Command {
     /// Make a replica's data directory. Once for each replica: one that lost its directory must not come
     /// back under its old number.
     Init(Init),
+    /// Make certificates for replicas, for those who have no authority of their own.
+    #[command(subcommand)]
+    Certs(certs::Certs),
     /// Run a replica.
     Run(Box<Run>),
 }
@@ -121,6 +126,7 @@ fn main() -> ExitCode {
     let _telemetry = chv_telemetry::init("chv-scheduler", Verbosity::Info.raised_by(cli.verbose));
     let done = match cli.command {
         Command::Init(args) => init(&args),
+        Command::Certs(certs) => certs.run(),
         Command::Run(args) => run(*args),
     };
     match done {
