@@ -10,6 +10,7 @@ use chv_proto::client::{Client, ConnectOptions};
 use crate::guests::{self, Guest, Watch};
 use crate::hosts::HostOptions;
 use crate::layout::{Layout, images, password, render};
+use crate::peering::Peering;
 use crate::program::Program;
 use crate::wait::wait_until;
 use crate::watchdog::{MARK, Watchdog};
@@ -49,6 +50,8 @@ pub struct Options {
     pub stand_in: bool,
     /// How many replicas of the scheduler there are.
     pub replicas: Replicas,
+    /// How the replicas know each other.
+    pub peering: Peering,
 }
 
 impl Options {
@@ -131,6 +134,7 @@ impl Cluster {
             directory: &directory,
             nats_url: &nats_url,
             environment: &environment,
+            peering: options.peering,
         };
         let nats = layout
             .program("nats-server", "/usr/sbin/nats-server".into())

@@ -6,18 +6,21 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::hosts::HostOptions;
+use crate::peering::Peering;
 use crate::program::Program;
 use crate::programs::{find, guest_dir, workspace};
 
 /// The people who have a NATS user in a rig.
 const PEOPLE: [&str; 2] = ["alice", "bob"];
 
+/// Any ULID serves: the ports and the directory are this cluster's alone.
+pub(crate) const CLUSTER: &str = "01JD0000000000000000000000";
+
 pub(crate) fn init_scheduler(directory: &Path, index: usize) -> Result<()> {
     let data = directory.join(format!("s{}", index + 1));
     let mut init = Command::new(find("chv-scheduler")?);
     init.arg("init").arg("--data").arg(&data);
-    // Any ULID serves: the ports and the directory are this cluster's alone.
-    init.args(["--cluster", "01JD0000000000000000000000"]);
+    init.args(["--cluster", CLUSTER]);
     init.args(["--replica", &(index + 1).to_string()]);
     let output = init.output().context("can't run chv-scheduler")?;
     if !output.status.success() {
@@ -68,6 +71,7 @@ pub(crate) struct Layout<'a> {
     pub(crate) directory: &'a Path,
     pub(crate) nats_url: &'a str,
     pub(crate) environment: &'a [(String, String)],
+    pub(crate) peering: Peering,
 }
 
 impl Layout<'_> {
@@ -93,8 +97,11 @@ impl Layout<'_> {
             .args(["--peers", &peers.join(",")])
             .env("CHV_NATS_URL", self.nats_url)
             .env("CHV_NATS_USER", "scheduler")
-            .env("CHV_CLUSTER_SECRET", &password(self.directory, "scheduler")?)
             .env("CHV_NATS_PASSWORD", &password(self.directory, "scheduler")?);
+        let peering = self.peering.environment(self.directory, number)?;
+        let program = peering
+            .iter()
+            .fold(program, |program, (name, value)| program.env(name, value));
         Ok(if number == 1 {
             program.arg("--bootstrap")
         } else {
