@@ -7,14 +7,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use chv_proto::client::{Client, ConnectOptions};
 
+use crate::directory::RigDirectory;
 use crate::guests::{self, Guest, Watch};
 use crate::hosts::HostOptions;
 use crate::layout::{Layout, images, password, render};
 use crate::peering::Peering;
 use crate::program::Program;
 use crate::wait::wait_until;
-use crate::watchdog::{MARK, Watchdog};
 use crate::{Output, chv, ports, stand_in};
+
+/// Debian's broker.
+const NATS_SERVER: &str = "/usr/sbin/nats-server";
 
 /// How long anything that is expected to happen may take on a machine that is busy with other tests.
 pub const PATIENCE: Duration = Duration::from_secs(40);
@@ -52,6 +55,10 @@ pub struct Options {
     pub replicas: Replicas,
     /// How the replicas know each other.
     pub peering: Peering,
+    /// The broker; Debian's when there is none.
+    pub nats_server: Option<PathBuf>,
+    /// Where the cluster's directory is made; where this machine keeps temporary files when there is none.
+    pub parent: Option<PathBuf>,
 }
 
 impl Options {
@@ -77,14 +84,14 @@ impl Options {
 /// A cluster on loopback. Dropped, it ends with all that belongs to it, guests included.
 #[derive(Debug)]
 pub struct Cluster {
-    // Programs end before the watchdog does its work: fields are dropped in this order.
+    // Programs end before the rig's directory goes: fields are dropped in this order.
     pub(crate) nats: Program,
     pub(crate) schedulers: Vec<Program>,
     pub(crate) hosts: Vec<(HostOptions, Program)>,
     pub(crate) directory: PathBuf,
     nats_url: String,
     environment: Vec<(String, String)>,
-    _watchdog: Watchdog,
+    _rig: RigDirectory,
 }
 
 impl Cluster {
@@ -107,19 +114,10 @@ impl Cluster {
     /// # Errors
     /// When a program or the guest is not built, or the directory can't be made.
     pub fn prepare(options: Options) -> Result<Self> {
-        let directory = tempfile::Builder::new()
-            .prefix("chv-")
-            .tempdir()
-            .context("can't make a directory for the cluster")?
-            .keep();
-        let id = directory
-            .file_name()
-            .context("a directory has a name")?
-            .to_string_lossy()
-            .into_owned();
-        let watchdog = Watchdog::start(&id, &directory)?;
+        let rig = RigDirectory::new(&options.parent.unwrap_or_else(std::env::temp_dir))?;
+        let directory = rig.path().to_owned();
         let mut environment = options.environment;
-        environment.push((MARK.to_owned(), id));
+        environment.push(rig.mark());
         let ports = ports::free(1 + options.replicas.count())?;
         let (nats_port, raft_ports) = ports.split_first().context("a port for NATS")?;
         let listen = format!("127.0.0.1:{nats_port}");
@@ -136,8 +134,9 @@ impl Cluster {
             environment: &environment,
             peering: options.peering,
         };
+        let nats_server = options.nats_server.unwrap_or_else(|| NATS_SERVER.into());
         let nats = layout
-            .program("nats-server", "/usr/sbin/nats-server".into())
+            .program("nats-server", nats_server)
             .arg("--config")
             .arg(directory.join("nats/nats.conf"));
         let schedulers = (0..options.replicas.count())
@@ -155,7 +154,7 @@ impl Cluster {
             directory,
             nats_url,
             environment,
-            _watchdog: watchdog,
+            _rig: rig,
         })
     }
 

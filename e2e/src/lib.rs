@@ -6,6 +6,7 @@
 
 pub mod chv;
 pub mod cluster;
+mod directory;
 pub mod failover;
 pub mod faults;
 mod guests;
@@ -29,9 +30,11 @@ pub mod vms;
 pub use chv::Output;
 pub use cluster::PATIENCE;
 pub use cluster::{Cluster, Options, Replicas};
+pub use directory::RigDirectory;
 pub use guests::{Guest, Seen, Watch, belongings, below as guests_below};
 pub use hosts::HostOptions;
 pub use peering::Peering;
+pub use ports::free as free_ports;
 pub use program::Program;
 pub use programs::{find as find_program, guest_dir, workspace};
 pub use stand_in::StandIn;

@@ -12,7 +12,10 @@ use anyhow::{Result, bail};
 const RANGE: std::ops::Range<u16> = 12_000..32_000;
 
 /// `count` ports that nobody listens on. Another program may take one before it is used; the caller then tries others.
-pub(crate) fn free(count: usize) -> Result<Vec<u16>> {
+///
+/// # Errors
+/// When so many are not found.
+pub fn free(count: usize) -> Result<Vec<u16>> {
     let mut found = BTreeSet::new();
     for attempt in 0..1_000_u64 {
         if found.len() == count {
