@@ -10,7 +10,8 @@ OUT := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 # Debian's nats-server is in /usr/sbin, which a person's PATH leaves out.
 export PATH := $(PATH):$(HOME)/.cargo/bin:$(TOOLS)/bin:/usr/sbin
 
-.PHONY: help deps tools guest build test bench-boot bench-failover faults fmt-check doc-test lint licences deny demo fmt clean
+.PHONY: help deps tools guest build test bench bench-boot bench-failover faults fmt-check doc-test lint licences deny demo \
+  fmt clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
@@ -18,6 +19,14 @@ help: ## list these targets
 demo: build guest ## start a cluster on loopback and show it at work; ONCE=1 ends by itself
 	@echo "== demo"
 	@exec $(OUT)/chv-demo $(if $(ONCE),--once)
+
+bench: ## the log beside JetStream and etcd, under load: about 10 minutes; QUICK=1 under three
+	@deploy/debian/install-deps bench
+	@e2e/fetch-nats-server $(TOOLS)/nats
+	@echo "== bench: building (release)"
+	@cargo build --release -p chv-scheduler -p chv-e2e --bin chv-scheduler --bin chv-bench-log
+	@echo "== bench"
+	@exec target/release/chv-bench-log $(if $(QUICK),--quick)
 
 bench-boot: build guest ## what a command adds to a hypervisor's own start; fails at 50 ms
 	@echo "== bench-boot"
