@@ -37,7 +37,7 @@ pub use config::{Config, Sealing, Timing};
 pub use confirm::NotConfirmed;
 pub use files::{FileError, IdentityError};
 pub use index::{IndexError, Query};
-pub use log::{AppendError, EventLog, Leadership};
+pub use log::{AppendError, Appending, EventLog, Leadership};
 pub use net::{CertificateError, replica_name};
 pub use open::OpenError;
 pub use raft::fit::Misfit;

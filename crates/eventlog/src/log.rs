@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use chv_domain::{Batch, BatchOutcome, ClusterId, Projection, ReplicaId, Seq, Term};
 use openraft::error::ClientWriteError;
+use openraft::raft::ClientWriteResult;
 use openraft::{BasicNode, Raft, ServerState};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -68,6 +70,27 @@ pub enum AppendError {
     Fatal(String),
 }
 
+/// An entry that was handed to the log. Dropping it does not take the entry back.
+pub struct Appending {
+    answer: oneshot::Receiver<ClientWriteResult<TypeConfig>>,
+    until: Instant,
+}
+
+impl Appending {
+    /// Resolves when the entry is on a majority's disk and applied here, or it is known that it won't be.
+    pub async fn outcome(self) -> Result<BatchOutcome, AppendError> {
+        match tokio::time::timeout_at(self.until, self.answer).await {
+            Ok(Ok(Ok(response))) => response
+                .data
+                .ok_or_else(|| AppendError::Fatal("a batch without an outcome".to_owned())),
+            Ok(Ok(Err(ClientWriteError::ForwardToLeader(_)))) => Err(AppendError::NotLeader),
+            Ok(Ok(Err(error))) => Err(AppendError::Fatal(error.to_string())),
+            // Raft lets go of answers when it ends, and when another leader is elected.
+            Ok(Err(_)) | Err(_) => Err(AppendError::Timeout),
+        }
+    }
+}
+
 /// A handle to the log; cheap to clone.
 #[derive(Clone)]
 pub struct EventLog {
@@ -104,30 +127,24 @@ impl EventLog {
     /// Appends one entry. Resolves when it is on a majority's disk and applied here. Dropping the future does
     /// not take it back.
     pub async fn append(&self, batch: Batch) -> Result<BatchOutcome, AppendError> {
+        self.begin_append(batch).await?.outcome().await
+    }
+
+    /// Hands one entry to the log. Entries reach it in the order of these calls, when each is made after the one before
+    /// has resolved, which is long before that entry is committed.
+    pub async fn begin_append(&self, batch: Batch) -> Result<Appending, AppendError> {
         // Beside each record, the few bytes that say how long it is.
         let size = batch.records.iter().map(|record| record.stored().len() + 8).sum();
         if size > MAX_BATCH {
             return Err(AppendError::TooLarge { size });
         }
-        let fatal = |error: &dyn std::fmt::Display| AppendError::Fatal(error.to_string());
-        let written = async {
-            let answer = self
-                .inner
-                .raft
-                .client_write_ff(Arc::new(batch))
-                .await
-                .map_err(|error| fatal(&error))?;
-            match answer.await {
-                Ok(Ok(response)) => response.data.ok_or_else(|| fatal(&"a batch without an outcome")),
-                Ok(Err(ClientWriteError::ForwardToLeader(_))) => Err(AppendError::NotLeader),
-                Ok(Err(error)) => Err(fatal(&error)),
-                // Raft lets go of answers when it ends, and when another leader is elected.
-                Err(_) => Err(AppendError::Timeout),
-            }
-        };
-        tokio::time::timeout(APPEND, written)
-            .await
-            .unwrap_or(Err(AppendError::Timeout))
+        let until = Instant::now() + APPEND;
+        let handed = self.inner.raft.client_write_ff(Arc::new(batch));
+        match tokio::time::timeout_at(until, handed).await {
+            Ok(Ok(answer)) => Ok(Appending { answer, until }),
+            Ok(Err(error)) => Err(AppendError::Fatal(error.to_string())),
+            Err(_) => Err(AppendError::Timeout),
+        }
     }
 
     /// Makes sure that this replica leads, and that its projection has all that was ever acknowledged. Callers

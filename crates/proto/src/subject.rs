@@ -16,6 +16,8 @@ pub const MAX_COMMAND_BYTES: usize = 256 << 10;
 
 /// Every command of every user; for the leader.
 pub const COMMANDS: &str = "chv.cmd.*.*.*";
+/// Every message with several commands, of every user; for the leader.
+pub const COMMAND_BATCHES: &str = "chv.cmd.*.*.*.batch";
 /// Every host's registration; for the leader.
 pub const HOST_REGISTRATIONS: &str = "chv.host.*.register";
 /// Every host's reports; for the leader.
@@ -164,6 +166,11 @@ pub fn command_of(actor: &Actor, verb: Verb) -> String {
     }
 }
 
+/// Where `user` sends several commands of this kind in one message.
+pub fn command_batch(user: &UserName, verb: Verb) -> String {
+    format!("{}.batch", command(user, verb))
+}
+
 /// Where `user` asks this query.
 pub fn query(user: &UserName, audience: Audience, query: &Query) -> String {
     format!("chv.query.{user}.{audience}.{}", query_kind(query))
@@ -281,6 +288,14 @@ pub fn parse_command(subject: &str) -> Result<(UserName, String), SubjectError> 
         return Err(shape(subject, "chv.cmd.<user>.<noun>.<verb>"));
     };
     Ok((name(subject, user)?, format!("{noun}.{verb}")))
+}
+
+/// The sender of several commands in one message, and their kind as `noun.verb`, as [`parse_command`] tells them.
+pub fn parse_command_batch(subject: &str) -> Result<(UserName, String), SubjectError> {
+    match subject.strip_suffix(".batch") {
+        Some(command) => parse_command(command),
+        None => Err(shape(subject, "chv.cmd.<user>.<noun>.<verb>.batch")),
+    }
 }
 
 /// The sender of a query, who is to answer it, and its kind as `noun.verb`, whatever that may be.

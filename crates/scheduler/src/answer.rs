@@ -3,6 +3,9 @@
 use chv_domain::{Decided, Event, Projection, Record, Rejection, Resource, Seq};
 use chv_proto::{convert, v1};
 
+/// What is sent back.
+pub(crate) type Answer = Result<v1::Accepted, v1::Refused>;
+
 /// The answer to a decided command. `state` is the state after it.
 pub(crate) fn accepted(state: &Projection, decided: &Decided) -> v1::Accepted {
     match decided {

@@ -48,6 +48,42 @@ pub fn decode_envelope(
     submission(envelope, actor, verb_in_subject, header_trace).map_err(|error| error.of(id))
 }
 
+/// The most commands in one message.
+pub const MAX_COMMANDS: usize = 256;
+
+/// Commands of one kind in one message. The actor is not in it: that is the subject's.
+pub fn encode_batch(submissions: &[Submission]) -> v1::CommandBatch {
+    v1::CommandBatch {
+        version: VERSION,
+        commands: submissions.iter().map(encode_submission).collect(),
+    }
+}
+
+/// The commands of one message, as [`decode_envelope`] would read each of them; all, or what is wrong with one.
+pub fn decode_batch(
+    payload: &[u8],
+    actor: &Actor,
+    verb_in_subject: &str,
+    header_trace: Option<&str>,
+) -> Result<Vec<Submission>, DecodeError> {
+    let batch = v1::CommandBatch::decode(payload).map_err(|error| {
+        DecodeError::new("malformed", format!("the payload is not a CommandBatch: {error}"))
+    })?;
+    if batch.version != VERSION {
+        return Err(other_version(batch.version));
+    }
+    let count = batch.commands.len();
+    if count == 0 || count > MAX_COMMANDS {
+        let problem = format!("a message has 1 to {MAX_COMMANDS} commands, not {count}");
+        return Err(WireError::new("commands", problem).into());
+    }
+    let one = |(at, envelope): (usize, v1::CommandEnvelope)| {
+        submission(envelope, actor.clone(), verb_in_subject, header_trace)
+            .map_err(|error| error.within(format_args!("commands[{at}]")))
+    };
+    batch.commands.into_iter().enumerate().map(one).collect()
+}
+
 fn submission(
     envelope: v1::CommandEnvelope,
     actor: Actor,

@@ -84,6 +84,19 @@ impl DecodeError {
         }
     }
 
+    /// The same, with the path of its field continued upward.
+    #[must_use]
+    pub(super) fn within(self, parent: impl fmt::Display) -> Self {
+        Self {
+            field: match self.field.is_empty() {
+                true => parent.to_string(),
+                false => format!("{parent}.{}", self.field),
+            },
+            message: format!("{parent}: {}", self.message),
+            ..self
+        }
+    }
+
     /// The same, in the command of this id.
     #[must_use]
     pub(super) fn of(self, id: Option<CommandId>) -> Self {

@@ -15,7 +15,7 @@ mod query;
 mod spec;
 mod vm;
 
-pub use command::{decode_envelope, encode_submission};
+pub use command::{MAX_COMMANDS, decode_batch, decode_envelope, encode_batch, encode_submission};
 pub use error::{DecodeError, WireError, refused, refused_decode, refused_wire};
 pub use event::{EventEntry, event_from_wire, event_to_wire};
 pub use host::{

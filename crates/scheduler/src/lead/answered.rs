@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use chv_domain::{Actor, CommandId, Submission, Verb};
 
-use super::intake::Answer;
+use crate::answer::Answer;
 
 /// How long an answer is kept: longer than a client goes on with one command.
 const KEPT_FOR: Duration = Duration::from_secs(300);

@@ -1,28 +1,40 @@
-//! The one task that decides. It takes all commands that wait, decides them one after the other on the
-//! applied state and on each other's events, appends what was decided as one entry, and waits for it.
+//! The one task that decides. It takes all commands that wait, decides them one after the other on what is under way
+//! to the log, and appends what was decided as one entry.
 //!
-//! One batch is under way at a time: so there is nothing in flight to undo when the log refuses one, and
-//! while it is flushed the next batch gathers. See docs/adr/0004.
+//! A few entries are under way at a time, appended in order, each decided on the one before. When one is not taken,
+//! none after it is either, since each continues the chain of hashes: so there is nothing to undo, and the task ends.
+//! Answers are given in the order of the entries. See docs/adr/0004.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use chv_domain::{Batch, BatchOutcome, Context, Decided, Projection, Record, Seq, decide_onto};
+use chv_domain::{Batch, BatchOutcome, Context, Projection, Record, Seq};
 use chv_eventlog::AppendError;
 use chv_proto::client::now;
-use chv_proto::convert;
-use tokio::sync::{mpsc, oneshot};
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
+use tokio::sync::mpsc;
 use tracing::{Span, debug, error, info_span, warn};
 
 use super::Office;
 use super::answered::{Answered, Sent};
-use super::intake::{Answer, Waiting};
-use crate::answer::{self, TryAgain};
+use super::answering::{Answered as Done, ReplyTo};
+use super::deciding::{Verdict, decide_one};
+use super::intake::Waiting;
+use crate::answer::{Answer, TryAgain};
 
 /// The most commands in one entry, and the most bytes of their messages: bounds the entry's size, and the
 /// time that the first one waits.
 const MOST: (usize, usize) = (1024, 1 << 20);
+
+/// How many entries may be under way.
+const UNDER_WAY: usize = 2;
+
+/// Up to so many commands are decided where the task is; more would keep others on its thread waiting.
+const AT_ONCE: usize = 64;
 
 /// Records that were committed, and the state with them folded in.
 pub(super) struct Committed {
@@ -30,116 +42,218 @@ pub(super) struct Committed {
     pub(super) state: Projection,
 }
 
-pub(super) async fn run(
-    office: Office,
-    mut commands: mpsc::Receiver<Waiting>,
-    committed: mpsc::Sender<Committed>,
-) {
-    let mut answered = Answered::default();
-    loop {
-        let first = tokio::select! {
-            () = office.stop.cancelled() => break,
-            first = commands.recv() => match first {
-                Some(first) => first,
-                None => break,
-            },
-        };
-        let batch = gather(first, &mut commands);
-        let Some(done) = one_batch(&office, batch, answered, &committed).await else {
-            office.stop.cancel();
-            break;
-        };
-        answered = done;
-    }
-    commands.close();
-    while let Some(left) = commands.recv().await {
-        let _ = left.answer.send(Err(TryAgain::NotLeader.refused()));
-    }
-}
-
-/// All that wait, up to the bounds of a batch.
-fn gather(first: Waiting, commands: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
-    let (most, most_bytes) = MOST;
-    let (mut bytes, mut batch) = (first.bytes, vec![first]);
-    while batch.len() < most && bytes < most_bytes {
-        let Ok(next) = commands.try_recv() else { break };
-        bytes += next.bytes;
-        batch.push(next);
-    }
-    batch
-}
-
-/// What came of one command, before it is known whether the log takes it.
-struct Verdict {
-    to: oneshot::Sender<Answer>,
+/// What one command of an entry is answered, once the entry is committed.
+struct Pending {
+    to: ReplyTo,
     span: Span,
     sent: Sent,
     answer: Answer,
     recorded: bool,
 }
 
-struct DecidedBatch {
+/// An entry that was decided: what is to be appended, and what to say then.
+struct Decided {
     state: Projection,
     records: Vec<Record>,
-    verdicts: Vec<Verdict>,
-    answered: Answered,
+    pending: Vec<Pending>,
 }
 
-/// Decides, appends and answers one batch. `None` when this replica should not go on deciding.
-async fn one_batch(
-    office: &Office,
-    waiting: Vec<Waiting>,
+/// What became of an entry.
+type Ended = (Decided, Result<(), TryAgain>);
+
+struct Decider {
+    office: Office,
+    /// Where answers go.
+    answers: mpsc::Sender<Vec<Done>>,
+    committed: mpsc::Sender<Committed>,
     answered: Answered,
-    committed: &mpsc::Sender<Committed>,
-) -> Option<Answered> {
-    let state = office.reader.log.projection();
-    let alive = office.reader.alive(&state);
-    let replicas = office.reader.replicas();
-    let (term, now) = (office.term, now());
-    let deciding = tokio::task::spawn_blocking(move || {
-        let context = Context {
-            now,
-            term,
-            alive: &alive,
-            replicas: &replicas,
-        };
-        decide_all(state, waiting, answered, context)
-    });
-    let Ok(decided) = deciding.await else {
-        // Only at the runtime's end: each command's panic is caught.
-        error!("deciding did not end; the commands of this batch were not done");
-        return None;
+    /// The state that all entries under way lead to.
+    head: Projection,
+    under_way: FuturesOrdered<Pin<Box<dyn Future<Output = Ended> + Send>>>,
+    waiting: VecDeque<Waiting>,
+}
+
+pub(super) async fn run(
+    office: Office,
+    mut commands: mpsc::Receiver<Waiting>,
+    answers: mpsc::Sender<Vec<Done>>,
+    committed: mpsc::Sender<Committed>,
+) {
+    let head = office.reader.log.projection();
+    let mut decider = Decider {
+        office,
+        answers,
+        committed,
+        answered: Answered::default(),
+        head,
+        under_way: FuturesOrdered::new(),
+        waiting: VecDeque::new(),
     };
-    let DecidedBatch {
-        state,
-        records,
-        verdicts,
-        mut answered,
-    } = decided;
-    if let Err(reason) = commit(office, &records, &verdicts).await {
-        for verdict in verdicts {
-            let _ = verdict.to.send(Err(reason.refused()));
+    decider.until_over(&mut commands).await;
+    decider.office.stop.cancel();
+    // What is under way may still be committed, so its senders are not told that nothing was done.
+    let unknown = std::mem::take(&mut decider.under_way);
+    drop(unknown);
+    commands.close();
+    while let Some(left) = commands.recv().await {
+        decider.waiting.push_back(left);
+    }
+    let left = std::mem::take(&mut decider.waiting);
+    let refused = left
+        .into_iter()
+        .map(|left| left.to.with(Err(TryAgain::NotLeader.refused())));
+    let _ = decider.answers.send(refused.collect()).await;
+}
+
+impl Decider {
+    async fn until_over(&mut self, commands: &mut mpsc::Receiver<Waiting>) {
+        let stop = self.office.stop.clone();
+        let mut taken = Vec::with_capacity(MOST.0);
+        loop {
+            let room = self.under_way.len() < UNDER_WAY;
+            if room && !self.waiting.is_empty() {
+                if !self.begin().await {
+                    return;
+                }
+                continue;
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Some(ended) = self.under_way.next() => if !self.end(ended).await {
+                    return;
+                },
+                count = commands.recv_many(&mut taken, MOST.0), if room => match count {
+                    0 => return,
+                    _ => self.waiting.extend(taken.drain(..)),
+                },
+            }
         }
-        return None;
     }
-    for Verdict {
-        to,
-        sent,
-        answer,
-        recorded,
-        ..
-    } in verdicts
-    {
-        if !recorded {
-            answered.note(sent, answer.clone(), Instant::now());
+
+    /// Decides an entry out of what waits, and appends it. False when this replica should not go on deciding.
+    async fn begin(&mut self) -> bool {
+        if self.under_way.is_empty() {
+            self.head = self.office.reader.log.projection();
         }
-        // The sender may have given up waiting; that is its right.
-        let _ = to.send(answer);
+        let taken = gather(&mut self.waiting);
+        let (state, term, now) = (self.head.clone(), self.office.term, now());
+        let alive = self.office.reader.alive(&state);
+        let replicas = self.office.reader.replicas();
+        let answered = std::mem::take(&mut self.answered);
+        let few = taken.len() <= AT_ONCE;
+        let deciding = move || {
+            let context = Context {
+                now,
+                term,
+                alive: &alive,
+                replicas: &replicas,
+            };
+            decide_all(state, taken, answered, context)
+        };
+        let decided = match few {
+            true => Ok(deciding()),
+            false => tokio::task::spawn_blocking(deciding).await,
+        };
+        let Ok((decided, answered)) = decided else {
+            // Only at the runtime's end: each command's panic is caught.
+            error!("deciding did not end; the commands of this batch were not done");
+            return false;
+        };
+        self.answered = answered;
+        self.head = decided.state.clone();
+        let ending = self.commit(decided).await;
+        self.under_way.push_back(ending);
+        true
     }
-    if !records.is_empty() && committed.try_send(Committed { records, state }).is_err() {
-        debug!("the publisher is behind; it reads on from the log");
+
+    /// Hands what was decided to the log. Where nothing is to be recorded, it is made sure that this replica still
+    /// leads: a deposed leader's refusals would be about a state that is no longer so.
+    async fn commit(&mut self, decided: Decided) -> Pin<Box<dyn Future<Output = Ended> + Send>> {
+        let term = self.office.term;
+        let log = self.office.reader.log.clone();
+        let commit = |pending: &Pending| info_span!(parent: &pending.span, "commit", %term);
+        let spans: Vec<Span> = decided.pending.iter().map(commit).collect();
+        if decided.records.is_empty() {
+            return Box::pin(async move {
+                let confirmed = log.confirm_leadership().await.map_err(|reason| {
+                    warn!(%reason, "can't make sure that this replica leads");
+                    TryAgain::NotLeader
+                });
+                drop(spans);
+                (decided, confirmed)
+            });
+        }
+        let batch = Batch {
+            published: Seq(self.office.published.load(Ordering::Acquire)),
+            records: decided.records.clone(),
+        };
+        // Handed over here, so that entries reach the log in the order in which they were decided.
+        let appending = log.begin_append(batch).await;
+        Box::pin(async move {
+            let outcome = match appending {
+                Ok(appending) => appending.outcome().await,
+                Err(error) => Err(error),
+            };
+            drop(spans);
+            let taken = match outcome {
+                Ok(BatchOutcome::Applied { .. }) => Ok(()),
+                Ok(BatchOutcome::Dropped) => {
+                    warn!(%term, "a batch was dropped: it was not decided on the log's last state");
+                    Err(TryAgain::NotLeader)
+                }
+                Err(AppendError::NotLeader) => Err(TryAgain::NotLeader),
+                Err(reason) => {
+                    warn!(%reason, "a batch was not appended");
+                    Err(TryAgain::Unavailable)
+                }
+            };
+            (decided, taken)
+        })
     }
-    Some(answered)
+
+    /// Answers an entry that ended. False when this replica should not go on deciding.
+    async fn end(&mut self, (decided, taken): Ended) -> bool {
+        let Decided {
+            state,
+            records,
+            pending,
+        } = decided;
+        let now = Instant::now();
+        let mut answers = Vec::with_capacity(pending.len());
+        for pending in pending {
+            let answer = match taken {
+                Ok(()) => pending.answer,
+                Err(reason) => Err(reason.refused()),
+            };
+            if taken.is_ok() && !pending.recorded {
+                self.answered.note(pending.sent, answer.clone(), now);
+            }
+            answers.push(pending.to.with(answer));
+        }
+        if taken.is_ok() && !records.is_empty() {
+            let committed = Committed { records, state };
+            if self.committed.try_send(committed).is_err() {
+                debug!("the publisher is behind; it reads on from the log");
+            }
+        }
+        // Waits when answers are not got rid of: then no more is decided either.
+        self.answers.send(answers).await.is_ok() && taken.is_ok()
+    }
+}
+
+/// All that wait, up to the bounds of a batch.
+fn gather(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
+    let (most, most_bytes) = MOST;
+    let (mut bytes, mut count) = (0, 0);
+    for next in waiting.iter().take(most) {
+        bytes += next.bytes;
+        count += 1;
+        if bytes >= most_bytes {
+            break;
+        }
+    }
+    waiting.drain(..count).collect()
 }
 
 fn decide_all(
@@ -147,95 +261,29 @@ fn decide_all(
     waiting: Vec<Waiting>,
     answered: Answered,
     context: Context<'_>,
-) -> DecidedBatch {
+) -> (Decided, Answered) {
     let mut records = Vec::new();
-    let mut verdicts = Vec::with_capacity(waiting.len());
+    let mut pending = Vec::with_capacity(waiting.len());
     for Waiting {
-        submission,
-        answer: to,
-        span,
-        ..
+        submission, to, span, ..
     } in waiting
     {
         let deciding = info_span!(parent: &span, "decide").entered();
-        let sent = Sent::of(&submission);
-        let (answer, record) = match answered.of(&sent) {
-            Some(answer) => (answer.clone(), None),
-            None => decide_one(&mut state, &submission, context),
-        };
+        let Verdict { sent, answer, record } = decide_one(&mut state, &answered, &submission, context);
         drop(deciding);
-        let recorded = record.is_some();
-        records.extend(record);
-        verdicts.push(Verdict {
+        pending.push(Pending {
             to,
             span,
             sent,
             answer,
-            recorded,
+            recorded: record.is_some(),
         });
+        records.extend(record);
     }
-    DecidedBatch {
+    let decided = Decided {
         state,
         records,
-        verdicts,
-        answered,
-    }
-}
-
-/// Decides one command, and makes its answer while the state is as this command left it.
-fn decide_one(
-    state: &mut Projection,
-    submission: &chv_domain::Submission,
-    context: Context<'_>,
-) -> (Answer, Option<Record>) {
-    let before = state.clone();
-    let attempt = catch_unwind(AssertUnwindSafe(|| decide_onto(state, submission, context)));
-    match attempt {
-        Ok(Ok(decided)) => {
-            let answer = answer::accepted(state, &decided);
-            let record = match decided {
-                Decided::Record(record) => Some(record),
-                Decided::Repeat(_) | Decided::Unchanged { .. } => None,
-            };
-            (Ok(answer), record)
-        }
-        Ok(Err(rejection)) => (Err(answer::rejected(&rejection)), None),
-        Err(_) => {
-            // A defect in the rules must not take the other commands of the batch along.
-            error!(id = %submission.id, verb = %submission.command.verb(), "deciding a command panicked");
-            *state = before;
-            let message = "deciding this command failed; that is a defect, please report it";
-            (Err(convert::refused("internal", message, "")), None)
-        }
-    }
-}
-
-/// Makes what was decided a fact. Where nothing is to be recorded, makes sure that this replica still
-/// leads: a deposed leader's refusals would be about a state that is no longer so.
-async fn commit(office: &Office, records: &[Record], verdicts: &[Verdict]) -> Result<(), TryAgain> {
-    let commit = |verdict: &Verdict| info_span!(parent: &verdict.span, "commit", term = %office.term);
-    let _spans: Vec<Span> = verdicts.iter().map(commit).collect();
-    if records.is_empty() {
-        return office.reader.log.confirm_leadership().await.map_err(|reason| {
-            warn!(%reason, "can't make sure that this replica leads");
-            TryAgain::NotLeader
-        });
-    }
-    let published = Seq(office.published.load(Ordering::Acquire));
-    let batch = Batch {
-        published,
-        records: records.to_vec(),
+        pending,
     };
-    match office.reader.log.append(batch).await {
-        Ok(BatchOutcome::Applied { .. }) => Ok(()),
-        Ok(BatchOutcome::Dropped) => {
-            warn!(term = %office.term, "a batch was dropped: it was not decided on the log's last state");
-            Err(TryAgain::NotLeader)
-        }
-        Err(AppendError::NotLeader) => Err(TryAgain::NotLeader),
-        Err(reason) => {
-            warn!(%reason, "a batch was not appended");
-            Err(TryAgain::Unavailable)
-        }
-    }
+    (decided, answered)
 }

@@ -1,4 +1,4 @@
-//! The way in: a message becomes a submission in the bounded queue, or is refused at once.
+//! The way in: a message becomes submissions in the bounded queue, or is refused at once.
 //!
 //! The sender is the subject's, which the broker's permissions tie to one user, and an answer goes only to
 //! that user's inbox: otherwise a command could make the scheduler write to any subject.
@@ -9,118 +9,119 @@ use chv_domain::{Actor, Submission};
 use chv_proto::convert::{self, DecodeError};
 use chv_proto::{subject, v1};
 use futures::{StreamExt, stream};
-use prost::Message as _;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tracing::{Instrument as _, Span, debug, info_span, warn};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tracing::{Span, debug, info_span, warn};
 
 use super::Office;
+use super::answering::{self, ReplyTo};
 use crate::answer::TryAgain;
 use crate::connection::SubscribeError;
 
 /// A command that waits to be decided.
 pub(crate) struct Waiting {
     pub(crate) submission: Submission,
-    pub(crate) answer: oneshot::Sender<Answer>,
+    pub(crate) to: ReplyTo,
     /// The command's span; deciding and committing are its children.
     pub(crate) span: Span,
-    /// How large its message was, in bytes.
+    /// How large its part of the message was, in bytes.
     pub(crate) bytes: usize,
-    /// Its share of what all commands that wait may take up; given back when it is dropped.
-    pub(crate) _room: OwnedSemaphorePermit,
+    /// What all commands of its message take up of the room for those that wait; given back with the last of them.
+    pub(crate) _room: Arc<OwnedSemaphorePermit>,
 }
 
 /// How much all commands that wait may take up, in KiB.
 pub(super) const ROOM_KIB: usize = 64 << 10;
-
-/// What is sent back.
-pub(crate) type Answer = Result<v1::Accepted, v1::Refused>;
 
 /// Where a message came from, by its subject.
 struct Sender {
     actor: Actor,
     inbox: String,
     verb: String,
+    /// Whether it sent several commands in one message.
+    batch: bool,
+}
+
+/// A message, read.
+struct Read {
+    /// Where the answers go, one for each submission.
+    to: Vec<ReplyTo>,
+    submissions: Vec<Submission>,
 }
 
 pub(super) async fn run(office: Office, queue: mpsc::Sender<Waiting>) -> Result<(), SubscribeError> {
-    let users = office.reader.connection.subscribe(subject::COMMANDS).await?;
-    let registrations = office
-        .reader
-        .connection
-        .subscribe(subject::HOST_REGISTRATIONS)
-        .await?;
-    let reports = office.reader.connection.subscribe(subject::HOST_REPORTS).await?;
-    let mut messages = stream::select(users, stream::select(registrations, reports));
+    let connection = &office.reader.connection;
+    let users = connection.subscribe(subject::COMMANDS).await?;
+    let batches = connection.subscribe(subject::COMMAND_BATCHES).await?;
+    let registrations = connection.subscribe(subject::HOST_REGISTRATIONS).await?;
+    let reports = connection.subscribe(subject::HOST_REPORTS).await?;
+    let hosts = stream::select(registrations, reports);
+    let mut messages = stream::select(stream::select(users, batches), hosts);
     loop {
         tokio::select! {
             () = office.stop.cancelled() => return Ok(()),
             message = messages.next() => match message {
-                Some(message) => take(&office, &queue, message).await,
+                Some(message) => take(&office, &queue, &message).await,
                 None => return Ok(()),
             },
         }
     }
 }
 
-async fn take(office: &Office, queue: &mpsc::Sender<Waiting>, message: async_nats::Message) {
+async fn take(office: &Office, queue: &mpsc::Sender<Waiting>, message: &async_nats::Message) {
     let Some(sender) = sender(&message.subject) else {
         debug!(subject = %message.subject, "a message on no command's subject");
         return;
     };
     let inbox = message.reply.as_ref().map(ToString::to_string);
-    let (id, decoded) = read(&message, &sender);
     let foreign = inbox
         .as_ref()
         .is_some_and(|inbox| !subject::is_inbox_of(&sender.inbox, inbox));
     if foreign {
         warn!(actor = %sender.actor, reply = ?inbox, "a command asks for its answer elsewhere than in its sender's inbox");
+        let decoded = decode(message, &sender);
+        let id = decoded.map_or_else(|error| error.id, |submission| Some(submission.id));
+        let id = id.map(|id| id.to_string()).unwrap_or_default();
         let prefix = subject::inbox_prefix(&sender.inbox);
         let message = format!("answers go to {prefix}.> only; set the client's inbox prefix to {prefix}");
         let refused = convert::refused("bad_reply_subject", message, "");
-        let to = format!("{prefix}.refused");
-        reply(office, to, id, Err(refused)).await;
-        return;
+        let to = ReplyTo::alone(Some(format!("{prefix}.refused")), id);
+        return answering::send(office, to.with(Err(refused))).await;
     }
-    let submission = match decoded {
-        Ok(submission) => submission,
-        Err(refused) => return reply_if_asked(office, inbox, id, Err(refused)).await,
+    match read(message, &sender, inbox) {
+        Ok(read) => enqueue(office, queue, read, message.payload.len()).await,
+        Err((to, refused)) => answering::send(office, to.with(Err(*refused))).await,
+    }
+}
+
+/// Puts all commands of a message into the queue, or none.
+async fn enqueue(office: &Office, queue: &mpsc::Sender<Waiting>, read: Read, bytes: usize) {
+    let Read { to, submissions } = read;
+    let refuse = async |to: Vec<ReplyTo>, reason: TryAgain| {
+        for to in to {
+            answering::send(office, to.with(Err(reason.refused()))).await;
+        }
     };
-    let span = span(&submission);
-    let submission = Submission {
-        trace: span.in_scope(chv_telemetry::current).or(submission.trace),
-        ..submission
-    };
-    let bytes = message.payload.len();
     let share = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
     let Ok(room) = Arc::clone(&office.room).try_acquire_many_owned(share) else {
-        return reply_if_asked(office, inbox, id, Err(TryAgain::Busy.refused())).await;
+        return refuse(to, TryAgain::Busy).await;
     };
-    let (answer, answered) = oneshot::channel();
-    let waiting = Waiting {
-        submission,
-        answer,
-        span: span.clone(),
-        bytes,
-        _room: room,
+    let places = match queue.try_reserve_many(submissions.len()) {
+        Ok(places) => places,
+        Err(mpsc::error::TrySendError::Full(())) => return refuse(to, TryAgain::Busy).await,
+        Err(mpsc::error::TrySendError::Closed(())) => return refuse(to, TryAgain::NotLeader).await,
     };
-    match queue.try_send(waiting) {
-        Ok(()) => {}
-        Err(mpsc::error::TrySendError::Full(_)) => {
-            return reply_if_asked(office, inbox, id, Err(TryAgain::Busy.refused())).await;
-        }
-        Err(mpsc::error::TrySendError::Closed(_)) => {
-            return reply_if_asked(office, inbox, id, Err(TryAgain::NotLeader.refused())).await;
-        }
+    let (room, each) = (Arc::new(room), bytes / submissions.len().max(1));
+    for ((place, submission), to) in places.zip(submissions).zip(to) {
+        let span = span(&submission);
+        let trace = span.in_scope(chv_telemetry::current).or(submission.trace);
+        place.send(Waiting {
+            submission: Submission { trace, ..submission },
+            to,
+            span,
+            bytes: each,
+            _room: Arc::clone(&room),
+        });
     }
-    // One small task a command in the queue, whose number is bounded; it ends with the decider.
-    let (office, tasks) = (office.clone(), office.tasks.clone());
-    let answering = async move {
-        let answer = answered
-            .await
-            .unwrap_or_else(|_| Err(TryAgain::NotLeader.refused()));
-        reply_if_asked(&office, inbox, id, answer).await;
-    };
-    tasks.spawn(answering.instrument(span));
 }
 
 fn span(submission: &Submission) -> Span {
@@ -134,70 +135,94 @@ fn span(submission: &Submission) -> Span {
 }
 
 fn sender(subject: &str) -> Option<Sender> {
-    if let Ok((user, verb)) = subject::parse_command(subject) {
-        return Some(Sender {
-            inbox: user.to_string(),
-            actor: Actor::User(user),
-            verb,
-        });
-    }
+    let (user, verb, batch) = match subject::parse_command(subject) {
+        Ok((user, verb)) => (user, verb, false),
+        Err(_) => match subject::parse_command_batch(subject) {
+            Ok((user, verb)) => (user, verb, true),
+            Err(_) => return host(subject),
+        },
+    };
+    Some(Sender {
+        inbox: user.to_string(),
+        actor: Actor::User(user),
+        verb,
+        batch,
+    })
+}
+
+fn host(subject: &str) -> Option<Sender> {
     let (host, what) = subject::parse_host(subject).ok()?;
     Some(Sender {
         inbox: subject::host_user(&host),
         actor: Actor::Host(host),
         verb: format!("host.{what}"),
+        batch: false,
     })
 }
 
-/// The command's id, as far as it can be read, and the submission or its refusal.
-fn read(message: &async_nats::Message, sender: &Sender) -> (String, Result<Submission, v1::Refused>) {
+/// The submissions of a message, or why it is refused as a whole.
+fn read(
+    message: &async_nats::Message,
+    sender: &Sender,
+    inbox: Option<String>,
+) -> Result<Read, (ReplyTo, Box<v1::Refused>)> {
     let (size, max) = (message.payload.len(), subject::MAX_COMMAND_BYTES);
+    let whole = |inbox, id: String, refused| match sender.batch {
+        true => (ReplyTo::whole(inbox), Box::new(refused)),
+        false => (ReplyTo::alone(inbox, id), Box::new(refused)),
+    };
     if size > max {
         let words =
-            format!("the command has {size} bytes, more than the {max} that are taken; make it smaller");
-        return (String::new(), Err(convert::refused("too_large", words, "")));
+            format!("the message has {size} bytes, more than the {max} that are taken; make it smaller");
+        return Err(whole(
+            inbox,
+            String::new(),
+            convert::refused("too_large", words, ""),
+        ));
     }
-    match decode(message, sender) {
-        Ok(submission) => (submission.id.to_string(), Ok(submission)),
-        Err(error) => (
-            error.id.map(|id| id.to_string()).unwrap_or_default(),
-            Err(convert::refused_decode(&error)),
-        ),
+    let decoded = match sender.batch {
+        true => decode_batch(message, sender),
+        false => decode(message, sender).map(|submission| vec![submission]),
+    };
+    match decoded {
+        Ok(submissions) => {
+            let mut ids = submissions.iter().map(|submission| submission.id.to_string());
+            let to = match sender.batch {
+                true => ReplyTo::together(inbox, ids.collect()),
+                false => ids
+                    .next()
+                    .map(|id| ReplyTo::alone(inbox, id))
+                    .into_iter()
+                    .collect(),
+            };
+            Ok(Read { to, submissions })
+        }
+        Err(error) => {
+            let id = error.id.map(|id| id.to_string()).unwrap_or_default();
+            Err(whole(inbox, id, convert::refused_decode(&error)))
+        }
     }
 }
 
 fn decode(message: &async_nats::Message, sender: &Sender) -> Result<Submission, DecodeError> {
-    let header = message
-        .headers
-        .as_ref()
-        .and_then(|headers| headers.get("traceparent"));
     convert::decode_envelope(
         &message.payload,
         sender.actor.clone(),
         &sender.verb,
-        header.map(|value| value.as_str()),
+        trace_header(message),
     )
 }
 
-async fn reply_if_asked(office: &Office, inbox: Option<String>, id: String, answer: Answer) {
-    if let Some(inbox) = inbox {
-        reply(office, inbox, id, answer).await;
-    }
+fn decode_batch(message: &async_nats::Message, sender: &Sender) -> Result<Vec<Submission>, DecodeError> {
+    convert::decode_batch(
+        &message.payload,
+        &sender.actor,
+        &sender.verb,
+        trace_header(message),
+    )
 }
 
-async fn reply(office: &Office, inbox: String, id: String, answer: Answer) {
-    let result = match answer {
-        Ok(accepted) => v1::command_reply::Result::Accepted(accepted),
-        Err(refused) => v1::command_reply::Result::Refused(refused),
-    };
-    let reply = v1::CommandReply {
-        version: 1,
-        id,
-        result: Some(result),
-    };
-    office
-        .reader
-        .connection
-        .publish(inbox, reply.encode_to_vec())
-        .await;
+fn trace_header(message: &async_nats::Message) -> Option<&str> {
+    let headers = message.headers.as_ref()?;
+    headers.get("traceparent").map(|value| value.as_str())
 }

@@ -2,7 +2,9 @@
 //! committed, and say once a second that it leads.
 
 pub mod answered;
+mod answering;
 mod decider;
+mod deciding;
 pub mod feed;
 mod intake;
 pub mod publication;
@@ -27,6 +29,9 @@ const QUEUE: usize = 8192;
 
 /// How many committed batches may wait to be published from memory; the rest is read from the log.
 const UNPUBLISHED: usize = 256;
+
+/// How many entries' answers may wait to be handed to the broker's client.
+const UNSENT: usize = 16;
 
 /// How long to wait for what is on its way, before looking again who leads.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -106,7 +111,9 @@ fn begin(office: &Office) {
     let (queue, commands) = mpsc::channel(QUEUE);
     let (committed, unpublished) = mpsc::channel(UNPUBLISHED);
     let start = office.reader.log.projection();
-    tasks.spawn(decider::run(office.clone(), commands, committed));
+    let (answers, unsent) = mpsc::channel(UNSENT);
+    tasks.spawn(decider::run(office.clone(), commands, answers, committed));
+    tasks.spawn(answering::run(office.clone(), unsent));
     tasks.spawn(or_resign(
         office.clone(),
         publisher::run(office.clone(), start, unpublished),

@@ -1,0 +1,60 @@
+//! Deciding one command on the state that all before it led to: what is answered, and what is to be recorded. Pure:
+//! it waits for nothing and knows no log; `decider` does.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use chv_domain::{Context, Decided, Projection, Record, Submission, decide_onto};
+use chv_proto::convert;
+use tracing::error;
+
+use super::answered::{Answered, Sent};
+use crate::answer::{self, Answer};
+
+/// What came of one command, before it is known whether the log takes it.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    pub(crate) sent: Sent,
+    pub(crate) answer: Answer,
+    /// What the command made a fact, once it is committed.
+    pub(crate) record: Option<Record>,
+}
+
+/// Decides `submission` on `state`, and folds what it did into it. The answer is made while the state is as this
+/// command left it. A command that was answered before without a record gets that answer again.
+pub(crate) fn decide_one(
+    state: &mut Projection,
+    answered: &Answered,
+    submission: &Submission,
+    context: Context<'_>,
+) -> Verdict {
+    let sent = Sent::of(submission);
+    if let Some(answer) = answered.of(&sent) {
+        let answer = answer.clone();
+        return Verdict {
+            sent,
+            answer,
+            record: None,
+        };
+    }
+    let before = state.clone();
+    let attempt = catch_unwind(AssertUnwindSafe(|| decide_onto(state, submission, context)));
+    let (answer, record) = match attempt {
+        Ok(Ok(decided)) => {
+            let answer = answer::accepted(state, &decided);
+            let record = match decided {
+                Decided::Record(record) => Some(record),
+                Decided::Repeat(_) | Decided::Unchanged { .. } => None,
+            };
+            (Ok(answer), record)
+        }
+        Ok(Err(rejection)) => (Err(answer::rejected(&rejection)), None),
+        Err(_) => {
+            // A defect in the rules must not take the other commands of the batch along.
+            error!(id = %submission.id, verb = %submission.command.verb(), "deciding a command panicked");
+            *state = before;
+            let message = "deciding this command failed; that is a defect, please report it";
+            (Err(convert::refused("internal", message, "")), None)
+        }
+    };
+    Verdict { sent, answer, record }
+}
