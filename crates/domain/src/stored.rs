@@ -66,6 +66,19 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoredError> {
     Ok(frame)
 }
 
+/// Writes `value` without a frame, as it comes: for what is too large for one, and has a checksum of its own.
+pub fn write<T: Serialize>(to: impl std::io::Write, value: &T) -> Result<(), StoredError> {
+    let mut packed = serde_cbor::Serializer::new(IoWrite::new(to)).packed_format();
+    value
+        .serialize(&mut packed)
+        .map_err(|error| StoredError::Encode(error.to_string()))
+}
+
+/// Reads what [`write`] wrote. The caller has checked that it is what was written.
+pub fn read<T: DeserializeOwned>(from: impl std::io::Read) -> Result<T, StoredError> {
+    serde_cbor::from_reader(from).map_err(|error| StoredError::Body(error.to_string()))
+}
+
 /// The body of the one frame in `bytes`, after its version, length and checksum were verified.
 fn verified(bytes: &[u8]) -> Result<&[u8], StoredError> {
     let Some((header, body)) = bytes.split_at_checked(HEADER) else {

@@ -14,11 +14,12 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, Timing};
 use crate::confirm::Confirm;
 use crate::files::{Dir, Identity, IdentityError};
-use crate::history::{FileSize, History, Pace, Sealer, Upkeep};
+use crate::history::{Fetch, FileSize, History, Pace, Sealer, Upkeep};
 use crate::index::{self, Index};
 use crate::log::{EventLog, Inner, Leadership, members};
 use crate::net;
 use crate::raft::fit::{self, Misfit};
+use crate::raft::incoming::Incoming;
 use crate::raft::log_storage::LogStorage;
 use crate::raft::snapshot::Snapshots;
 use crate::raft::state_machine::StateMachine;
@@ -91,7 +92,7 @@ impl EventLog {
             let (dir, segment_size) = (Arc::clone(&dir), config.segment_size);
             tokio::task::spawn_blocking(move || files(dir, identity, segment_size, fatal))
         };
-        let ((storage, thread, machine), index, history) = opening
+        let ((storage, thread, machine), index, history, incoming) = opening
             .await
             .map_err(|error| OpenError::Log(error.to_string()))??;
         let applied = machine.applied();
@@ -100,7 +101,7 @@ impl EventLog {
         let raft = Raft::new(
             identity.replica.get(),
             raft_config,
-            network,
+            network.clone(),
             storage.clone(),
             machine,
         )
@@ -108,15 +109,14 @@ impl EventLog {
         .map_err(|error| OpenError::Raft(error.to_string()))?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(security.clone().keep_current(stop.clone()));
-        tasks.spawn(security.clone().keep_current(stop.clone()));
         let callers = net::Callers::new(identity, security, config.peers.keys().copied());
-        tasks.spawn(net::serve(
-            config.listener,
-            raft.clone(),
-            storage.clone(),
-            callers,
-            stop.clone(),
-        ));
+        let answering = net::Answering {
+            raft: raft.clone(),
+            log: storage.clone(),
+            history: history.clone(),
+            incoming,
+        };
+        tasks.spawn(net::serve(config.listener, answering, callers, stop.clone()));
         let (reached, index_reached) = watch::channel((None, Seq::ZERO));
         let index_dir = config.dir.join(INDEX);
         tasks.spawn(index::follow(
@@ -127,6 +127,7 @@ impl EventLog {
             reached,
             stop.clone(),
         ));
+        let (missing, missing_told) = watch::channel(None);
         let upkeep = Upkeep {
             sealer: Sealer::new(
                 history.clone(),
@@ -141,8 +142,15 @@ impl EventLog {
             raft: raft.clone(),
             pace: Pace::new(config.snapshot_every, SNAPSHOT_BYTES, applied.base.borrow().seq),
             keep_log: config.sealing.keep_log,
-            missing: watch::Sender::new(None),
+            missing,
         };
+        let fetch = Fetch {
+            history: history.clone(),
+            applied: applied.clone(),
+            peers: network,
+            missing: missing_told,
+        };
+        tasks.spawn(fetch.run(stop.clone()));
         let upkeep = upkeep.start(tasks.token()).map_err(io)?;
         let (leads, leadership) = watch::channel(Leadership::Follower { leader: None });
         tasks.spawn(watch_leadership(
@@ -203,13 +211,14 @@ fn files(
     identity: Identity,
     segment_size: u64,
     fatal: watch::Sender<crate::raft::writer::Fatal>,
-) -> Result<(LogFiles, Index, History), OpenError> {
+) -> Result<(LogFiles, Index, History, Incoming), OpenError> {
     let failed = |error: &dyn std::fmt::Display| OpenError::Log(error.to_string());
     let path = dir.path().to_owned();
     let files = log_files(dir, identity.replica, segment_size, fatal)?;
     let index = Index::open(&path.join(INDEX)).map_err(|error| failed(&error))?;
     let history = History::open(&path.join(HISTORY), identity.cluster).map_err(|error| failed(&error))?;
-    Ok((files, index, history))
+    let snapshots = Dir::open(&path.join(SNAPSHOTS)).map_err(|error| failed(&error))?;
+    Ok((files, index, history, Incoming::new(Arc::new(snapshots))))
 }
 
 /// Opens the log, the vote and the snapshots, and makes sure that they fit together.

@@ -1,4 +1,5 @@
-//! A replica that missed what the others' logs no longer hold: it gets a snapshot, and says what it has not.
+//! A replica that missed what the others' logs no longer hold: it gets a snapshot, over a link that breaks, and then
+//! the history before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use chv_domain::*;
 use tokio::net::TcpListener;
 
-use crate::{AppendError, Config, EventLog, Leadership, Query, ReadError, Timing};
+use crate::{AppendError, Config, EventLog, Leadership, Query, Timing};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -33,7 +34,12 @@ async fn open(dir: PathBuf, number: u64, peers: &Peers) -> EventLog {
         timing,
         // Small, so that purging has whole files to delete.
         segment_size: 2048,
-        snapshot_every: 1_000_000,
+        snapshot_every: 10,
+        sealing: crate::Sealing {
+            file_events: 8,
+            keep_log: 0,
+            ..crate::Sealing::default()
+        },
         ..Config::new(dir, listener, peers.clone(), secret())
     })
     .await
@@ -111,6 +117,16 @@ async fn try_register(log: &EventLog, number: u8) -> bool {
     let Ok(Decided::Record(record)) = decide(&state, &submission, context) else {
         panic!("host {number} was not registered");
     };
+    // More than a host may say, so that few of them make a snapshot of some pieces.
+    let mut events = record.events.clone();
+    let Some(Event::HostRegistered { facts, .. }) = events.first_mut() else {
+        panic!("another event than expected");
+    };
+    facts.daemon = noise(number);
+    let record = Record::new(RecordBody {
+        events,
+        ..(*record).clone()
+    });
     let last = record.last();
     let batch = Batch {
         published: Seq::ZERO,
@@ -123,6 +139,12 @@ async fn try_register(log: &EventLog, number: u8) -> bool {
     }
 }
 
+/// 128 KiB that hardly compress.
+fn noise(number: u8) -> String {
+    let blocks = (0..2048_u32).map(|block| RecordHash::of(&[&[number], &block.to_le_bytes()[..]].concat()));
+    blocks.map(|block| block.to_string()).collect()
+}
+
 async fn reach(log: &EventLog, seq: Seq) {
     let mut applied = log.applied();
     let reached = applied.wait_for(|applied| *applied >= seq);
@@ -132,31 +154,54 @@ async fn reach(log: &EventLog, seq: Seq) {
         .unwrap();
 }
 
-/// Makes a snapshot of all that is applied, and purges the log up to there.
-async fn purge(log: &EventLog) {
-    let raft = &log.inner.raft;
-    let applied = log.status().applied_index;
-    raft.trigger().snapshot().await.unwrap();
-    let wait = raft.wait(Some(PATIENCE));
-    wait.metrics(
-        |now| now.snapshot.is_some_and(|last| last.index >= applied),
-        "snapshot",
-    )
-    .await
-    .unwrap();
-    raft.trigger().purge_log(applied).await.unwrap();
-    let wait = raft.wait(Some(PATIENCE));
-    wait.metrics(
-        |now| now.purged.is_some_and(|last| last.index >= applied),
-        "purged",
-    )
-    .await
-    .unwrap();
+/// Waits until the log begins after `index`, since all before is sealed and in a snapshot.
+async fn purged_beyond(log: &EventLog, index: u64) {
+    let wait = log.inner.raft.wait(Some(PATIENCE));
+    wait.metrics(|now| now.purged.is_some_and(|last| last.index > index), "purged")
+        .await
+        .unwrap();
+}
+
+/// Everything that is read from event 1 on, page by page.
+async fn all(log: &EventLog) -> Vec<Record> {
+    let mut records: Vec<Record> = Vec::new();
+    loop {
+        let next = records.last().map_or(Seq(1), |last| last.last().next());
+        let page = log.read(next, 7, 1 << 20).await.unwrap();
+        if page.is_empty() {
+            return records;
+        }
+        records.extend(page);
+    }
+}
+
+/// A way to `to` that breaks each connection after `bytes` were sent on it.
+async fn breaking(to: SocketAddr, bytes: u64) -> (SocketAddr, tokio::task::JoinHandle<()>) {
+    use tokio::io::{AsyncReadExt as _, copy};
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        let mut links = tokio::task::JoinSet::new();
+        while let Ok((mut from, _)) = listener.accept().await {
+            links.spawn(async move {
+                let Ok(mut to) = tokio::net::TcpStream::connect(to).await else {
+                    return;
+                };
+                let ((asks, mut answers), (mut told, mut asked)) = (from.split(), to.split());
+                let mut asks = asks.take(bytes);
+                tokio::select! {
+                    _ = copy(&mut asks, &mut asked) => {}
+                    _ = copy(&mut told, &mut answers) => {}
+                }
+            });
+        }
+    });
+    (address, task)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_missed_purged_log_gets_a_snapshot_and_goes_on() {
-    // Given a replica that was away while the others appended, made snapshots and purged their logs,
+    // Given a replica that was away while the others appended, made snapshots, sealed and purged their logs,
     let temp = tempfile::tempdir().unwrap();
     let (peers, mut logs) = start(temp.path()).await;
     let first = leader(&logs).await;
@@ -165,13 +210,26 @@ async fn a_replica_that_missed_purged_log_gets_a_snapshot_and_goes_on() {
     }
     let away = (1..=3).find(|number| *number != first).unwrap();
     reach(&logs[&away], Seq(5)).await;
+    let had = logs[&away].status().applied_index;
     logs.remove(&away).unwrap().shutdown().await;
+    // and whom the others reach over a link that carries no snapshot in one go,
+    let (link, task) = breaking(peers[&id(away)], 1_500_000).await;
+    let others: Vec<u64> = logs.keys().copied().collect();
+    for other in others {
+        logs.remove(&other).unwrap().shutdown().await;
+        let mut peers = peers.clone();
+        peers.insert(id(away), link);
+        logs.insert(
+            other,
+            open(temp.path().join(other.to_string()), other, &peers).await,
+        );
+    }
     for number in 6..=40 {
         register(&logs, number).await;
     }
     for log in logs.values() {
         reach(log, Seq(40)).await;
-        purge(log).await;
+        purged_beyond(log, had).await;
     }
 
     // when it comes back, and more is appended,
@@ -190,7 +248,7 @@ async fn a_replica_that_missed_purged_log_gets_a_snapshot_and_goes_on() {
     assert_eq!(digests.len(), 1);
     let back = &logs[&away];
     // it serves what is in its log, by number and by index,
-    let read = back.read(Seq(41), 100, 1 << 20).await.unwrap();
+    let read = back.read(Seq(41), 100, 64 << 20).await.unwrap();
     let seqs: Vec<u64> = read.iter().map(|record| record.first.0).collect();
     assert_eq!(seqs, (41..=50).collect::<Vec<_>>());
     let found = back
@@ -198,21 +256,16 @@ async fn a_replica_that_missed_purged_log_gets_a_snapshot_and_goes_on() {
         .await
         .unwrap();
     assert_eq!(found.len(), 1);
-    // and instead of answering with a hole it says where what it has begins.
-    for from in [Seq(6), Seq(20), Seq(40)] {
-        let gone = back.read(from, 100, 1 << 20).await;
-        assert!(
-            matches!(gone, Err(ReadError::Gone { oldest: Seq(41) })),
-            "from {from}: {gone:?}"
-        );
-    }
-    let gone = back
-        .find(Query::Resource(Resource::Host(host(3))), Seq(1), 10, 1 << 20)
-        .await;
-    assert!(
-        matches!(gone, Err(ReadError::Gone { oldest: Seq(41) })),
-        "{gone:?}"
-    );
+    // and, once it has fetched what was before the snapshot, everything from the first event on.
+    let mut span = back.inner.history.span();
+    let whole = span.wait_for(|span| span.is_some_and(|span| span.oldest == Seq(1)));
+    tokio::time::timeout(PATIENCE, whole)
+        .await
+        .expect("history is not fetched")
+        .unwrap();
+    let expected = all(&logs[&leader(&logs).await]).await;
+    assert_eq!(expected.len(), 50);
+    assert_eq!(all(back).await, expected);
     assert!(back.read(Seq(51), 100, 1 << 20).await.unwrap().is_empty());
 
     // A restart changes none of that.
@@ -226,7 +279,9 @@ async fn a_replica_that_missed_purged_log_gets_a_snapshot_and_goes_on() {
         .await
         .unwrap();
     assert_eq!(found.len(), 1);
+    assert_eq!(all(&back).await, expected);
     back.shutdown().await;
+    task.abort();
     for log in logs.values() {
         log.shutdown().await;
     }

@@ -1,11 +1,13 @@
 //! History: what the Raft log no longer needs, sealed in compressed and chained files that are never changed.
 //!
 //! [`format`] is the form of a file, and knows no disk; [`store`] is the files of a replica; [`seal`] makes them out
-//! of the log; [`pace`] says when snapshots are due and what the log may lose; [`upkeep`] is the thread that does it.
+//! of the log; [`pace`] says when snapshots are due and what the log may lose; [`upkeep`] is the thread that does it; [`fetch`] gets
+//! from other replicas what is missing here.
 
 // Reading, fetching and offline checks each take a part into use.
 #![allow(dead_code)]
 
+mod fetch;
 pub(crate) mod format;
 mod pace;
 mod seal;
@@ -16,8 +18,9 @@ mod store;
 mod store_tests;
 mod upkeep;
 
+pub(crate) use fetch::Fetch;
 pub(crate) use pace::Pace;
 pub(crate) use seal::{FileSize, Sealer};
 #[allow(unused_imports)]
 pub(crate) use store::{History, HistoryError, Sealed, Span};
-pub(crate) use upkeep::{Upkeep, UpkeepThread};
+pub(crate) use upkeep::{Upkeep, UpkeepThread, lowest_priority};

@@ -89,7 +89,8 @@ impl Sealer {
             }
         }
         let complete = self.chain.end().0 >= seq;
-        if !complete {
+        let asked = self.history.asked_to_seal();
+        if !complete || self.sealed().0 < asked && asked <= self.chain.end().0 {
             self.close()?;
         }
         Ok(complete)

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use chv_domain::{ClusterId, Record, RecordHash, Seq, Timestamp};
@@ -119,6 +120,8 @@ struct Shared {
     /// In order of their first events; none lies within another.
     files: RwLock<Vec<Sealed>>,
     span: watch::Sender<Option<Span>>,
+    /// Somebody wants the events up to this one sealed.
+    asked: AtomicU64,
 }
 
 impl History {
@@ -173,6 +176,7 @@ impl History {
                 cluster,
                 files: RwLock::new(files),
                 span: watch::Sender::new(None),
+                asked: AtomicU64::new(0),
             }),
         };
         history.tell();
@@ -187,6 +191,16 @@ impl History {
     /// The events up to the newest sealed one that there are without a hole; told anew when files come or go.
     pub(crate) fn span(&self) -> watch::Receiver<Option<Span>> {
         self.shared.span.subscribe()
+    }
+
+    /// Asks for the events up to `seq` to be sealed before they fill a file.
+    pub(crate) fn ask_to_seal(&self, seq: Seq) {
+        self.shared.asked.fetch_max(seq.0, Ordering::Relaxed);
+    }
+
+    /// Up to which event sealing was asked for.
+    pub(crate) fn asked_to_seal(&self) -> Seq {
+        Seq(self.shared.asked.load(Ordering::Relaxed))
     }
 
     /// All files, in order of their first events.

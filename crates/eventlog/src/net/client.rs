@@ -7,22 +7,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chv_domain::ReplicaId;
-use openraft::error::{InstallSnapshotError, NetworkError, RPCError, RaftError, Unreachable};
+use openraft::error::{
+    Fatal, Infallible, InstallSnapshotError, NetworkError, RPCError, RaftError, ReplicationClosed,
+    StreamingError, Unreachable,
+};
 use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
-    VoteRequest, VoteResponse,
+    SnapshotResponse, VoteRequest, VoteResponse,
 };
-use openraft::{AnyError, BasicNode};
+use openraft::{AnyError, BasicNode, OptionalSend, Snapshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::dial::{Connection, dial};
 use super::frame::{receive, send};
-use super::message::{Answer, Append, Ask, AskVote, Chunk, Request, Told};
+use super::message::{Answer, Append, Ask, AskVote, Request, Told};
 use super::security::Security;
 use crate::files::Identity;
 use crate::raft::log_storage::LogStorage;
-use crate::raft::{LogId, TypeConfig};
+use crate::raft::{LogId, TypeConfig, Vote};
 
 /// How long to wait for the own disk before a follower is told that entries are committed.
 const FLUSH: Duration = Duration::from_millis(5);
@@ -58,6 +61,16 @@ impl Away {
 }
 
 impl Peers {
+    /// The other replicas.
+    pub(crate) fn others(&self) -> Vec<ReplicaId> {
+        let own = self.identity.replica;
+        self.addresses
+            .keys()
+            .copied()
+            .filter(|replica| *replica != own)
+            .collect()
+    }
+
     pub(crate) fn new(
         identity: Identity,
         security: Security,
@@ -133,7 +146,7 @@ impl Shown {
     }
 }
 
-type Failure<E = openraft::error::Infallible> = RPCError<u64, BasicNode, RaftError<u64, E>>;
+type Failure<E = Infallible> = RPCError<u64, BasicNode, RaftError<u64, E>>;
 
 impl Peer {
     /// Goes on connecting where an earlier call was given up: Raft's patience for a call can be shorter than a
@@ -188,6 +201,17 @@ impl Peer {
     }
 }
 
+impl Peer {
+    /// As [`Self::call`], for what is not Raft's.
+    pub(super) async fn ask(&mut self, ask: Ask, patience: Duration) -> io::Result<Told> {
+        let told = self.call::<Infallible>(Ok(ask), patience).await;
+        told.map_err(|error| match error {
+            RPCError::Unreachable(error) => io::Error::new(io::ErrorKind::NotConnected, error),
+            error => io::Error::other(error.to_string()),
+        })
+    }
+}
+
 fn network<E: std::error::Error>(error: io::Error) -> Failure<E> {
     RPCError::Network(NetworkError::new(&AnyError::new(&error)))
 }
@@ -212,18 +236,22 @@ impl RaftNetwork<TypeConfig> for Peer {
         }
     }
 
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot<TypeConfig>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _: RPCOption,
+    ) -> Result<SnapshotResponse<u64>, StreamingError<TypeConfig, Fatal<u64>>> {
+        super::snapshot::send(self, vote, snapshot, cancel).await
+    }
+
     async fn install_snapshot(
         &mut self,
-        rpc: InstallSnapshotRequest<TypeConfig>,
-        option: RPCOption,
+        _: InstallSnapshotRequest<TypeConfig>,
+        _: RPCOption,
     ) -> Result<InstallSnapshotResponse<u64>, Failure<InstallSnapshotError>> {
-        match self
-            .call(Chunk::of(rpc).map(Ask::Snapshot), option.hard_ttl())
-            .await?
-        {
-            Told::Snapshot(vote) => Ok(vote.response()),
-            told => other(told),
-        }
+        Err(network(io::Error::other("snapshots are sent as files")))
     }
 
     async fn vote(&mut self, rpc: VoteRequest<u64>, option: RPCOption) -> Result<VoteResponse<u64>, Failure> {

@@ -4,12 +4,11 @@ use std::io;
 
 use bytes::Bytes;
 use chv_domain::stored;
-use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
-    VoteRequest, VoteResponse,
-};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
 use openraft::{CommittedLeaderId, LeaderId};
 
+use crate::raft::incoming::Piece;
+use crate::raft::snapshot::Meta;
 use crate::raft::{LogId, TypeConfig, Vote};
 
 /// The version of this protocol; another one is refused.
@@ -43,7 +42,7 @@ pub(super) struct Hello {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Request {
-    #[prost(oneof = "Ask", tags = "1, 2, 3")]
+    #[prost(oneof = "Ask", tags = "1, 2, 5, 6")]
     pub(super) ask: Option<Ask>,
 }
 
@@ -53,13 +52,15 @@ pub(super) enum Ask {
     Append(Append),
     #[prost(message, tag = "2")]
     Vote(AskVote),
-    #[prost(message, tag = "3")]
-    Snapshot(Chunk),
+    #[prost(message, tag = "5")]
+    Snapshot(SnapshotPiece),
+    #[prost(message, tag = "6")]
+    History(HistoryWanted),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Answer {
-    #[prost(oneof = "Told", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "Told", tags = "1, 2, 4, 6, 7")]
     pub(super) told: Option<Told>,
 }
 
@@ -69,12 +70,13 @@ pub(super) enum Told {
     Append(Appended),
     #[prost(message, tag = "2")]
     Vote(Voted),
-    /// The vote of the replica that took a chunk.
-    #[prost(message, tag = "3")]
-    Snapshot(BallotVote),
     /// The replica can't answer; why.
     #[prost(string, tag = "4")]
     Failed(String),
+    #[prost(message, tag = "6")]
+    Snapshot(SnapshotTaken),
+    #[prost(message, tag = "7")]
+    History(HistoryPiece),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
@@ -150,19 +152,64 @@ pub(super) struct Voted {
     last: Option<Position>,
 }
 
+/// A part of a snapshot's file.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Chunk {
+pub(super) struct SnapshotPiece {
     #[prost(message, optional, tag = "1")]
     vote: Option<BallotVote>,
     /// The snapshot's description, a stored frame.
     #[prost(bytes = "bytes", tag = "2")]
     meta: Bytes,
-    #[prost(uint64, tag = "3")]
+    /// SHA-256 of the file, as its end tells it.
+    #[prost(bytes = "bytes", tag = "3")]
+    digest: Bytes,
+    /// Bytes of the file.
+    #[prost(uint64, tag = "4")]
+    size: u64,
+    #[prost(uint64, tag = "5")]
     offset: u64,
-    #[prost(bytes = "bytes", tag = "4")]
+    /// Empty to ask where to go on.
+    #[prost(bytes = "bytes", tag = "6")]
     data: Bytes,
-    #[prost(bool, tag = "5")]
-    done: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(super) struct SnapshotTaken {
+    /// The vote of the replica that took the piece. A greater one than the sender's: it need not go on.
+    #[prost(message, optional, tag = "1")]
+    vote: Option<BallotVote>,
+    /// Where the next piece begins.
+    #[prost(uint64, tag = "2")]
+    pub(super) next: u64,
+    /// Whether the snapshot is installed, or older than what the replica has.
+    #[prost(bool, tag = "3")]
+    pub(super) done: bool,
+}
+
+/// Asks for a part of a sealed file of history.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct HistoryWanted {
+    /// An event that is in it.
+    #[prost(uint64, tag = "1")]
+    pub(super) seq: u64,
+    /// SHA-256 of the file that is wanted; empty for any that holds the event.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) digest: Bytes,
+    #[prost(uint64, tag = "3")]
+    pub(super) offset: u64,
+}
+
+/// A part of a sealed file of history; without a digest: the replica has no such file, or not yet.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct HistoryPiece {
+    /// SHA-256 of the file, as its end tells it.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(super) digest: Bytes,
+    /// Bytes of the file.
+    #[prost(uint64, tag = "2")]
+    pub(super) size: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(super) data: Bytes,
 }
 
 fn malformed(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
@@ -300,34 +347,53 @@ impl Voted {
     }
 }
 
-impl Chunk {
-    pub(super) fn of(request: InstallSnapshotRequest<TypeConfig>) -> io::Result<Self> {
+impl SnapshotPiece {
+    pub(super) fn of(vote: Vote, meta: &Meta, digest: [u8; 32], size: u64) -> io::Result<Self> {
         Ok(Self {
-            vote: Some(request.vote.into()),
-            meta: stored::encode(&request.meta).map_err(malformed)?.into(),
-            offset: request.offset,
-            data: request.data.into(),
-            done: request.done,
+            vote: Some(vote.into()),
+            meta: stored::encode(meta).map_err(malformed)?.into(),
+            digest: digest.to_vec().into(),
+            size,
+            offset: 0,
+            data: Bytes::new(),
         })
     }
 
-    pub(super) fn request(self) -> io::Result<InstallSnapshotRequest<TypeConfig>> {
-        Ok(InstallSnapshotRequest {
-            vote: vote(self.vote)?,
-            meta: stored::decode(&self.meta).map_err(malformed)?,
+    /// The piece at `offset` of the same file.
+    pub(super) fn at(&self, offset: u64, data: Bytes) -> Self {
+        Self {
+            offset,
+            data,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn parts(self) -> io::Result<(Vote, Meta, Piece)> {
+        let digest = self.digest.as_ref().try_into();
+        let piece = Piece {
+            digest: digest.map_err(|_| malformed("a digest of another length"))?,
+            size: self.size,
             offset: self.offset,
-            data: self.data.to_vec(),
-            done: self.done,
-        })
+            data: self.data,
+        };
+        Ok((
+            vote(self.vote)?,
+            stored::decode(&self.meta).map_err(malformed)?,
+            piece,
+        ))
     }
 }
 
-impl BallotVote {
-    pub(super) fn of(response: &InstallSnapshotResponse<u64>) -> Self {
-        response.vote.into()
+impl SnapshotTaken {
+    pub(super) fn of(vote: Vote, next: u64, done: bool) -> Self {
+        Self {
+            vote: Some(vote.into()),
+            next,
+            done,
+        }
     }
 
-    pub(super) fn response(self) -> InstallSnapshotResponse<u64> {
-        InstallSnapshotResponse { vote: self.into() }
+    pub(super) fn vote(self) -> io::Result<Vote> {
+        vote(self.vote)
     }
 }

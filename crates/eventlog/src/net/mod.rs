@@ -9,14 +9,16 @@
 mod client;
 mod dial;
 mod frame;
+mod history;
 mod message;
 mod refused;
 mod security;
 mod server;
+mod snapshot;
 mod stream;
 mod tls;
 
-pub(crate) use client::Peers;
+pub(crate) use client::{Peer, Peers};
 pub(crate) use security::Security;
-pub(crate) use server::{Callers, serve};
+pub(crate) use server::{Answering, Callers, serve};
 pub use tls::{CertificateError, replica_name};

@@ -15,12 +15,15 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::frame::{receive, receive_at_most, send};
-use super::message::{Answer, Appended, Ask, BallotVote, Hello, MAX_HELLO, PROTOCOL, Request, Told, Voted};
+use super::message::{Answer, Appended, Ask, Hello, MAX_HELLO, PROTOCOL, Request, Told, Voted};
 use super::refused::Refused;
 use super::security::{Credential, LIFE, Security};
 use super::stream::Stream;
+use super::{history, snapshot};
 use crate::files::Identity;
+use crate::history::History;
 use crate::raft::TypeConfig;
+use crate::raft::incoming::Incoming;
 use crate::raft::log_storage::LogStorage;
 
 /// How many connections of known replicas are served at a time; two or three a replica are in use.
@@ -60,11 +63,19 @@ impl Callers {
     }
 }
 
+/// Who answers.
+#[derive(Clone)]
+pub(crate) struct Answering {
+    pub(crate) raft: Raft<TypeConfig>,
+    pub(crate) log: LogStorage,
+    pub(crate) history: History,
+    pub(crate) incoming: Incoming,
+}
+
 /// Serves until `stop`.
 pub(crate) async fn serve(
     listener: TcpListener,
-    raft: Raft<TypeConfig>,
-    log: LogStorage,
+    replica: Answering,
     callers: Callers,
     stop: CancellationToken,
 ) {
@@ -91,7 +102,7 @@ pub(crate) async fn serve(
             refused.tell(caller, "too many callers have not said who they are");
             continue;
         };
-        let (raft, log, callers) = (raft.clone(), log.clone(), callers.clone());
+        let (replica, callers) = (replica.clone(), callers.clone());
         let (stop, room, refused) = (stop.clone(), Arc::clone(&room), refused.clone());
         let talk = async move {
             let welcomed = tokio::time::timeout(GREETING, welcome(stream, &callers)).await;
@@ -104,7 +115,7 @@ pub(crate) async fn serve(
             let Ok(_permit) = room.try_acquire_owned() else {
                 return refused.tell(caller, "too many connections of replicas");
             };
-            if let Err(error) = converse(stream, &raft, &log).await {
+            if let Err(error) = converse(stream, &replica).await {
                 debug!(%error, "a replica's connection ended");
             }
         };
@@ -143,7 +154,7 @@ async fn welcome(stream: TcpStream, callers: &Callers) -> io::Result<Stream> {
     }
 }
 
-async fn converse(mut stream: Stream, raft: &Raft<TypeConfig>, log: &LogStorage) -> io::Result<()> {
+async fn converse(mut stream: Stream, replica: &Answering) -> io::Result<()> {
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
     let made = Instant::now();
     while made.elapsed() < LIFE + SILENCE {
@@ -153,7 +164,7 @@ async fn converse(mut stream: Stream, raft: &Raft<TypeConfig>, log: &LogStorage)
         let Some(ask) = request.ask else {
             return Err(io::Error::other("a request that asks nothing"));
         };
-        let told = answer_to(raft, log, ask).await?;
+        let told = answer_to(replica, ask).await?;
         let answer = Answer { told: Some(told) };
         tokio::time::timeout(SILENCE, send(&mut stream, &answer))
             .await
@@ -187,24 +198,32 @@ fn refusal(hello: &Hello, credential: &Credential, callers: &Callers) -> Option<
     (!expected || hello.from == hello.to).then(|| format!("replica {} is not expected here", hello.from))
 }
 
-async fn answer_to(raft: &Raft<TypeConfig>, log: &LogStorage, ask: Ask) -> io::Result<Told> {
+async fn answer_to(replica: &Answering, ask: Ask) -> io::Result<Told> {
     Ok(match ask {
-        Ask::Append(append) => match raft.append_entries(append.request()?).await {
+        Ask::Append(append) => match replica.raft.append_entries(append.request()?).await {
             Ok(response) => {
                 // A replica that led before may still have entries of its own on their way to the disk, and this
                 // says that it has them.
-                log.all_flushed().await.map_err(io::Error::other)?;
+                replica.log.all_flushed().await.map_err(io::Error::other)?;
                 Told::Append(Appended::of(&response))
             }
             Err(error) => Told::Failed(error.to_string()),
         },
-        Ask::Vote(ask) => match raft.vote(ask.request()?).await {
+        Ask::Vote(ask) => match replica.raft.vote(ask.request()?).await {
             Ok(response) => Told::Vote(Voted::of(&response)),
             Err(error) => Told::Failed(error.to_string()),
         },
-        Ask::Snapshot(chunk) => match raft.install_snapshot(chunk.request()?).await {
-            Ok(response) => Told::Snapshot(BallotVote::of(&response)),
+        Ask::Snapshot(piece) => match snapshot::take(&replica.raft, &replica.incoming, piece).await {
+            Ok(taken) => Told::Snapshot(taken),
             Err(error) => Told::Failed(error.to_string()),
         },
+        Ask::History(wanted) => {
+            let history = replica.history.clone();
+            let piece = tokio::task::spawn_blocking(move || history::piece(&history, &wanted)).await;
+            match piece.map_err(io::Error::other)? {
+                Ok(piece) => Told::History(piece),
+                Err(error) => Told::Failed(error.to_string()),
+            }
+        }
     })
 }

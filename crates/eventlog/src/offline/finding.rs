@@ -78,7 +78,7 @@ pub(super) fn as_text<S: serde::Serializer>(
     serializer.collect_str(value)
 }
 
-fn kind_of(error: &StoredError) -> FindingKind {
+pub(super) fn kind_of(error: &StoredError) -> FindingKind {
     match error {
         StoredError::Version { .. } => FindingKind::Version,
         // The checksum held: this was written so, by a program that knew more.

@@ -3,10 +3,12 @@
 
 pub(crate) mod fit;
 pub(crate) mod flush;
+pub(crate) mod incoming;
 pub(crate) mod log_storage;
 #[cfg(test)]
 mod read_tests;
 pub(crate) mod snapshot;
+pub(crate) mod snapshot_file;
 pub(crate) mod state_machine;
 #[cfg(test)]
 mod suite;

@@ -1,15 +1,18 @@
-//! Snapshots: the whole projection and how far it goes, in one checksummed file.
+//! Snapshots: the whole projection and how far it goes, each in a file of the form of [`snapshot_file`].
 
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use chv_domain::Projection;
 use openraft::{RaftSnapshotBuilder, Snapshot, SnapshotMeta, StorageIOError};
 use serde::{Deserialize, Serialize};
 
+use super::snapshot_file::{self, SnapshotError};
 use super::{LogId, Membership, RaftError, TypeConfig};
 use crate::files::Dir;
+use crate::history::lowest_priority;
 
 pub(crate) type Meta = SnapshotMeta<u64, openraft::BasicNode>;
 
@@ -71,13 +74,28 @@ impl Snapshots {
     }
 
     /// The newest one that reads; one that does not is passed over, with a warning.
-    pub(crate) fn newest(&self) -> io::Result<Option<(State, PathBuf)>> {
+    pub(crate) fn newest(&self) -> io::Result<Option<State>> {
+        self.first_good(snapshot_file::read)
+            .map(|found| found.map(|(state, _)| state))
+    }
+
+    /// As [`Self::newest`], the file alone, which was checked.
+    pub(crate) fn newest_file(&self) -> io::Result<Option<(Meta, File)>> {
+        self.first_good(snapshot_file::check)
+    }
+
+    fn first_good<T>(
+        &self,
+        read: impl Fn(&mut File) -> Result<T, SnapshotError>,
+    ) -> io::Result<Option<(T, File)>> {
         for name in self.names()?.into_iter().rev() {
-            match self.dir.read::<State>(&name) {
-                Ok(Some(state)) => return Ok(Some((state, self.dir.path().join(name)))),
-                Ok(None) => {}
+            let path = self.dir.path().join(&name);
+            let mut file = File::open(&path)?;
+            match read(&mut file) {
+                Ok(found) => return Ok(Some((found, file))),
                 Err(error) => {
-                    tracing::warn!(%error, "a snapshot does not read; an older one or the log is used")
+                    let path = path.display();
+                    tracing::warn!(%path, %error, "a snapshot does not read; an older one or the log is used");
                 }
             }
         }
@@ -85,24 +103,30 @@ impl Snapshots {
     }
 
     /// Writes `state`, and removes all but the newest ones.
-    pub(crate) fn write(&self, state: &State) -> Result<PathBuf, crate::files::FileError> {
-        let name = file_name(state.applied);
-        self.dir.replace(&name, state)?;
-        let io = |source| crate::files::FileError::Io {
-            path: self.dir.path().to_owned(),
-            source,
-        };
-        let names = self.names().map_err(io)?;
-        for old in names.iter().rev().skip(KEPT) {
-            std::fs::remove_file(self.dir.path().join(old)).map_err(io)?;
+    pub(crate) fn write(&self, state: &State) -> Result<File, SnapshotError> {
+        let (aside, path) = (
+            self.dir.path().join("snapshot.new"),
+            self.dir.path().join(file_name(state.applied)),
+        );
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&aside)?;
+        snapshot_file::write(&file, state)?;
+        std::fs::rename(&aside, &path)?;
+        self.dir.sync()?;
+        for old in self.names()?.iter().rev().skip(KEPT) {
+            std::fs::remove_file(self.dir.path().join(old))?;
         }
-        Ok(self.dir.path().join(name))
+        Ok(file)
     }
 
     /// An empty file for a snapshot that comes from the leader. It has no name any more once it is open.
     pub(crate) async fn incoming(&self) -> io::Result<tokio::fs::File> {
         let path = self.dir.path().join("incoming.part");
-        let file = std::fs::File::options()
+        let file = File::options()
             .read(true)
             .write(true)
             .create(true)
@@ -129,17 +153,23 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
                 openraft::AnyError::error(error),
             ))
         };
-        let written = tokio::task::spawn_blocking(move || snapshots.write(&state));
-        let path = written
+        let (done, written) = tokio::sync::oneshot::channel();
+        // A thread of its own, whose priority is the lowest: commits go first.
+        let thread = std::thread::Builder::new().name("snapshot".to_owned());
+        let started = thread.spawn(move || {
+            lowest_priority();
+            let written = snapshots.write(&state);
+            // Raft is gone, if nobody waits for it.
+            let _ = done.send(written);
+        });
+        started.map_err(|error| failed(&error))?;
+        let file = written
             .await
             .map_err(|error| failed(&error))?
             .map_err(|error| failed(&error))?;
-        let file = tokio::fs::File::open(path)
-            .await
-            .map_err(|error| failed(&error))?;
         Ok(Snapshot {
             meta,
-            snapshot: Box::new(file),
+            snapshot: Box::new(tokio::fs::File::from_std(file)),
         })
     }
 }

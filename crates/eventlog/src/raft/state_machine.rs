@@ -1,15 +1,13 @@
 //! The state machine: the projection, and who is told when it moves.
 
-use std::io::SeekFrom;
-
-use chv_domain::{Projection, Seq, Term, stored};
+use chv_domain::{Projection, Seq, Term};
 use openraft::storage::RaftStateMachine;
 use openraft::{AnyError, EntryPayload, OptionalSend, Snapshot, StorageIOError};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::watch;
 
 use super::log_storage::LogStorage;
 use super::snapshot::{Builder, Meta, Snapshots, State};
+use super::snapshot_file;
 use super::{Entry, LogId, Membership, RaftError, TypeConfig};
 use crate::index::Mark;
 
@@ -57,7 +55,7 @@ pub(crate) struct StateMachine {
 impl StateMachine {
     /// From the newest snapshot that reads; the log is replayed onto it.
     pub(crate) fn open(snapshots: Snapshots, log: Option<LogStorage>) -> std::io::Result<Self> {
-        let state = snapshots.newest()?.map(|(state, _)| state).unwrap_or_default();
+        let state = snapshots.newest()?.unwrap_or_default();
         let applied = Applied {
             projection: watch::Sender::new(Projection::default()),
             seq: watch::Sender::new(Seq::ZERO),
@@ -138,38 +136,31 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn install_snapshot(
         &mut self,
         meta: &Meta,
-        mut snapshot: Box<tokio::fs::File>,
+        snapshot: Box<tokio::fs::File>,
     ) -> Result<(), RaftError> {
-        let mut bytes = Vec::new();
-        snapshot.seek(SeekFrom::Start(0)).await.map_err(cant)?;
-        snapshot.read_to_end(&mut bytes).await.map_err(cant)?;
-        let snapshots = self.snapshots.clone();
+        let (snapshots, meta) = (self.snapshots.clone(), meta.clone());
+        let mut file = snapshot.into_std().await;
         let installed = tokio::task::spawn_blocking(move || {
-            let state: State = stored::decode(&bytes).map_err(cant)?;
+            let mut state = snapshot_file::read(&mut file).map_err(cant)?;
+            state.applied = meta.last_log_id;
+            state.membership = meta.last_membership;
             snapshots.write(&state).map_err(cant)?;
             Ok::<_, RaftError>(state)
         });
-        let mut state = installed.await.map_err(cant)??;
-        state.applied = meta.last_log_id;
-        state.membership = meta.last_membership.clone();
-        self.state = state;
+        self.state = installed.await.map_err(cant)??;
         self.applied.tell_from_snapshot(&self.state);
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<TypeConfig>>, RaftError> {
         let snapshots = self.snapshots.clone();
-        let newest = tokio::task::spawn_blocking(move || snapshots.newest())
+        let newest = tokio::task::spawn_blocking(move || snapshots.newest_file())
             .await
             .map_err(cant)?
             .map_err(cant)?;
-        let Some((state, path)) = newest else {
-            return Ok(None);
-        };
-        let file = tokio::fs::File::open(path).await.map_err(cant)?;
-        Ok(Some(Snapshot {
-            meta: state.meta(),
-            snapshot: Box::new(file),
+        Ok(newest.map(|(meta, file)| Snapshot {
+            meta,
+            snapshot: Box::new(tokio::fs::File::from_std(file)),
         }))
     }
 }
