@@ -1,13 +1,16 @@
 //! A whole cluster: nats-server with the configuration of deploy/nats, scheduler replicas, and host daemons, each
 //! with a directory of its own. It starts, kills and asks; what a test makes of the answers is the test's.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use chv_proto::client::{Client, ConnectOptions};
 
 use crate::directory::RigDirectory;
+use crate::faults::{End, Links};
 use crate::guests::{self, Guest, Watch};
 use crate::hosts::HostOptions;
 use crate::layout::{Layout, images, password, render};
@@ -59,6 +62,8 @@ pub struct Options {
     pub nats_server: Option<PathBuf>,
     /// Where the cluster's directory is made; where this machine keeps temporary files when there is none.
     pub parent: Option<PathBuf>,
+    /// What connects the replicas and NATS; loopback when there is none.
+    pub links: Option<Arc<Links>>,
 }
 
 impl Options {
@@ -120,7 +125,9 @@ impl Cluster {
         environment.push(rig.mark());
         let ports = ports::free(1 + options.replicas.count())?;
         let (nats_port, raft_ports) = ports.split_first().context("a port for NATS")?;
-        let listen = format!("127.0.0.1:{nats_port}");
+        let links = options.links.as_deref();
+        let address = links.map_or(Ipv4Addr::LOCALHOST, |links| links.address(End::Broker));
+        let listen = format!("{address}:{nats_port}");
         let names = options.hosts.iter().map(|host| host.name.as_str());
         let names: Vec<&str> = names.chain(options.stand_in.then_some(stand_in::NAME)).collect();
         render(&directory.join("nats"), &listen, &names)?;
@@ -133,12 +140,10 @@ impl Cluster {
             nats_url: &nats_url,
             environment: &environment,
             peering: options.peering,
+            links,
         };
         let nats_server = options.nats_server.unwrap_or_else(|| NATS_SERVER.into());
-        let nats = layout
-            .program("nats-server", nats_server)
-            .arg("--config")
-            .arg(directory.join("nats/nats.conf"));
+        let nats = layout.nats(nats_server);
         let schedulers = (0..options.replicas.count())
             .map(|index| layout.scheduler(index, raft_ports))
             .collect::<Result<_>>()?;
@@ -175,6 +180,15 @@ impl Cluster {
         waiting
             .await?
             .map_err(|words| anyhow!("while waiting until {what}: {words}"))
+    }
+
+    /// Checks that every program runs that was not killed.
+    ///
+    /// # Errors
+    /// Names one that does not.
+    pub fn all_run(&mut self) -> Result<()> {
+        self.ended_program()
+            .map_or(Ok(()), |words| Err(anyhow!("{words}")))
     }
 
     fn ended_program(&mut self) -> Option<String> {

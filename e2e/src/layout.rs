@@ -1,10 +1,12 @@
 //! Where the programs of a cluster lie, what they are told, and what is in its directory before any of them runs.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::faults::{End, Links};
 use crate::hosts::HostOptions;
 use crate::peering::Peering;
 use crate::program::Program;
@@ -72,9 +74,29 @@ pub(crate) struct Layout<'a> {
     pub(crate) nats_url: &'a str,
     pub(crate) environment: &'a [(String, String)],
     pub(crate) peering: Peering,
+    pub(crate) links: Option<&'a Links>,
 }
 
 impl Layout<'_> {
+    fn address(&self, end: End) -> Ipv4Addr {
+        self.links.map_or(Ipv4Addr::LOCALHOST, |links| links.address(end))
+    }
+
+    fn placed(&self, end: End, program: Program) -> Program {
+        match self.links {
+            Some(links) => program.inside(links.namespace(end)),
+            None => program,
+        }
+    }
+
+    pub(crate) fn nats(&self, binary: PathBuf) -> Program {
+        let program = self
+            .program("nats-server", binary)
+            .arg("--config")
+            .arg(self.directory.join("nats/nats.conf"));
+        self.placed(End::Broker, program)
+    }
+
     pub(crate) fn program(&self, name: &str, binary: PathBuf) -> Program {
         self.environment.iter().fold(
             Program::new(name, binary, self.directory),
@@ -86,14 +108,17 @@ impl Layout<'_> {
         let number = index + 1;
         let peers: Vec<String> = (1..)
             .zip(ports)
-            .map(|(id, port)| format!("{id}=127.0.0.1:{port}"))
+            .map(|(id, port)| format!("{id}={}:{port}", self.address(End::Replica(id))))
             .collect();
         let program = self
             .program(&format!("scheduler-{number}"), find("chv-scheduler")?)
             .arg("run")
             .arg("--data")
             .arg(self.directory.join(format!("s{number}")))
-            .args(["--listen", &format!("127.0.0.1:{}", ports[index])])
+            .args([
+                "--listen",
+                &format!("{}:{}", self.address(End::Replica(number)), ports[index]),
+            ])
             .args(["--peers", &peers.join(",")])
             .env("CHV_NATS_URL", self.nats_url)
             .env("CHV_NATS_USER", "scheduler")
@@ -102,6 +127,7 @@ impl Layout<'_> {
         let program = peering
             .iter()
             .fold(program, |program, (name, value)| program.env(name, value));
+        let program = self.placed(End::Replica(number), program);
         Ok(if number == 1 {
             program.arg("--bootstrap")
         } else {

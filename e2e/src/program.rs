@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -23,6 +25,7 @@ pub struct Program {
     args: Vec<OsString>,
     environment: Vec<(String, String)>,
     log: PathBuf,
+    network: Option<Arc<File>>,
     child: Option<Child>,
 }
 
@@ -35,8 +38,15 @@ impl Program {
             args: Vec::new(),
             environment: Vec::new(),
             log: directory.join(format!("{name}.log")),
+            network: None,
             child: None,
         }
+    }
+
+    /// In this network namespace instead of its owner's.
+    pub(crate) fn inside(mut self, network: Arc<File>) -> Self {
+        self.network = Some(network);
+        self
     }
 
     /// With one more argument.
@@ -93,6 +103,17 @@ impl Program {
             if !self.environment.iter().any(|(own, _)| *own == name) {
                 command.env_remove(name);
             }
+        }
+        if let Some(network) = self.network.clone() {
+            let enter = move || {
+                // SAFETY: takes no pointers; the file is open for as long as this closure is.
+                match unsafe { libc::setns(network.as_raw_fd(), libc::CLONE_NEWNET) } {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
+            };
+            // SAFETY: between fork and exec it makes one system call and allocates nothing.
+            unsafe { command.pre_exec(enter) };
         }
         let child = command
             .spawn()

@@ -4,11 +4,17 @@
 //! All of it is in namespaces of the test's own, so the kernel removes what is left however the test ends. It needs
 //! root. What is right or wrong of what happened is for [`crate::history_check`] to say.
 
+mod clients;
 mod disks;
+mod links;
 mod load;
+mod misfortune;
 mod namespaces;
 mod system;
 
+pub use clients::Clients;
 pub use disks::{Disks, PowerCut};
+pub use links::{End, Links};
 pub use load::{Acknowledged, Load};
+pub use misfortune::{Misfortune, befall};
 pub use namespaces::in_own_namespaces;
