@@ -16,6 +16,10 @@ pub(crate) const SIZE: usize = 300;
 /// Who sends.
 pub(crate) const USER: &str = "alice";
 
+/// A `CommandBatch` begins with its version; its commands follow, as they are in messages of their own.
+const VERSION_1: [u8; 2] = [0x08, 1];
+const COMMANDS_FIELD: u32 = 2;
+
 /// What stands in the template where each message has a name of its own.
 const NAME: &str = "vm-00-0000000000";
 
@@ -59,6 +63,15 @@ impl Payloads {
         put(&mut message, self.name_at, &name);
         (message.into(), name)
     }
+
+    /// The next message with so many commands, each like a single one.
+    pub(crate) fn next_batch(&mut self, commands: u32) -> Bytes {
+        let mut message = VERSION_1.to_vec();
+        for _ in 0..commands {
+            prost::encoding::bytes::encode(COMMANDS_FIELD, &self.next().0, &mut message);
+        }
+        message.into()
+    }
 }
 
 fn put(message: &mut [u8], at: usize, text: &str) {
@@ -89,22 +102,24 @@ mod tests {
 
     use super::*;
     use chv_domain::Actor;
-    use chv_proto::convert::decode_envelope;
+    use chv_proto::convert::{decode_batch, decode_envelope};
 
     #[test]
     fn given_a_plan_then_its_messages_are_valid_commands_of_the_one_size_and_all_differ() {
         let mut payloads = Payloads::new(7, 3).unwrap();
+        let actor = Actor::User(USER.parse().unwrap());
         let mut seen = BTreeSet::new();
         for _ in 0..100 {
             let (message, name) = payloads.next();
             assert_eq!(message.len(), SIZE);
-            let actor = Actor::User(USER.parse().unwrap());
-            let submission = decode_envelope(&message, actor, "vm.create", None).unwrap();
+            let submission = decode_envelope(&message, actor.clone(), "vm.create", None).unwrap();
             let Command::CreateVm { name: found, .. } = submission.command else {
                 panic!("another command");
             };
             assert_eq!(found.to_string(), name);
             assert!(seen.insert((submission.id, name)));
         }
+        let batch = decode_batch(&payloads.next_batch(16), &actor, "vm.create", None).unwrap();
+        assert!(batch.len() == 16 && batch.iter().all(|one| seen.iter().all(|(id, _)| *id != one.id)));
     }
 }

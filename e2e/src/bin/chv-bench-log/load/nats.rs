@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use chv_proto::v1::{CommandReply, command_reply};
+use chv_domain::{UserName, Verb};
+use chv_proto::subject;
+use chv_proto::v1::{CommandBatchReply, CommandReply, command_reply};
 use futures::StreamExt;
 use prost::Message as _;
 use tokio::task::JoinSet;
@@ -30,56 +32,72 @@ pub(super) enum Service {
 
 impl Service {
     /// Where messages go.
-    pub(super) fn subject(self, user: &str) -> String {
-        match self {
-            Self::Chronovisor => format!("chv.cmd.{user}.vm.create"),
-            Self::JetStream => jetstream::SUBJECT.to_owned(),
-        }
+    pub(super) fn subject(self, user: &str, kind: Kind) -> Result<String> {
+        let user = || user.parse::<UserName>().context("a user's name");
+        Ok(match (self, kind) {
+            (Self::Chronovisor, Kind::Single { .. }) => subject::command(&user()?, Verb::VmCreate),
+            (Self::Chronovisor, Kind::Sixteen { .. }) => subject::command_batch(&user()?, Verb::VmCreate),
+            (Self::JetStream, _) => jetstream::SUBJECT.to_owned(),
+        })
     }
 
-    fn read(self, message: &async_nats::Message) -> Result<Answer> {
+    fn read(self, message: &async_nats::Message, kind: Kind) -> Result<Answer> {
         if message.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
-            return Ok(Answer::TryAgain);
+            return Ok(Answer { done: 0, busy: 1 });
         }
-        match self {
-            Self::Chronovisor => match CommandReply::decode(message.payload.as_ref())?.result {
-                Some(command_reply::Result::Accepted(_)) => Ok(Answer::Done),
-                Some(command_reply::Result::Refused(refused)) if refused.retryable => Ok(Answer::TryAgain),
-                other => bail!("a command is answered {other:?}"),
-            },
-            Self::JetStream => {
+        match (self, kind) {
+            (Self::Chronovisor, Kind::Single { .. }) => {
+                Answer::default().and(CommandReply::decode(message.payload.as_ref())?)
+            }
+            (Self::Chronovisor, Kind::Sixteen { .. }) => {
+                let reply = CommandBatchReply::decode(message.payload.as_ref())?;
+                match reply.refused {
+                    Some(refused) if refused.retryable => Ok(Answer { done: 0, busy: 1 }),
+                    Some(refused) => bail!("a message is refused: {refused:?}"),
+                    None => reply.replies.into_iter().try_fold(Answer::default(), Answer::and),
+                }
+            }
+            (Self::JetStream, _) => {
                 let text = std::str::from_utf8(&message.payload)?;
                 ensure!(text.contains("\"seq\""), "a message is answered {text}");
-                Ok(Answer::Done)
+                Ok(Answer { done: 1, busy: 0 })
             }
         }
     }
 }
 
-enum Answer {
-    Done,
-    TryAgain,
+/// What came of a message's commands.
+#[derive(Debug, Clone, Copy, Default)]
+struct Answer {
+    /// How many were done.
+    done: u32,
+    /// How many may be done when they are sent again.
+    busy: u32,
+}
+
+impl Answer {
+    fn and(self, reply: CommandReply) -> Result<Self> {
+        match reply.result {
+            Some(command_reply::Result::Accepted(_)) => Ok(Self {
+                done: self.done + 1,
+                ..self
+            }),
+            Some(command_reply::Result::Refused(refused)) if refused.retryable => Ok(Self {
+                busy: self.busy + 1,
+                ..self
+            }),
+            other => bail!("a command is answered {other:?}"),
+        }
+    }
 }
 
 pub(super) async fn run(plan: &Plan, nats: &Nats, service: Service, kind: Kind) -> Result<Measured> {
-    ensure!(
-        kind.commands_a_message() == 1,
-        "messages with many commands are not there yet"
-    );
+    let subject = service.subject(&nats.user, kind)?;
     let mut senders = Vec::new();
     for (number, outstanding) in (0..).zip(shares(kind.outstanding())) {
         let client = connect(nats).await?;
         let payloads = Payloads::new(plan.number, number)?;
-        senders.push(
-            Sender::new(
-                client,
-                service.subject(&nats.user),
-                service,
-                outstanding,
-                payloads,
-            )
-            .await?,
-        );
+        senders.push(Sender::new(client, subject.clone(), (service, kind), outstanding, payloads).await?);
     }
     let window = Window::from_now(plan);
     let tasks: JoinSet<_> = senders.into_iter().map(|sender| sender.run(window)).collect();
@@ -91,7 +109,7 @@ pub(super) async fn connect(nats: &Nats) -> Result<async_nats::Client> {
     let options = match nats.user.is_empty() {
         true => async_nats::ConnectOptions::new(),
         false => async_nats::ConnectOptions::with_user_and_password(nats.user.clone(), nats.password.clone())
-            .custom_inbox_prefix(chv_proto::subject::inbox_prefix(&nats.user)),
+            .custom_inbox_prefix(subject::inbox_prefix(&nats.user)),
     };
     let connected = options.connect(&nats.url).await;
     connected.with_context(|| format!("can't connect to {}", nats.url))
@@ -102,6 +120,7 @@ struct Sender {
     client: async_nats::Client,
     subject: String,
     service: Service,
+    kind: Kind,
     payloads: Payloads,
     answers: async_nats::Subscriber,
     /// One for each unanswered message, its number last.
@@ -113,7 +132,7 @@ impl Sender {
     async fn new(
         client: async_nats::Client,
         subject: String,
-        service: Service,
+        (service, kind): (Service, Kind),
         outstanding: u32,
         payloads: Payloads,
     ) -> Result<Self> {
@@ -124,6 +143,7 @@ impl Sender {
             client,
             subject,
             service,
+            kind,
             payloads,
             answers,
             inboxes: (0..outstanding).map(|slot| format!("{inbox}.{slot}")).collect(),
@@ -148,12 +168,11 @@ impl Sender {
                 .next()
                 .and_then(|slot| slot.parse().ok());
             let slot: usize = slot.context("an answer to nothing")?;
-            match self.service.read(&message)? {
-                Answer::Done => tally.answer(self.sent[slot], 1),
-                Answer::TryAgain => {
-                    tally.busy();
-                    tokio::time::sleep(PAUSE).await;
-                }
+            let answer = self.service.read(&message, self.kind)?;
+            tally.answer(self.sent[slot], answer.done);
+            if answer.busy > 0 {
+                tally.busy(answer.busy);
+                tokio::time::sleep(PAUSE).await;
             }
             match window.is_over() {
                 true => unanswered -= 1,
@@ -164,7 +183,10 @@ impl Sender {
     }
 
     async fn send(&mut self, slot: usize) -> Result<()> {
-        let (payload, _) = self.payloads.next();
+        let payload = match self.kind {
+            Kind::Single { .. } => self.payloads.next().0,
+            Kind::Sixteen { .. } => self.payloads.next_batch(self.kind.commands_a_message()),
+        };
         self.sent[slot] = Instant::now();
         let inbox = self.inboxes[slot].clone();
         Ok(self

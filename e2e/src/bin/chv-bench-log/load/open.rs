@@ -14,7 +14,7 @@ use tokio::time::MissedTickBehavior;
 use super::nats::{Service, connect};
 use super::tally::nanoseconds;
 use crate::payload::Payloads;
-use crate::plan::{Arrival, Measured, Nats, Plan};
+use crate::plan::{Arrival, Kind, Measured, Nats, Plan};
 use crate::statistics::quantiles;
 
 /// How long after the last command answers and events are waited for.
@@ -51,7 +51,7 @@ pub(super) async fn run(plan: &Plan, nats: &Nats, per_second: u32) -> Result<Mea
     let mut answers = sender.subscribe(format!("{inbox}.*")).await?;
     sender.flush().await?;
 
-    let subject = Service::Chronovisor.subject(&nats.user);
+    let subject = Service::Chronovisor.subject(&nats.user, Kind::Single { outstanding: 1 })?;
     let mut payloads = Payloads::new(plan.number, 0)?;
     let all = per_second as usize * usize::try_from((plan.warm_up + plan.measured).as_secs())?;
     let mut due = tokio::time::interval(Duration::from_secs(1) / per_second);

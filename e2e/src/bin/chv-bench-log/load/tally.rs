@@ -50,9 +50,12 @@ impl Tally {
         }
     }
 
-    /// A message with so many commands, sent then, is answered now.
+    /// So many commands of a message, sent then, are done as of now.
     pub(super) fn answer(&mut self, sent: Instant, commands: u32) {
         let now = Instant::now();
+        if commands == 0 {
+            return;
+        }
         self.answered += u64::from(commands);
         if (self.window.from..self.window.until).contains(&now) {
             self.counted += u64::from(commands);
@@ -60,8 +63,8 @@ impl Tally {
         }
     }
 
-    pub(super) fn busy(&mut self) {
-        self.busy += 1;
+    pub(super) fn busy(&mut self, commands: u32) {
+        self.busy += u64::from(commands);
     }
 
     /// All connections' together.

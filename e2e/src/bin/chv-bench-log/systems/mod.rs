@@ -48,8 +48,7 @@ impl System {
 
     /// Whether messages can be sent to it so.
     pub(crate) const fn takes(self, kind: Kind) -> bool {
-        // Messages with many commands are not there yet.
-        matches!(kind, Kind::Single { .. })
+        matches!((self, kind), (_, Kind::Single { .. }) | (Self::Chronovisor, _))
     }
 
     /// Starts it with nothing in it, its data below `parent`, and waits until it takes messages.
