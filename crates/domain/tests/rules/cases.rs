@@ -358,6 +358,27 @@ fn a_leader_whose_clock_is_behind_takes_no_old_command_for_a_new_one() {
 }
 
 #[test]
+fn recorded_times_never_go_back_when_a_leaders_clock_does() {
+    let mut cluster = Cluster::with_hosts(1);
+    cluster.running("web");
+    for seconds in [3000, 60, 3, 3001, 0] {
+        // given a leader whose clock is somewhere else than that of the one before
+        cluster.now = START.plus(Duration::from_secs(seconds));
+        // when it decides, then its record is not before the last one
+        let before = cluster.records.last().unwrap().time;
+        let number = cluster.records.len();
+        let register = Command::RegisterHost {
+            host: host_id(1),
+            facts: facts(8 + u32::try_from(number).unwrap(), 1 << 20),
+        };
+        let outcome = cluster.send("host/h1", register);
+        assert!(outcome.is_ok(), "{outcome:?}");
+        assert!(cluster.records.len() > number, "nothing was recorded");
+        assert!(cluster.records.last().unwrap().time >= before.max(cluster.now));
+    }
+}
+
+#[test]
 fn facts_that_no_host_has_are_refused() {
     let mut cluster = Cluster::with_hosts(1);
     let mut huge = facts(8, u64::MAX);

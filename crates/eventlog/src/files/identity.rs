@@ -89,3 +89,24 @@ impl Identity {
         Ok(identity)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_of_a_newer_layout_is_refused_with_what_to_do() {
+        let temp = tempfile::tempdir().unwrap();
+        let (cluster, replica) = (ClusterId::from_bytes([9; 16]), ReplicaId::new(1).unwrap());
+        let identity = Identity::init(temp.path(), cluster, replica).unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        assert_eq!(Identity::read(&dir).unwrap(), identity);
+        let newer = Identity {
+            layout: LAYOUT + 1,
+            ..identity
+        };
+        dir.replace(FILE, &newer).unwrap();
+        let refused = Identity::read(&dir).unwrap_err().to_string();
+        assert!(refused.contains("a later one"), "{refused}");
+    }
+}

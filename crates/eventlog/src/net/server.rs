@@ -115,8 +115,12 @@ pub(crate) async fn serve(
             let Ok(_permit) = room.try_acquire_owned() else {
                 return refused.tell(caller, "too many connections of replicas");
             };
-            if let Err(error) = converse(stream, &replica).await {
-                debug!(%error, "a replica's connection ended");
+            match converse(stream, &replica).await {
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    refused.tell(caller, &error.to_string());
+                }
+                Err(error) => debug!(%error, "a replica's connection ended"),
+                Ok(()) => {}
             }
         };
         tasks.spawn(async move {
@@ -164,11 +168,18 @@ async fn converse(mut stream: Stream, replica: &Answering) -> io::Result<()> {
         let Some(ask) = request.ask else {
             return Err(io::Error::other("a request that asks nothing"));
         };
-        let told = answer_to(replica, ask).await?;
+        let (told, undecoded) = match answer_to(replica, ask).await {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                let why = format!("what it sends does not decode, {error}; are both of the same version?");
+                (Told::Failed(why.clone()), Err(io::Error::new(error.kind(), why)))
+            }
+            told => (told?, Ok(())),
+        };
         let answer = Answer { told: Some(told) };
         tokio::time::timeout(SILENCE, send(&mut stream, &answer))
             .await
             .map_err(late)??;
+        undecoded?;
     }
     Ok(())
 }

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, unreachable_pub)] // a test binary: a panic is its failure
 
+#[allow(dead_code)] // the tests of `net::tls` use the rest of it
+mod authority;
 mod replicas;
+mod strangers;
 
 use std::time::Duration;
 
@@ -156,6 +159,27 @@ async fn a_damaged_or_missing_index_is_made_again_from_the_log() {
         let found = replicas.log(1).find(query, Seq(1), 10, 1 << 20).await.unwrap();
         assert_eq!(found[0].first, Seq(25), "{damage}");
     }
+    replicas.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_larger_than_an_entry_may_be_is_refused_and_nothing_of_it_is_there() {
+    let mut replicas = Replicas::start(1).await;
+    let leader = replicas.leader().await;
+    replicas.register(leader, 1).await;
+    let log = replicas.log(leader);
+    let record = record(&log.projection(), log.status().term, 2);
+    let batch = Batch {
+        published: Seq::ZERO,
+        records: vec![record; 150_000],
+    };
+    let refused = log.append(batch).await.unwrap_err();
+    assert!(
+        matches!(refused, AppendError::TooLarge { size } if size > 16 << 20),
+        "{refused}"
+    );
+    assert_eq!(log.projection().seq(), Seq(1));
+    replicas.register(leader, 2).await;
     replicas.end().await;
 }
 

@@ -7,15 +7,23 @@ use std::time::{Duration, Instant};
 
 use chv_domain::*;
 use chv_eventlog::{
-    AppendError, ClusterSecret, Config, EventLog, Leadership, OpenError, PeerSecurity, Timing,
+    AppendError, ClusterSecret, Config, EventLog, Leadership, OpenError, PeerSecurity, Timing, TlsFiles,
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
+use crate::authority::{Authority, BOTH, Valid};
+
 const PATIENCE: Duration = Duration::from_secs(20);
+
+pub const CLUSTER: ClusterId = ClusterId::from_bytes([9; 16]);
+
+pub const SECRET: &str = "a secret of the tests";
 
 pub struct Replicas {
     temp: TempDir,
+    /// Signs for them when they have certificates.
+    authority: Option<Authority>,
     peers: BTreeMap<ReplicaId, SocketAddr>,
     running: BTreeMap<u64, EventLog>,
 }
@@ -60,6 +68,14 @@ pub fn record(state: &Projection, term: Term, number: u8) -> Record {
 
 impl Replicas {
     pub async fn start(count: u64) -> Self {
+        Self::start_known_by(None, count).await
+    }
+
+    pub async fn start_with_certificates(count: u64) -> Self {
+        Self::start_known_by(Some(Authority::new()), count).await
+    }
+
+    async fn start_known_by(authority: Option<Authority>, count: u64) -> Self {
         let temp = TempDir::new().unwrap();
         let (mut listeners, mut peers) = (Vec::new(), BTreeMap::new());
         for number in 1..=count {
@@ -69,12 +85,12 @@ impl Replicas {
         }
         let mut replicas = Self {
             temp,
+            authority,
             peers,
             running: BTreeMap::new(),
         };
-        let cluster = ClusterId::from_bytes([9; 16]);
         for (number, listener) in listeners {
-            EventLog::init(&replicas.dir(number), cluster, ReplicaId::new(number).unwrap()).unwrap();
+            EventLog::init(&replicas.dir(number), CLUSTER, ReplicaId::new(number).unwrap()).unwrap();
             let config = replicas.config(number, listener);
             replicas
                 .running
@@ -92,7 +108,12 @@ impl Replicas {
     }
 
     fn config(&self, number: u64, listener: TcpListener) -> Config {
-        let config = Config::new(self.dir(number), listener, self.peers.clone(), secret());
+        let config = Config::new(
+            self.dir(number),
+            listener,
+            self.peers.clone(),
+            self.security(number),
+        );
         let timing = Timing {
             heartbeat: Duration::from_millis(100),
             election: Duration::from_millis(500),
@@ -104,6 +125,20 @@ impl Replicas {
             segment_size: 64 << 10,
             ..config
         }
+    }
+
+    fn security(&self, number: u64) -> PeerSecurity {
+        let Some(authority) = &self.authority else {
+            return secret();
+        };
+        let dir = self.temp.path().join(format!("certificates-{number}"));
+        let name = chv_eventlog::replica_name(CLUSTER, ReplicaId::new(number).unwrap());
+        authority.issue(&dir, &name, Valid::Now, &BOTH);
+        PeerSecurity::Tls(TlsFiles {
+            cert: dir.join("replica.pem"),
+            key: dir.join("replica.key"),
+            ca: dir.join("ca.pem"),
+        })
     }
 
     pub fn all(&self) -> Vec<u64> {
@@ -206,6 +241,6 @@ impl Replicas {
 }
 
 fn secret() -> PeerSecurity {
-    let secret = ClusterSecret::new("a secret of the tests").expect("it is long enough");
+    let secret = ClusterSecret::new(SECRET).expect("it is long enough");
     PeerSecurity::LoopbackSecret(secret)
 }
