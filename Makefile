@@ -10,7 +10,8 @@ OUT := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 # Debian's nats-server is in /usr/sbin, which a person's PATH leaves out.
 export PATH := $(PATH):$(HOME)/.cargo/bin:$(TOOLS)/bin:/usr/sbin
 
-.PHONY: help deps tools guest build test bench bench-boot bench-failover faults fmt-check doc-test lint licences deny demo \
+SEEDS ?= 10000
+.PHONY: help deps tools guest build test bench simulate bench-boot bench-failover faults fmt-check doc-test lint licences deny demo \
   fmt clean
 
 help: ## list these targets
@@ -44,6 +45,10 @@ faults: deps tools build ## the fault rigs in their long form: LONG=rounds (100)
 test: deps tools fmt-check licences lint doc-test guest build ## everything: formatting, lints, licences, all tests
 	@echo "== test: unit, property and end-to-end tests"
 	@.ci/nextest
+
+simulate: deps ## run SEEDS=10000 seeds of the simulation; BUG=fencing leaves a rule out, FROM=1 is the first seed
+	@echo "== simulate"
+	@cargo run --release --quiet -p chv-simulation --bin chv-simulate -- --seeds $(SEEDS) --from $(or $(FROM),1) $(if $(BUG),--bug $(BUG))
 
 build: deps ## build every program; PROFILE=release for optimised ones
 	@echo "== build ($(PROFILE))"

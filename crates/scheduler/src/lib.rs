@@ -11,7 +11,7 @@
 mod answer;
 mod connection;
 pub mod lead;
-mod liveness;
+pub mod liveness;
 mod query;
 mod replica;
 mod serve;

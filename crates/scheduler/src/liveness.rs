@@ -21,7 +21,7 @@ pub(crate) const ALIVE_FOR: Duration = Duration::from_secs(5);
 
 /// When each host was last heard of, and since when this replica listens.
 #[derive(Clone, Default)]
-pub(crate) struct Liveness {
+pub struct Liveness {
     heard: Arc<Mutex<Heard>>,
 }
 
@@ -38,13 +38,13 @@ impl Liveness {
     }
 
     /// Takes note of a heartbeat.
-    pub(crate) fn heard(&self, name: HostName, host: HostId, now: Instant) {
+    pub fn heard(&self, name: HostName, host: HostId, now: Instant) {
         self.lock().last.insert(name, (host, now));
     }
 
     /// Takes note of how often the broker's connection was made. After a new one, silence means nothing
     /// yet: a host that could not reach the broker either is not to be taken for dead.
-    pub(crate) fn connected(&self, connects: u64, now: Instant) {
+    pub fn connected(&self, connects: u64, now: Instant) {
         let mut heard = self.lock();
         if heard.listening.is_none_or(|(known, _)| known != connects) {
             heard.listening = Some((connects, now));
@@ -52,7 +52,7 @@ impl Liveness {
     }
 
     /// The hosts of `state` that count as alive.
-    pub(crate) fn alive(&self, state: &Projection, now: Instant) -> BTreeSet<HostId> {
+    pub fn alive(&self, state: &Projection, now: Instant) -> BTreeSet<HostId> {
         let heard = self.lock();
         let fresh = |since: Instant| now.saturating_duration_since(since) < ALIVE_FOR;
         let just_listening = heard.listening.is_none_or(|(_, since)| fresh(since));
@@ -65,7 +65,7 @@ impl Liveness {
     }
 
     /// How long ago a host was last heard of.
-    pub(crate) fn last_heard(&self, host: &Host, now: Instant) -> Option<Duration> {
+    pub fn last_heard(&self, host: &Host, now: Instant) -> Option<Duration> {
         self.lock()
             .of(host)
             .map(|last| now.saturating_duration_since(last))

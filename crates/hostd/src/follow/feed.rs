@@ -11,7 +11,7 @@ use crate::converge::Wish;
 
 /// What is known to be wanted.
 #[derive(Debug)]
-pub(super) struct Feed {
+pub struct Feed {
     host: HostId,
     /// Everything up to here is known; `None` before the first slice.
     position: Option<Seq>,
@@ -24,7 +24,7 @@ pub(super) struct Feed {
 
 impl Feed {
     /// Nothing is known but that the log has come as far as `reached`.
-    pub(super) const fn new(host: HostId, reached: Seq) -> Self {
+    pub const fn new(host: HostId, reached: Seq) -> Self {
         Self {
             host,
             position: None,
@@ -35,18 +35,18 @@ impl Feed {
     }
 
     /// How far everything is known.
-    pub(super) fn position(&self) -> Seq {
+    pub fn position(&self) -> Seq {
         self.position.unwrap_or(Seq::ZERO)
     }
 
     /// The least position that a slice must have to be of use; `None` when nothing is missing, and before the
     /// leader was heard: an older slice than the leader's would lack VMs that run here.
-    pub(super) fn missing(&self) -> Option<Seq> {
+    pub fn missing(&self) -> Option<Seq> {
         (self.leader.is_some() && self.position != Some(self.seen)).then_some(self.seen)
     }
 
     /// Takes all that is wanted. Nothing comes of a slice that is older than what is known, or another host's.
-    pub(super) fn slice(&mut self, slice: HostSlice) -> Option<Wish> {
+    pub fn slice(&mut self, slice: HostSlice) -> Option<Wish> {
         if slice.host != self.host || slice.feed < self.seen {
             return None;
         }
@@ -57,7 +57,7 @@ impl Feed {
 
     /// Takes a change. When some before it were missed, what it says of each VM counts all the same, but not what
     /// it says is gone; [`Feed::missing`] then says that a slice is needed.
-    pub(super) fn delta(&mut self, delta: FeedDelta) -> Vec<Wish> {
+    pub fn delta(&mut self, delta: FeedDelta) -> Vec<Wish> {
         if delta.host != self.host || self.position.is_some_and(|position| delta.feed <= position) {
             return Vec::new();
         }
@@ -88,7 +88,7 @@ impl Feed {
 
     /// Takes the position that the leader has for this host. A change may still be on its way: what has not come
     /// by the next time was missed. False when the leader knows less than this host has seen.
-    pub(super) fn leader_is_at(&mut self, feed: Seq) -> bool {
+    pub fn leader_is_at(&mut self, feed: Seq) -> bool {
         if feed < self.seen {
             return false;
         }

@@ -3,7 +3,7 @@
 //!
 //! Losing NATS or the leader changes nothing here but that nothing new is heard.
 
-mod feed;
+pub mod feed;
 mod heart;
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tracing::{Span, debug, error, info_span, warn};
 
 use super::Office;
-use super::answered::{Answered, Sent};
+use super::answered::Answered;
 use super::answering::{Answered as Done, ReplyTo};
 use super::deciding::{Verdict, decide_one};
 use super::intake::Waiting;
@@ -46,9 +46,7 @@ pub(super) struct Committed {
 struct Pending {
     to: ReplyTo,
     span: Span,
-    sent: Sent,
     answer: Answer,
-    recorded: bool,
 }
 
 /// An entry that was decided: what is to be appended, and what to say then.
@@ -219,16 +217,12 @@ impl Decider {
             records,
             pending,
         } = decided;
-        let now = Instant::now();
         let mut answers = Vec::with_capacity(pending.len());
         for pending in pending {
             let answer = match taken {
                 Ok(()) => pending.answer,
                 Err(reason) => Err(reason.refused()),
             };
-            if taken.is_ok() && !pending.recorded {
-                self.answered.note(pending.sent, answer.clone(), now);
-            }
             answers.push(pending.to.with(answer));
         }
         if taken.is_ok() && !records.is_empty() {
@@ -259,25 +253,20 @@ fn gather(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
 fn decide_all(
     mut state: Projection,
     waiting: Vec<Waiting>,
-    answered: Answered,
+    mut answered: Answered,
     context: Context<'_>,
 ) -> (Decided, Answered) {
     let mut records = Vec::new();
     let mut pending = Vec::with_capacity(waiting.len());
+    let now = Instant::now();
     for Waiting {
         submission, to, span, ..
     } in waiting
     {
         let deciding = info_span!(parent: &span, "decide").entered();
-        let Verdict { sent, answer, record } = decide_one(&mut state, &answered, &submission, context);
+        let Verdict { answer, record } = decide_one(&mut state, &mut answered, &submission, context, now);
         drop(deciding);
-        pending.push(Pending {
-            to,
-            span,
-            sent,
-            answer,
-            recorded: record.is_some(),
-        });
+        pending.push(Pending { to, span, answer });
         records.extend(record);
     }
     let decided = Decided {

@@ -2,6 +2,7 @@
 //! it waits for nothing and knows no log; `decider` does.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use chv_domain::{Context, Decided, Projection, Record, Submission, decide_onto};
 use chv_proto::convert;
@@ -12,29 +13,29 @@ use crate::answer::{self, Answer};
 
 /// What came of one command, before it is known whether the log takes it.
 #[derive(Debug)]
-pub(crate) struct Verdict {
-    pub(crate) sent: Sent,
-    pub(crate) answer: Answer,
+pub struct Verdict {
+    /// What is answered.
+    pub answer: Answer,
     /// What the command made a fact, once it is committed.
-    pub(crate) record: Option<Record>,
+    pub record: Option<Record>,
 }
 
 /// Decides `submission` on `state`, and folds what it did into it. The answer is made while the state is as this
-/// command left it. A command that was answered before without a record gets that answer again.
-pub(crate) fn decide_one(
+/// command left it.
+///
+/// An answer without a record is kept in `answered`, and a retry gets it again, also one that is decided before it is
+/// known whether the log takes what is under way: when it doesn't, nobody is given any of these answers.
+pub fn decide_one(
     state: &mut Projection,
-    answered: &Answered,
+    answered: &mut Answered,
     submission: &Submission,
     context: Context<'_>,
+    now: Instant,
 ) -> Verdict {
     let sent = Sent::of(submission);
     if let Some(answer) = answered.of(&sent) {
         let answer = answer.clone();
-        return Verdict {
-            sent,
-            answer,
-            record: None,
-        };
+        return Verdict { answer, record: None };
     }
     let before = state.clone();
     let attempt = catch_unwind(AssertUnwindSafe(|| decide_onto(state, submission, context)));
@@ -56,5 +57,8 @@ pub(crate) fn decide_one(
             (Err(convert::refused("internal", message, "")), None)
         }
     };
-    Verdict { sent, answer, record }
+    if record.is_none() {
+        answered.note(sent, answer.clone(), now);
+    }
+    Verdict { answer, record }
 }

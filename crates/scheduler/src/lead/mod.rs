@@ -4,7 +4,7 @@
 pub mod answered;
 mod answering;
 mod decider;
-mod deciding;
+pub mod deciding;
 pub mod feed;
 mod intake;
 pub mod publication;

@@ -147,11 +147,10 @@ impl Publication {
     /// A mark came back.
     pub fn came_back(&mut self, mark: Seq, link: Link) -> Vec<Outgoing> {
         let mut out = Vec::new();
-        if self.mark == Some(mark) {
+        // After an outage the next check begins anew; until then no mark says anything.
+        if self.mark == Some(mark) && link.connects == self.connects {
             self.mark = None;
-            if link.connects == self.connects {
-                self.published = mark;
-            }
+            self.published = mark;
             self.mark(&mut out);
         }
         out

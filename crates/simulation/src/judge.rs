@@ -1,0 +1,64 @@
+//! The last look: once everything was well for long enough, everybody must have come to the same.
+
+use chv_domain::HostSlice;
+
+use crate::office::Tenure;
+use crate::oracle::Violation;
+use crate::world::World;
+
+impl World {
+    pub(crate) fn judge(&mut self) -> Result<(), Violation> {
+        self.oracle.verdict()?;
+        let state = self.oracle.state();
+        let last = state.seq();
+        if self.oracle.acknowledged() > last {
+            return Err(format!(
+                "event {} was acknowledged, and the log ends at {last}",
+                self.oracle.acknowledged()
+            ));
+        }
+        let digest = state.digest();
+        for (number, replica) in self.replicas.iter().enumerate() {
+            if replica.applied.state.digest() != digest {
+                let has = replica.applied.state.seq();
+                return Err(format!(
+                    "replica {number} ends with {has} of {last} events, or with another state"
+                ));
+            }
+        }
+        let leads = |tenure: &Tenure| matches!(tenure, Tenure::Open(office) if !office.closing);
+        if self
+            .replicas
+            .iter()
+            .filter(|replica| leads(&replica.tenure))
+            .count()
+            != 1
+        {
+            return Err("there is not one leader in the end".to_owned());
+        }
+        if let Some(seq) = self.oracle.unpublished() {
+            return Err(format!("event {seq} never reached the broker"));
+        }
+        for (number, subscriber) in self.subscribers.iter().enumerate() {
+            if subscriber.last != last {
+                return Err(format!(
+                    "subscriber {number} ends with {} of {last} events",
+                    subscriber.last
+                ));
+            }
+        }
+        for host in &self.hosts {
+            let Some(slice) = HostSlice::of(&state, host.id) else {
+                // Where a leader's clock was hours ahead, what others send is refused for hours.
+                if self.weather.hours {
+                    continue;
+                }
+                return Err(format!("host {} is not registered", host.name));
+            };
+            if let Some(wrong) = host.differs(&slice) {
+                return Err(format!("host {}: {wrong}", host.name));
+            }
+        }
+        Ok(())
+    }
+}
