@@ -7,6 +7,7 @@
 //! files             identity, vote, and the lock on the directory
 //! net               connections between replicas
 //! index             where records are found; sled; made again from the log when in doubt
+//! archive           a whole cluster in one file: written, checked, restored
 //! offline           a data directory that no process has open: looked at, and checked
 //! ```
 //!
@@ -15,9 +16,12 @@
 // openraft's error types are large, and its traits return them by value.
 #![allow(clippy::result_large_err)]
 
+pub mod archive;
 mod config;
 mod confirm;
 mod files;
+#[cfg(test)]
+mod golden;
 mod history;
 mod index;
 mod log;
@@ -38,6 +42,7 @@ pub use confirm::NotConfirmed;
 pub use files::{FileError, IdentityError};
 pub use index::{IndexError, Query};
 pub use log::{AppendError, Appending, EventLog, Leadership};
+pub use net::outdated::Outdated;
 pub use net::{CertificateError, replica_name};
 pub use open::OpenError;
 pub use raft::fit::Misfit;

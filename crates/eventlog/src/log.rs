@@ -18,6 +18,7 @@ use crate::confirm::{Confirm, NotConfirmed};
 use crate::files::Identity;
 use crate::history::{History, UpkeepThread};
 use crate::index::Reached;
+use crate::net::outdated::Outdated;
 use crate::raft::TypeConfig;
 use crate::raft::log_storage::LogStorage;
 use crate::raft::state_machine::Applied;
@@ -105,6 +106,7 @@ pub(crate) struct Inner {
     pub(crate) applied: Applied,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) fatal: watch::Receiver<Fatal>,
+    pub(crate) outdated: watch::Receiver<Option<Outdated>>,
     pub(crate) index: watch::Receiver<Reached>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -199,6 +201,21 @@ impl EventLog {
                 .voter_ids()
                 .filter_map(ReplicaId::new)
                 .collect(),
+        }
+    }
+
+    /// Resolves when another replica writes what this version does not know. The process should end then; a version
+    /// that knows it goes on with the same data.
+    pub fn outdated(&self) -> impl Future<Output = Outdated> + Send + 'static {
+        let mut outdated = self.inner.outdated.clone();
+        async move {
+            if let Ok(told) = outdated.wait_for(Option::is_some).await
+                && let Some(outdated) = told.as_ref()
+            {
+                return outdated.clone();
+            }
+            // The log has ended, and nothing will be told any more.
+            std::future::pending().await
         }
     }
 

@@ -109,7 +109,8 @@ impl EventLog {
         .map_err(|error| OpenError::Raft(error.to_string()))?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(security.clone().keep_current(stop.clone()));
-        let callers = net::Callers::new(identity, security, config.peers.keys().copied());
+        let (outdated, outdated_told) = watch::channel(None);
+        let callers = net::Callers::new(identity, security, config.peers.keys().copied(), outdated);
         let answering = net::Answering {
             raft: raft.clone(),
             log: storage.clone(),
@@ -179,6 +180,7 @@ impl EventLog {
             applied,
             leadership,
             fatal: fatal_told,
+            outdated: outdated_told,
             index: index_reached,
             stop,
             tasks,

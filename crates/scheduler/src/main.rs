@@ -1,6 +1,7 @@
 //! `chv-scheduler`: one replica of Chronovisor's log, and the scheduler that leads when it is elected.
 
 mod certs;
+mod restore;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ use anyhow::Context as _;
 use chv_domain::{ClusterId, ReplicaId};
 use chv_eventlog::{ClusterSecret, EventLog, PeerSecurity, TlsFiles};
 use chv_proto::client::ConnectOptions;
-use chv_scheduler::{Replica, ReplicaConfig};
+use chv_scheduler::{Replica, ReplicaConfig, ReplicaError};
 use chv_telemetry::Verbosity;
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,6 +37,8 @@ enum Command {
     /// Make certificates for replicas, for those who have no authority of their own.
     #[command(subcommand)]
     Certs(certs::Certs),
+    /// Make the data directory of a cluster's one replica out of an archive, checking all of it.
+    Restore(restore::RestoreArgs),
     /// Run a replica.
     Run(Box<Run>),
 }
@@ -121,19 +124,26 @@ fn peer(text: &str) -> Result<(ReplicaId, SocketAddr), String> {
     Ok((id.parse()?, address))
 }
 
+/// How the process ends when the other replicas write what this version does not know.
+const OUTDATED: u8 = 4;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let _telemetry = chv_telemetry::init("chv-scheduler", Verbosity::Info.raised_by(cli.verbose));
     let done = match cli.command {
         Command::Init(args) => init(&args),
         Command::Certs(certs) => certs.run(),
+        Command::Restore(args) => args.run(),
         Command::Run(args) => run(*args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref::<ReplicaError>() {
+                Some(ReplicaError::Outdated(_)) => ExitCode::from(OUTDATED),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chv_domain::ReplicaId;
-use chv_eventlog::{Config, EventLog, OpenError, PeerSecurity};
+use chv_eventlog::{Config, EventLog, OpenError, Outdated, PeerSecurity};
 use chv_proto::client::{Client, ConnectError, ConnectOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +57,9 @@ pub enum ReplicaError {
     /// The broker's client does not take a subscription.
     #[error(transparent)]
     Subscribe(#[from] SubscribeError),
+    /// Another replica writes what this version does not know.
+    #[error(transparent)]
+    Outdated(#[from] Outdated),
     /// The log can't go on: what is on the disk is unknown.
     #[error("the log can't go on, so this replica ends; restart it once the disk is well: {0}")]
     Log(String),
@@ -134,11 +137,12 @@ impl Replica {
 
     /// Serves until `shutdown` resolves or the log can't go on, then ends every task and closes the log.
     pub async fn serve_until(self, shutdown: impl Future<Output = ()>) -> Result<(), ReplicaError> {
-        let fatal = self.reader.log.fatal();
+        let (fatal, outdated) = (self.reader.log.fatal(), self.reader.log.outdated());
         let end = tokio::select! {
             () = shutdown => Ok(()),
             () = self.stop.cancelled() => Ok(()),
             reason = fatal => Err(ReplicaError::Log(reason)),
+            outdated = outdated => Err(outdated.into()),
         };
         self.stop.cancel();
         self.tasks.wait().await;
@@ -159,6 +163,7 @@ async fn connect(broker: ConnectOptions, log: &EventLog) -> Result<Client, Repli
                 warn!(%error, "the broker is away; trying again");
                 tokio::select! {
                     reason = &mut fatal => return Err(ReplicaError::Log(reason)),
+                    outdated = log.outdated() => return Err(outdated.into()),
                     () = tokio::time::sleep(RECONNECT) => {}
                 }
             }

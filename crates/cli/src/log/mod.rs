@@ -1,5 +1,6 @@
 //! `chv log`: the log's files, without a cluster.
 
+mod export;
 mod inspect;
 mod offline;
 mod verify;
@@ -15,10 +16,12 @@ use crate::session::Session;
 #[command(after_help = "\
 Examples:
   chv log verify /var/lib/chv/log
-  chv log inspect /var/lib/chv/log -o json")]
+  chv log inspect /var/lib/chv/log -o json
+  chv log export monday.chv --data /var/lib/chv/log")]
 pub(crate) enum Verb {
     Verify(verify::Verify),
     Inspect(inspect::Inspect),
+    Export(export::Export),
 }
 
 impl Verb {
@@ -26,6 +29,7 @@ impl Verb {
         match self {
             Self::Verify(verb) => verb.run(session, to).await,
             Self::Inspect(verb) => verb.run(session, to).await,
+            Self::Export(verb) => verb.run(session, to).await,
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use chv_eventlog::IdentityError;
-use chv_eventlog::offline::{Finding, FindingKind, OfflineError};
+use chv_eventlog::archive::{ArchiveError, CollectError};
+use chv_eventlog::offline::{Finding, FindingKind, OfflineError, Progress};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -19,6 +20,39 @@ impl From<OfflineError> for Failure {
             _ => Exit::Usage,
         };
         Self::new(exit, error.to_string())
+    }
+}
+
+impl From<ArchiveError> for Failure {
+    fn from(error: ArchiveError) -> Self {
+        let exit = match &error {
+            ArchiveError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::NotFound,
+            ArchiveError::Io { .. } | ArchiveError::NotOne(_) => Exit::Usage,
+            ArchiveError::Damaged { .. } | ArchiveError::Chain { .. } | ArchiveError::State { .. } => {
+                Exit::Damaged
+            }
+            ArchiveError::Version { .. } => Exit::Internal,
+            ArchiveError::Empty => Exit::Rejected,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<CollectError> for Failure {
+    fn from(error: CollectError) -> Self {
+        match error {
+            CollectError::Archive(error) => error.into(),
+            unsound @ CollectError::Unsound(_) => Self::new(Exit::Damaged, unsound.to_string()),
+        }
+    }
+}
+
+/// Shows how far long work is, in tens, so that a log file does not get a line for each step.
+pub(super) fn percent<'a>(line: &'a mut crate::wait::Progress, what: &'a str) -> impl FnMut(Progress) + 'a {
+    move |progress| {
+        if let Some(percent) = (progress.done * 100).checked_div(progress.total) {
+            line.show(&format!("{what}: {}%", percent / 10 * 10));
+        }
     }
 }
 

@@ -3,25 +3,27 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use chv_eventlog::archive;
 use chv_eventlog::offline::{self, ClosedDir, Verification};
 
-use super::offline::{blocking, show, verdict};
+use super::offline::{blocking, percent, show, verdict};
 use crate::failure::Failure;
 use crate::output::structured;
 use crate::session::Session;
 use crate::wait::Progress;
 
-/// Check a replica's data directory: checksums, event numbers, hash chain, snapshots. Changes nothing.
+/// Check a stopped replica's data directory, or an archive: checksums, event numbers, hash chain, states.
 ///
-/// No process may have the directory open. Exits with 10 where something is not as it was written, and says
+/// Changes nothing. No process may have the directory open. Exits with 10 where something is not as it was written, and says
 /// what, in which file, and from which event on.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   chv log verify /var/lib/chv/log
+  chv log verify monday.chv
   chv log verify /var/lib/chv/log -o json | jq .lastHash")]
 pub(crate) struct Verify {
-    /// The data directory of a replica that is not running.
+    /// The data directory of a replica that is not running, or an archive.
     #[arg(value_name = "PATH")]
     path: PathBuf,
 }
@@ -29,14 +31,16 @@ pub(crate) struct Verify {
 impl Verify {
     pub(super) async fn run(self, session: &Session, to: &mut impl Write) -> Result<(), Failure> {
         let verified = blocking(move || {
+            if self.path.is_file() {
+                let mut line = Progress::new();
+                return Ok(archive::verify(
+                    &self.path,
+                    &mut percent(&mut line, "checking the archive"),
+                )?);
+            }
             let dir = ClosedDir::open(&self.path)?;
             let mut line = Progress::new();
-            Ok::<_, Failure>(offline::verify(&dir, &mut |progress| {
-                if let Some(percent) = (progress.done * 100).checked_div(progress.total) {
-                    // Tens, so that a log file does not get a line for each segment.
-                    line.show(&format!("checking the log: {}%", percent / 10 * 10));
-                }
-            }))
+            Ok::<_, Failure>(offline::verify(&dir, &mut percent(&mut line, "checking the log")))
         })
         .await??;
         if !structured(session.format(), &verified, to)? {
@@ -48,9 +52,12 @@ impl Verify {
 }
 
 fn write(verified: &Verification, to: &mut impl Write) -> io::Result<()> {
+    let cluster = verified
+        .cluster
+        .map_or_else(|| "unknown".to_owned(), |cluster| cluster.to_string());
     let whose = match verified.replica {
-        Some(replica) => format!("replica {replica} of cluster {}", verified.cluster),
-        None => format!("cluster {}", verified.cluster),
+        Some(replica) => format!("replica {replica} of cluster {cluster}"),
+        None => format!("archive of cluster {cluster}"),
     };
     writeln!(to, "{whose}")?;
     match verified.first_seq {
@@ -62,9 +69,13 @@ fn write(verified: &Verification, to: &mut impl Write) -> io::Result<()> {
         0 => String::new(),
         dropped => format!(", {dropped} batches that no replica applies"),
     };
+    let sealed = match verified.sealed {
+        0 => String::new(),
+        sealed => format!(", {sealed} records sealed"),
+    };
     writeln!(
         to,
-        "checked     {} entries, {} records{dropped}",
+        "checked     {} entries, {} records{sealed}{dropped}",
         verified.entries, verified.records
     )?;
     writeln!(

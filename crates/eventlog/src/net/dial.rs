@@ -62,6 +62,7 @@ async fn greet(
         from: identity.replica.get(),
         to: replica.get(),
         secret: security.secret(),
+        format: chv_domain::FORMAT,
         refused: String::new(),
     };
     send(stream, &hello).await?;
@@ -70,6 +71,8 @@ async fn greet(
         from: hello.to,
         to: hello.from,
         secret: Default::default(),
+        // Another one is its business: it matters once it writes what is not known here.
+        format: answer.format,
         ..hello
     };
     if answer == expected {

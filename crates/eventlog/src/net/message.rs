@@ -35,6 +35,9 @@ pub(super) struct Hello {
     /// The cluster's secret; shown by the calling side alone.
     #[prost(bytes = "bytes", tag = "6")]
     pub(super) secret: Bytes,
+    /// The highest record format that it knows: see [`chv_domain::FORMAT`].
+    #[prost(uint32, tag = "9")]
+    pub(super) format: u32,
     /// Why the answering side hangs up; empty when it does not.
     #[prost(string, tag = "5")]
     pub(super) refused: String,
@@ -271,6 +274,17 @@ impl Append {
             entries: entries.collect::<Result<_, _>>().map_err(malformed)?,
             committed: request.leader_commit.map(Position::from),
         })
+    }
+
+    /// Entries as somebody stored them.
+    #[cfg(test)]
+    pub(super) fn of_stored(vote: Vote, entries: Vec<Bytes>) -> Self {
+        Self {
+            vote: Some(vote.into()),
+            previous: None,
+            entries,
+            committed: None,
+        }
     }
 
     pub(super) fn request(self) -> io::Result<AppendEntriesRequest<TypeConfig>> {

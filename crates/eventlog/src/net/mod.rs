@@ -11,6 +11,9 @@ mod dial;
 mod frame;
 mod history;
 mod message;
+#[cfg(test)]
+mod newer_tests;
+pub(crate) mod outdated;
 mod refused;
 mod security;
 mod server;

@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 
 use super::frame::{receive, receive_at_most, send};
 use super::message::{Answer, Appended, Ask, Hello, MAX_HELLO, PROTOCOL, Request, Told, Voted};
+use super::outdated;
 use super::refused::Refused;
 use super::security::{Credential, LIFE, Security};
 use super::stream::Stream;
@@ -47,6 +48,7 @@ pub(crate) struct Callers {
     identity: Identity,
     security: Security,
     known: Arc<BTreeSet<ReplicaId>>,
+    outdated: outdated::Tell,
 }
 
 impl Callers {
@@ -54,11 +56,13 @@ impl Callers {
         identity: Identity,
         security: Security,
         known: impl Iterator<Item = ReplicaId>,
+        outdated: outdated::Tell,
     ) -> Self {
         Self {
             identity,
             security,
             known: Arc::new(known.collect()),
+            outdated,
         }
     }
 }
@@ -107,15 +111,20 @@ pub(crate) async fn serve(
         let talk = async move {
             let welcomed = tokio::time::timeout(GREETING, welcome(stream, &callers)).await;
             drop(stranger);
-            let stream = match welcomed {
-                Ok(Ok(stream)) => stream,
+            let (stream, hello) = match welcomed {
+                Ok(Ok(welcomed)) => welcomed,
                 Ok(Err(error)) => return refused.tell(caller, &error.to_string()),
                 Err(_) => return refused.tell(caller, "it did not say who it is in time"),
             };
             let Ok(_permit) = room.try_acquire_owned() else {
                 return refused.tell(caller, "too many connections of replicas");
             };
-            match converse(stream, &replica).await {
+            let undecoded = |error: &io::Error| {
+                if let Some(outdated) = outdated::of(error, hello.from, hello.format) {
+                    callers.outdated.send_replace(Some(outdated));
+                }
+            };
+            match converse(stream, &replica, undecoded).await {
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     refused.tell(caller, &error.to_string());
                 }
@@ -135,7 +144,7 @@ pub(crate) async fn serve(
 }
 
 /// Lets a caller in that is a replica of this cluster. Why not, when it is not.
-async fn welcome(stream: TcpStream, callers: &Callers) -> io::Result<Stream> {
+async fn welcome(stream: TcpStream, callers: &Callers) -> io::Result<(Stream, Hello)> {
     let identity = callers.identity;
     let (mut stream, credential) = callers.security.accept(stream).await?;
     let hello: Hello = receive_at_most(&mut stream, MAX_HELLO).await?;
@@ -146,11 +155,12 @@ async fn welcome(stream: TcpStream, callers: &Callers) -> io::Result<Stream> {
         from: identity.replica.get(),
         to: hello.from,
         secret: Bytes::new(),
+        format: chv_domain::FORMAT,
         refused: refused.clone(),
     };
     send(&mut stream, &answer).await?;
     match refused.is_empty() {
-        true => Ok(stream),
+        true => Ok((stream, hello)),
         false => {
             let why = format!("it says that it is replica {}: {refused}", hello.from);
             Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
@@ -158,7 +168,11 @@ async fn welcome(stream: TcpStream, callers: &Callers) -> io::Result<Stream> {
     }
 }
 
-async fn converse(mut stream: Stream, replica: &Answering) -> io::Result<()> {
+async fn converse(
+    mut stream: Stream,
+    replica: &Answering,
+    tell_undecoded: impl Fn(&io::Error),
+) -> io::Result<()> {
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
     let made = Instant::now();
     while made.elapsed() < LIFE + SILENCE {
@@ -170,6 +184,7 @@ async fn converse(mut stream: Stream, replica: &Answering) -> io::Result<()> {
         };
         let (told, undecoded) = match answer_to(replica, ask).await {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                tell_undecoded(&error);
                 let why = format!("what it sends does not decode, {error}; are both of the same version?");
                 (Told::Failed(why.clone()), Err(io::Error::new(error.kind(), why)))
             }
@@ -189,6 +204,7 @@ fn refusal(hello: &Hello, credential: &Credential, callers: &Callers) -> Option<
         identity,
         security,
         known,
+        ..
     } = callers;
     if hello.protocol != PROTOCOL {
         return Some(format!(

@@ -58,6 +58,15 @@ impl Finding {
         }
     }
 
+    /// In an archive, at a part.
+    pub(crate) fn in_archive(kind: FindingKind, file: &Path, at: u64, seq: Seq, what: String) -> Self {
+        Self {
+            offset: Some(at),
+            seq: Some(seq),
+            ..Self::new(kind, file, what)
+        }
+    }
+
     pub(super) fn at(mut self, offset: u64, entry: u64) -> Self {
         self.offset = Some(offset);
         self.entry = Some(entry);
@@ -71,7 +80,7 @@ impl Finding {
 }
 
 /// As people write it, instead of as bytes.
-pub(super) fn as_text<S: serde::Serializer>(
+pub(crate) fn as_text<S: serde::Serializer>(
     value: &impl std::fmt::Display,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

@@ -7,17 +7,20 @@
 mod chain;
 mod dir;
 mod finding;
+mod history;
 mod inspect;
 mod log;
 mod small;
 mod snapshots;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verify;
 
 pub use dir::{ClosedDir, OfflineError};
+pub(crate) use finding::as_text;
 pub use finding::{Finding, FindingKind};
 pub use inspect::{
     Inspection, LastRecord, LogRange, Position, SegmentFile, Sizes, SnapshotFile, Versions, Vote, inspect,
 };
+pub(crate) use verify::walk;
 pub use verify::{Progress, Verification, verify};

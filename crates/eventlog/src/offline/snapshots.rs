@@ -29,6 +29,8 @@ pub(super) fn read(dir: &Path, findings: &mut Vec<Finding>) -> Vec<Held> {
         Ok(names) => names,
         // It is made when the replica runs for the first time.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return held,
+        // It is made when the replica runs for the first time.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return held,
         Err(error) => {
             findings.push(Finding::new(FindingKind::Unreadable, dir, error.to_string()));
             return held;

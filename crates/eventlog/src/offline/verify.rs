@@ -1,31 +1,33 @@
 //! The proof that a directory holds what was written: every checksum, the numbers without holes, the hash chain,
 //! the fold against every snapshot.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
-use chv_domain::{ClusterId, RecordHash, ReplicaId, Seq, Term};
+use chv_domain::{Batch, BatchOutcome, ClusterId, Projection, Record, RecordHash, ReplicaId, Seq, Term};
 use openraft::EntryPayload;
 use serde::Serialize;
 
 use super::chain::{Chain, contradiction};
 use super::dir::ClosedDir;
 use super::finding::{Finding, FindingKind};
+use super::history;
 use super::log::Segments;
 use super::small::SmallFiles;
 use super::snapshots::{self, Held};
-use crate::open::{SEGMENTS, SNAPSHOTS};
+use crate::open::{HISTORY, SEGMENTS, SNAPSHOTS};
 use crate::raft::fit::{self, Ends};
 use crate::raft::log_storage::decode;
 use crate::raft::snapshot::State;
 use crate::raft::{Entry, LogId, Membership};
 use crate::segment::ScannedSegment;
 
-/// How far a long check is.
+/// How far long work is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Files that are checked.
+    /// What is done, in files or in bytes.
     pub done: u64,
-    /// Files that there are.
+    /// What there is.
     pub total: u64,
 }
 
@@ -33,8 +35,8 @@ pub struct Progress {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verification {
-    /// The cluster.
-    pub cluster: ClusterId,
+    /// The cluster; `None` of an archive whose end was not reached.
+    pub cluster: Option<ClusterId>,
     /// The replica whose directory it is; `None` of an archive.
     pub replica: Option<ReplicaId>,
     /// The first event whose record was checked; `None` where there is none.
@@ -46,8 +48,10 @@ pub struct Verification {
     pub last_hash: RecordHash,
     /// How many log entries were checked.
     pub entries: u64,
-    /// How many records.
+    /// How many records, of the log or of an archive.
     pub records: u64,
+    /// How many in sealed files; those that the log holds too are among both.
+    pub sealed: u64,
     /// Batches that every replica drops: decided by a leader that was none any more.
     pub dropped: u64,
     /// Snapshots whose state the fold of the records came to.
@@ -62,6 +66,31 @@ pub struct Verification {
 }
 
 impl Verification {
+    /// What checking an archive found.
+    pub(crate) fn of_archive(
+        cluster: Option<ClusterId>,
+        first_seq: Option<Seq>,
+        (last_seq, last_hash): (Seq, RecordHash),
+        records: u64,
+        findings: Vec<Finding>,
+    ) -> Self {
+        Self {
+            cluster,
+            replica: None,
+            first_seq,
+            last_seq,
+            last_hash,
+            entries: 0,
+            records,
+            sealed: 0,
+            dropped: 0,
+            snapshots_compared: 0,
+            snapshots_alone: 0,
+            torn_bytes: 0,
+            findings,
+        }
+    }
+
     /// Whether nothing is wrong.
     pub fn is_sound(&self) -> bool {
         self.findings.is_empty()
@@ -70,10 +99,26 @@ impl Verification {
 
 /// Checks `dir`. Blocks for as long as reading all of it takes.
 pub fn verify(dir: &ClosedDir, progress: &mut dyn FnMut(Progress)) -> Verification {
+    walk(dir, progress, &mut |_| {}).0
+}
+
+/// As [`verify`]; `each` is given every record in order, those that are in sealed files and in the log too perhaps
+/// twice. The state after the last one comes with it.
+pub(crate) fn walk(
+    dir: &ClosedDir,
+    progress: &mut dyn FnMut(Progress),
+    each: &mut dyn FnMut(&Record),
+) -> (Verification, Projection) {
     let mut findings = Vec::new();
     let small = SmallFiles::read(dir.dir(), &mut findings);
     let held = snapshots::read(&dir.path().join(SNAPSHOTS), &mut findings);
     let mut walk = Walk::new(small, held);
+    let mut sealed = |path: &Path, record: &Record| {
+        each(record);
+        walk.sealed(path, record)
+    };
+    let history = dir.path().join(HISTORY);
+    walk.history = history::check(&history, dir.cluster(), &mut findings, &mut sealed);
     match Segments::of(&dir.path().join(SEGMENTS), small.first()) {
         Err(finding) => findings.push(finding),
         Ok(segments) => {
@@ -83,7 +128,7 @@ pub fn verify(dir: &ClosedDir, progress: &mut dyn FnMut(Progress)) -> Verificati
                     done: done as u64,
                     total,
                 });
-                walk.segment(&segment.map_err(|error| walk.unvouched(error.into()))?)
+                walk.segment(&segment.map_err(|error| walk.unvouched(error.into()))?, each)
             });
             findings.extend(walked.err());
             progress(Progress { done: total, total });
@@ -95,22 +140,24 @@ pub fn verify(dir: &ClosedDir, progress: &mut dyn FnMut(Progress)) -> Verificati
     let (last_seq, last_hash) = match findings.is_empty() {
         true => walk.last(),
         // A later snapshot may read, and yet says nothing about the events between.
-        false => walk.chain.at().unwrap_or_default(),
+        false => walk.chain.at().or(walk.history).unwrap_or_default(),
     };
-    Verification {
-        cluster: dir.cluster(),
+    let verification = Verification {
+        cluster: Some(dir.cluster()),
         replica: Some(dir.replica()),
         first_seq: walk.first_seq,
         last_seq,
         last_hash,
         entries: walk.entries,
         records,
+        sealed: walk.sealed,
         dropped,
         snapshots_compared: walk.compared,
         snapshots_alone: walk.alone,
         torn_bytes: walk.torn,
         findings,
-    }
+    };
+    (verification, walk.furthest())
 }
 
 struct Walk {
@@ -120,6 +167,13 @@ struct Walk {
     chain: Chain,
     /// The fold; `None` before the first snapshot of a log that was purged.
     state: Option<State>,
+    /// The last sealed event and its record's hash.
+    history: Option<(Seq, RecordHash)>,
+    /// The fold of the sealed records, where they begin with the first event and the log does not; the log's follow.
+    fold: Option<Projection>,
+    /// The snapshots that the fold came to.
+    compared_files: BTreeSet<PathBuf>,
+    sealed: u64,
     last: Option<LogId>,
     first_seq: Option<Seq>,
     entries: u64,
@@ -140,6 +194,10 @@ impl Walk {
             last: small.purged,
             small,
             snapshots,
+            history: None,
+            fold: None,
+            compared_files: BTreeSet::new(),
+            sealed: 0,
             first_seq: None,
             entries: 0,
             compared: 0,
@@ -153,7 +211,85 @@ impl Walk {
         finding.before(seq)
     }
 
-    fn segment(&mut self, segment: &ScannedSegment) -> Result<(), Finding> {
+    /// Takes in a record of a sealed file.
+    fn sealed(&mut self, path: &Path, record: &Record) -> Result<(), Finding> {
+        self.sealed += 1;
+        if self.first_seq.is_none() {
+            self.first_seq = Some(record.first);
+            let whole = record.first == Seq(1) && self.small.purged.is_some();
+            self.fold = whole.then(Projection::default);
+        }
+        self.go_on(path, record)
+    }
+
+    /// Folds a record in where the fold has come to it, and compares the snapshot of that event.
+    fn go_on(&mut self, path: &Path, record: &Record) -> Result<(), Finding> {
+        let Some(fold) = self
+            .fold
+            .as_mut()
+            .filter(|fold| fold.seq().next() == record.first)
+        else {
+            return Ok(());
+        };
+        let batch = |published, records| Batch { published, records };
+        if fold.apply_batch(record.term, &batch(Seq::ZERO, vec![record.clone()])) == BatchOutcome::Dropped {
+            let what = format!("the record of event {} does not continue the chain", record.first);
+            return Err(Finding::new(FindingKind::Contradiction, path, what).before(Some(record.first)));
+        }
+        for held in &self.snapshots {
+            let state = &held.state.projection;
+            if state.seq() != fold.seq() {
+                continue;
+            }
+            // How far events were published is in no record.
+            let mut same = fold.clone();
+            same.apply_batch(record.term, &batch(state.published(), Vec::new()));
+            if same != *state {
+                let what = format!(
+                    "its state is not what the records up to event {} fold to",
+                    state.seq()
+                );
+                return Err(Finding::new(FindingKind::Contradiction, &held.file, what));
+            }
+            self.compared += 1;
+            self.compared_files.insert(held.file.clone());
+        }
+        Ok(())
+    }
+
+    /// Whether the log's records go on where the sealed ones end.
+    fn joins(&self, record: &Record) -> Result<(), String> {
+        let Some((seq, hash)) = self.history else {
+            return Ok(());
+        };
+        if self.small.purged.is_some() && self.chain.counts().0 == 0 && record.first > seq.next() {
+            return Err(format!(
+                "the log begins with event {}, and sealed history ends with event {seq}",
+                record.first
+            ));
+        }
+        let differs = record.last() == seq && record.hash() != hash
+            || record.first == seq.next() && record.prev != hash;
+        match differs {
+            true => Err(format!(
+                "the record of event {} is not what sealed history goes on with",
+                record.first
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// The state that goes furthest.
+    fn furthest(self) -> Projection {
+        let of_snapshots = self.snapshots.into_iter().map(|held| held.state.projection);
+        let of_state = self.state.map(|state| state.projection);
+        let all = of_snapshots.chain(self.fold).chain(of_state);
+        // Of equals the last: the log's own knows how far events were published.
+        all.max_by_key(|state| (state.seq(), state.published()))
+            .unwrap_or_default()
+    }
+
+    fn segment(&mut self, segment: &ScannedSegment, each: &mut dyn FnMut(&Record)) -> Result<(), Finding> {
         self.torn += segment.torn().map_or(0, |torn| torn.len() as u64);
         for (offset, stored) in segment.entries() {
             if stored.index < self.small.first() {
@@ -164,7 +300,7 @@ impl Walk {
                 let what = format!("an intact entry does not decode: {error}");
                 self.unvouched(place(FindingKind::Version, what))
             })?;
-            self.entry(entry, &segment.path, offset, stored.index)
+            self.entry(entry, &segment.path, offset, stored.index, each)
                 .map_err(|finding| match finding.seq {
                     Some(_) => finding,
                     None => self.unvouched(finding),
@@ -173,7 +309,14 @@ impl Walk {
         Ok(())
     }
 
-    fn entry(&mut self, entry: Entry, path: &Path, offset: u64, index: u64) -> Result<(), Finding> {
+    fn entry(
+        &mut self,
+        entry: Entry,
+        path: &Path,
+        offset: u64,
+        index: u64,
+        each: &mut dyn FnMut(&Record),
+    ) -> Result<(), Finding> {
         let wrong = |what: String| contradiction(path, offset, index)(what);
         if entry.log_id.index != index {
             return Err(wrong(format!(
@@ -196,12 +339,21 @@ impl Walk {
         if let EntryPayload::Normal(batch) = &entry.payload {
             let term = Term(entry.log_id.leader_id.term);
             let before = self.chain.counts().0;
+            batch
+                .records
+                .iter()
+                .try_for_each(|record| self.joins(record))
+                .map_err(wrong)?;
             self.chain
                 .take_in(term, batch, contradiction(path, offset, index))?;
             if self.chain.counts().0 > before {
                 self.first_seq = self
                     .first_seq
                     .or(batch.records.first().map(|record| record.first));
+                for record in &batch.records {
+                    each(record);
+                    self.go_on(path, record)?;
+                }
             }
         }
         if let Some(state) = &mut self.state {
@@ -217,7 +369,7 @@ impl Walk {
             let held = self.snapshots.remove(0);
             if held.entry() < index || held.state.applied.is_none() {
                 // From before the log's first entry.
-                self.alone += 1;
+                self.alone += u64::from(!self.compared_files.contains(&held.file));
                 continue;
             }
             let differs = |what: String| Finding::new(FindingKind::Contradiction, &held.file, what);
@@ -235,9 +387,9 @@ impl Walk {
                         of_snapshot.0
                     )));
                 }
-                Some(_) => self.compared += 1,
+                Some(_) => self.compared += u64::from(!self.compared_files.contains(&held.file)),
                 None => {
-                    self.alone += 1;
+                    self.alone += u64::from(!self.compared_files.contains(&held.file));
                     self.state = Some(held.state);
                 }
             }
@@ -248,7 +400,8 @@ impl Walk {
     /// What only shows at the end.
     fn left_over(&mut self, dir: &Path) -> Vec<Finding> {
         let mut findings = Vec::new();
-        self.alone += self.snapshots.len() as u64;
+        let compared = |held: &&Held| self.compared_files.contains(&held.file);
+        self.alone += self.snapshots.iter().filter(|held| !compared(held)).count() as u64;
         let ends = Ends {
             purged: self.small.purged,
             last: self.last,
@@ -274,7 +427,7 @@ impl Walk {
             .state
             .as_ref()
             .map(|state| (state.projection.seq(), state.projection.hash()));
-        let all = [self.chain.at(), of_state, furthest];
+        let all = [self.chain.at(), self.history, of_state, furthest];
         all.into_iter()
             .flatten()
             .max_by_key(|(seq, _)| *seq)

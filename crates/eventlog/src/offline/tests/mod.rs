@@ -1,5 +1,5 @@
 //! Data directories that a replica wrote, and what becomes of them when a disk or a person changes them.
 
 mod damage;
-mod rig;
+pub(crate) mod rig;
 mod sound;

@@ -17,7 +17,7 @@ use crate::{ClusterSecret, Config, EventLog, Leadership, PeerSecurity};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How many hosts are registered, which is how many events there are.
-pub(super) const EVENTS: u64 = 8;
+pub(crate) const EVENTS: u64 = 8;
 
 fn id() -> ReplicaId {
     ReplicaId::new(1).unwrap()
@@ -57,24 +57,16 @@ pub(super) fn record(state: &Projection, term: Term, number: u8) -> Record {
     }
 }
 
-/// A directory with some events, a snapshot in their midst, and, if so wished, without the log before it.
-pub(super) async fn written(purged: bool) -> tempfile::TempDir {
-    let temp = tempfile::tempdir().unwrap();
+/// Opens replica `number` of its own cluster in the directory, and waits until it leads.
+pub(crate) async fn open(dir: &Path, number: u64, segment_size: u64) -> EventLog {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let peers = BTreeMap::from([(id(), listener.local_addr().unwrap())]);
-    EventLog::init(temp.path(), ClusterId::from_bytes([9; 16]), id()).unwrap();
-    let secret = ClusterSecret::new("a secret of the tests").unwrap();
+    let peers = BTreeMap::from([(ReplicaId::new(number).unwrap(), listener.local_addr().unwrap())]);
+    let secret = PeerSecurity::LoopbackSecret(ClusterSecret::new("a secret of the tests").unwrap());
     let log = EventLog::open(Config {
         bootstrap: true,
         snapshot_every: 1_000_000,
-        // Small, so that there are several, and few bytes in all.
-        segment_size: 1024,
-        ..Config::new(
-            temp.path().to_owned(),
-            listener,
-            peers,
-            PeerSecurity::LoopbackSecret(secret),
-        )
+        segment_size,
+        ..Config::new(dir.to_owned(), listener, peers, secret)
     })
     .await
     .unwrap();
@@ -84,17 +76,31 @@ pub(super) async fn written(purged: bool) -> tempfile::TempDir {
         .await
         .expect("it does not lead")
         .unwrap();
-    for number in 1..=EVENTS {
-        let record = record(&log.projection(), log.status().term, number as u8);
+    log
+}
+
+/// Registers `count` hosts, from number `first` on.
+pub(crate) async fn events(log: &EventLog, first: u8, count: u8) {
+    for number in first..first + count {
+        let record = record(&log.projection(), log.status().term, number);
         let batch = Batch {
             published: Seq::ZERO,
             records: vec![record],
         };
         log.append(batch).await.unwrap();
-        if number == EVENTS / 2 {
-            snapshot(&log, purged).await;
-        }
     }
+}
+
+/// A directory with some events, a snapshot in their midst, and, if so wished, without the log before it.
+pub(crate) async fn written(purged: bool) -> tempfile::TempDir {
+    let temp = tempfile::tempdir().unwrap();
+    EventLog::init(temp.path(), ClusterId::from_bytes([9; 16]), id()).unwrap();
+    // Small, so that there are several, and few bytes in all.
+    let log = open(temp.path(), 1, 1024).await;
+    let half = EVENTS as u8 / 2;
+    events(&log, 1, half).await;
+    snapshot(&log, purged).await;
+    events(&log, half + 1, half).await;
     log.shutdown().await;
     temp
 }
@@ -115,15 +121,15 @@ async fn snapshot(log: &EventLog, purge: bool) {
 
 /// What a replica would begin with.
 #[derive(Debug, PartialEq)]
-pub(super) struct Begun {
+pub(crate) struct Begun {
     identity: Identity,
     vote: Option<Vote>,
-    pub(super) seq: Seq,
+    pub(crate) seq: Seq,
     digest: RecordHash,
 }
 
 /// Opens the directory as a replica does, short of taking part in Raft, and folds its log as far as it goes.
-pub(super) async fn begin(path: &Path) -> Result<Begun, String> {
+pub(crate) async fn begin(path: &Path) -> Result<Begun, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let dir = std::sync::Arc::new(Dir::open(path).map_err(|error| text(&error))?);
     let identity = Identity::read(&dir).map_err(|error| text(&error))?;

@@ -1,0 +1,298 @@
+//! Reads an archive and checks all of it: every part's checksum, the chain across parts, the digest of the whole, and
+//! that the state is what the records fold to where they begin with the first event.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use chv_domain::{Batch, ClusterId, Projection, Record, RecordHash, Seq, Term, stored};
+use sha2::{Digest, Sha256};
+
+use super::ArchiveError;
+use super::form::{self, HEAD, HEADER, Kind, MAGIC, Told};
+use crate::history::format::{self, FormatError};
+use crate::offline::{Finding, FindingKind, Progress, Verification};
+
+/// What an archive holds; all of it was checked.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The first event.
+    pub first: Seq,
+    /// The term in which the last record was decided.
+    pub term: Term,
+    /// How many records.
+    pub records: u64,
+    /// The state after them.
+    pub state: Projection,
+}
+
+/// Whether the file at `path` begins as an archive does.
+pub fn is_archive(path: &Path) -> bool {
+    let mut magic = [0; 8];
+    File::open(path)
+        .and_then(|mut file| file.read_exact(&mut magic))
+        .is_ok_and(|()| magic == MAGIC)
+}
+
+/// Reads the archive at `path`. `each` is given its records in order, before the end of the file is checked: what it
+/// makes of them counts only when this returns `Ok`. Blocks.
+pub fn read(
+    path: &Path,
+    progress: &mut dyn FnMut(Progress),
+    each: &mut dyn FnMut(&Record) -> Result<(), ArchiveError>,
+) -> Result<Archive, ArchiveError> {
+    if !is_archive(path) {
+        // Also where there is no such file: that is told by its own error.
+        File::open(path).map_err(ArchiveError::io(path))?;
+        return Err(ArchiveError::NotOne(path.to_owned()));
+    }
+    Reading::open(path)?.all(progress, each)
+}
+
+/// As [`read`], with what is wrong told as a finding.
+pub fn verify(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Verification, ArchiveError> {
+    let mut seen = (Seq::ZERO, RecordHash::ZERO, None, 0);
+    let checked = read(path, progress, &mut |record| {
+        seen = (
+            record.last(),
+            record.hash(),
+            seen.2.or(Some(record.first)),
+            seen.3 + 1,
+        );
+        Ok(())
+    });
+    let (last_seq, last_hash, first_seq, records) = seen;
+    let (cluster, findings) = match checked {
+        Ok(archive) => (Some(archive.cluster), Vec::new()),
+        Err(ArchiveError::Damaged { path, at, seq, what }) => (
+            None,
+            vec![Finding::in_archive(FindingKind::Damaged, &path, at, seq, what)],
+        ),
+        Err(error) => return Err(error),
+    };
+    Ok(Verification::of_archive(
+        cluster,
+        first_seq,
+        (last_seq, last_hash),
+        records,
+        findings,
+    ))
+}
+
+struct Reading {
+    path: PathBuf,
+    file: BufReader<File>,
+    size: u64,
+    sha: Sha256,
+    at: u64,
+    cluster: ClusterId,
+    first: Option<Seq>,
+    last: Seq,
+    hash: RecordHash,
+    term: Term,
+    records: u64,
+    /// The fold, where the records begin with the first event.
+    fold: Option<Projection>,
+    state: Option<Projection>,
+}
+
+impl Reading {
+    fn open(path: &Path) -> Result<Self, ArchiveError> {
+        let file = File::open(path).map_err(ArchiveError::io(path))?;
+        let size = file.metadata().map_err(ArchiveError::io(path))?.len();
+        let mut reading = Self {
+            path: path.to_owned(),
+            file: BufReader::new(file),
+            size,
+            sha: Sha256::new(),
+            at: 0,
+            cluster: ClusterId::from_bytes([0; 16]),
+            first: None,
+            last: Seq::ZERO,
+            hash: RecordHash::ZERO,
+            term: Term::default(),
+            records: 0,
+            fold: None,
+            state: None,
+        };
+        let header: [u8; HEADER] = reading.array(0)?;
+        reading.sha.update(header);
+        reading.cluster = match form::read_header(&header) {
+            Told::Cluster(cluster) => cluster,
+            Told::Version(found) => {
+                return Err(ArchiveError::Version {
+                    path: path.to_owned(),
+                    what: format!(
+                        "the archive has version {found}, this program knows {}",
+                        form::VERSION
+                    ),
+                });
+            }
+            Told::Damaged => return Err(reading.damaged(0, "the header does not check")),
+        };
+        Ok(reading)
+    }
+
+    fn all(
+        mut self,
+        progress: &mut dyn FnMut(Progress),
+        each: &mut dyn FnMut(&Record) -> Result<(), ArchiveError>,
+    ) -> Result<Archive, ArchiveError> {
+        let total = self.size;
+        loop {
+            let at = self.at;
+            progress(Progress { done: at, total });
+            let head: [u8; HEAD] = self.array(at)?;
+            let (kind, length, crc) = form::read_head(&head)
+                .ok_or_else(|| self.damaged(at, "the head of a part does not check"))?;
+            if length > self.size - self.at {
+                return Err(self.damaged(at, "a part is cut off"));
+            }
+            let mut body = vec![0; length as usize];
+            self.fill(&mut body, at)?;
+            if crc32fast::hash(&body) != crc {
+                return Err(self.damaged(at, "a part does not check"));
+            }
+            match kind {
+                Kind::End => {
+                    self.end(&body, at)?;
+                    progress(Progress { done: total, total });
+                    return self.archive(at);
+                }
+                Kind::State => self.state(&body, at)?,
+                Kind::History => self.history(&body, at + HEAD as u64, each)?,
+            }
+            self.sha.update(head);
+            self.sha.update(&body);
+        }
+    }
+
+    fn history(
+        &mut self,
+        body: &[u8],
+        at: u64,
+        each: &mut dyn FnMut(&Record) -> Result<(), ArchiveError>,
+    ) -> Result<(), ArchiveError> {
+        let mut records = Vec::new();
+        let layout = format::verify(body, |block| records.extend(block)).map_err(|error| match error {
+            FormatError::Damaged { at: within, what } => self.damaged(at + within, &what),
+            FormatError::Version(_) => ArchiveError::Version {
+                path: self.path.clone(),
+                what: error.to_string(),
+            },
+            other => self.damaged(at, &other.to_string()),
+        })?;
+        let follows = self.state.is_none()
+            && layout.header.cluster == self.cluster
+            && (self.first.is_none()
+                || (layout.header.first, layout.header.prev) == (self.last.next(), self.hash));
+        if !follows {
+            return Err(self.damaged(at, "a part does not follow the one before it"));
+        }
+        if self.first.is_none() {
+            self.first = Some(layout.header.first);
+            let whole = layout.header.first == Seq(1) && layout.header.prev == RecordHash::ZERO;
+            self.fold = whole.then(Projection::default);
+        }
+        for record in records {
+            if let Some(fold) = &mut self.fold {
+                let batch = Batch {
+                    published: Seq::ZERO,
+                    records: vec![record.clone()],
+                };
+                fold.apply_batch(record.term, &batch);
+            }
+            (self.last, self.hash, self.term) = (record.last(), record.hash(), record.term);
+            self.records += 1;
+            each(&record)?;
+        }
+        Ok(())
+    }
+
+    fn state(&mut self, body: &[u8], at: u64) -> Result<(), ArchiveError> {
+        let raw = zstd::decode_all(body).map_err(|error| self.damaged(at, &error.to_string()))?;
+        let state: Projection = stored::decode(&raw).map_err(|error| ArchiveError::Version {
+            path: self.path.clone(),
+            what: format!("the state at byte {at} does not decode: {error}"),
+        })?;
+        if (state.seq(), state.hash()) != (self.last, self.hash) {
+            return Err(self.damaged(at, "the state is not that of the last record"));
+        }
+        if let Some(fold) = &mut self.fold {
+            // How far events were published is in no record.
+            let published = Batch {
+                published: state.published(),
+                records: Vec::new(),
+            };
+            fold.apply_batch(self.term, &published);
+            if *fold != state {
+                return Err(self.damaged(at, "the state is not what the records fold to"));
+            }
+        }
+        self.state = Some(state);
+        Ok(())
+    }
+
+    fn end(&mut self, body: &[u8], at: u64) -> Result<(), ArchiveError> {
+        let digest: [u8; 32] = self.sha.clone().finalize().into();
+        if body != digest {
+            return Err(self.damaged(at, "the SHA-256 of the whole archive does not match"));
+        }
+        match self.at == self.size {
+            true => Ok(()),
+            false => Err(self.damaged(self.at, "bytes follow the end")),
+        }
+    }
+
+    fn archive(self, at: u64) -> Result<Archive, ArchiveError> {
+        match (self.first, &self.state) {
+            (Some(first), Some(state)) => Ok(Archive {
+                cluster: self.cluster,
+                first,
+                term: self.term,
+                records: self.records,
+                state: state.clone(),
+            }),
+            _ => Err(self.damaged(at, "it ends without records or without a state")),
+        }
+    }
+
+    fn array<const N: usize>(&mut self, at: u64) -> Result<[u8; N], ArchiveError> {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes, at)?;
+        Ok(bytes)
+    }
+
+    fn fill(&mut self, bytes: &mut [u8], at: u64) -> Result<(), ArchiveError> {
+        match self.file.read_exact(bytes) {
+            Ok(()) => {
+                self.at += bytes.len() as u64;
+                Ok(())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                Err(self.damaged(at, "the file is cut off"))
+            }
+            Err(source) => Err(ArchiveError::io(&self.path)(source)),
+        }
+    }
+
+    fn damaged(&self, at: u64, what: &str) -> ArchiveError {
+        ArchiveError::Damaged {
+            path: self.path.clone(),
+            at,
+            seq: self.last.next(),
+            what: what.to_owned(),
+        }
+    }
+}
+
+/// The cluster that the archive at `path` is of, by its header.
+pub(super) fn cluster_of(path: &Path) -> Result<ClusterId, ArchiveError> {
+    if !is_archive(path) {
+        File::open(path).map_err(ArchiveError::io(path))?;
+        return Err(ArchiveError::NotOne(path.to_owned()));
+    }
+    Reading::open(path).map(|reading| reading.cluster)
+}
