@@ -153,6 +153,13 @@ impl Projection {
         self.outcomes.get(&command)
     }
 
+    /// The state without the outcomes of commands, which only the present needs: what a state of the past is kept as.
+    #[must_use]
+    pub fn without_outcomes(mut self) -> Self {
+        self.outcomes = OrdMap::new();
+        self
+    }
+
     /// A digest of the whole state: equal on two replicas exactly when they hold the same.
     pub fn digest(&self) -> RecordHash {
         let bytes = stored::encode(self).expect("a projection is made of values that always encode");

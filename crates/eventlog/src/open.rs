@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, Timing};
 use crate::confirm::Confirm;
 use crate::files::{Dir, Identity, IdentityError};
-use crate::history::{Fetch, FileSize, History, Pace, Sealer, Upkeep};
+use crate::history::{Checkpoints, Fetch, FileSize, History, Pace, Sealer, Upkeep};
 use crate::index::{self, Index};
 use crate::log::{EventLog, Inner, Leadership, members};
 use crate::net;
@@ -95,7 +95,7 @@ impl EventLog {
         let ((storage, thread, machine), index, history, incoming) = opening
             .await
             .map_err(|error| OpenError::Log(error.to_string()))??;
-        let applied = machine.applied();
+        let (applied, snapshots) = (machine.applied(), machine.snapshots());
         let raft_config = raft_config(&config)?;
         let network = net::Peers::new(identity, security.clone(), config.peers.clone(), storage.clone());
         let raft = Raft::new(
@@ -138,7 +138,9 @@ impl EventLog {
                     bytes: config.sealing.file_bytes,
                 },
             ),
+            checkpoints: Checkpoints::new(history.clone(), CHECKPOINT_EVENTS),
             log: storage.clone(),
+            snapshots,
             applied: applied.clone(),
             raft: raft.clone(),
             pace: Pace::new(config.snapshot_every, SNAPSHOT_BYTES, applied.base.borrow().seq),
@@ -198,6 +200,10 @@ pub(crate) const INDEX: &str = "index";
 pub(crate) const HISTORY: &str = "history";
 pub(crate) const SEGMENTS: &str = "segments";
 pub(crate) const SNAPSHOTS: &str = "snapshots";
+
+/// A state of the past is kept for so many events of sealed history: what has to be folded, at most, to have the state
+/// at any of them.
+const CHECKPOINT_EVENTS: u64 = 16 << 10;
 
 /// A snapshot is made after this many bytes of log at the latest: what a restarted replica has to replay.
 const SNAPSHOT_BYTES: u64 = 64 << 20;

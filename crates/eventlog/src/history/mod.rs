@@ -2,11 +2,12 @@
 //!
 //! [`format`] is the form of a file, and knows no disk; [`store`] is the files of a replica; [`seal`] makes them out
 //! of the log; [`pace`] says when snapshots are due and what the log may lose; [`upkeep`] is the thread that does it; [`fetch`] gets
-//! from other replicas what is missing here.
+//! from other replicas what is missing here; [`checkpoint`] keeps states of the past.
 
 // Reading, fetching and offline checks each take a part into use.
 #![allow(dead_code)]
 
+mod checkpoint;
 mod fetch;
 pub(crate) mod format;
 mod pace;
@@ -18,6 +19,7 @@ mod store;
 mod store_tests;
 mod upkeep;
 
+pub(crate) use checkpoint::{Checkpoints, at_or_before as checkpoint_at_or_before};
 pub(crate) use fetch::Fetch;
 pub(crate) use pace::Pace;
 pub(crate) use seal::{FileSize, Sealer};

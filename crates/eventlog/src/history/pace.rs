@@ -60,7 +60,7 @@ impl Pace {
     }
 }
 
-/// Up to which entry the log may be purged: what is sealed and in a snapshot, but for the newest entries, from
+/// Up to which entry the log may be purged: what is sealed and in the older of two snapshots, but for the newest entries, from
 /// `kept_from` on. `None` when that is all purged already.
 pub(crate) fn purge_upto(covered: u64, snapshot: u64, kept_from: u64, purged: u64) -> Option<u64> {
     let upto = covered.min(snapshot).min(kept_from.saturating_sub(1));

@@ -1,5 +1,5 @@
-//! The thread that looks after history, out of the commits' way: it seals, asks for snapshots, and lets the Raft log
-//! go that nobody needs. It runs at the lowest priority, so that under load commits have the processors.
+//! The thread that looks after history, out of the commits' way: it seals, makes checkpoints, asks for snapshots, and
+//! lets the Raft log go that nobody needs. It runs at the lowest priority, so that under load commits have the processors.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -12,10 +12,12 @@ use tokio::sync::watch;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{error, warn};
 
+use super::checkpoint::Checkpoints;
 use super::pace::{Pace, purge_upto};
 use super::seal::{SealError, Sealer};
 use crate::raft::TypeConfig;
 use crate::raft::log_storage::LogStorage;
+use crate::raft::snapshot::Snapshots;
 use crate::raft::state_machine::Applied;
 
 /// How often it looks for something to do.
@@ -30,7 +32,9 @@ pub(crate) type Missing = Option<(Seq, RecordHash)>;
 /// What the thread works on.
 pub(crate) struct Upkeep {
     pub(crate) sealer: Sealer,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) log: LogStorage,
+    pub(crate) snapshots: Snapshots,
     pub(crate) applied: Applied,
     pub(crate) raft: Raft<TypeConfig>,
     pub(crate) pace: Pace,
@@ -68,6 +72,15 @@ impl Upkeep {
                     AGAIN
                 }
             };
+            let now = self.applied.projection.borrow().clone();
+            match self.checkpoints.step(&now) {
+                Ok(true) => pause = Duration::ZERO,
+                Ok(false) => {}
+                Err(error) => {
+                    warn!(%error, "states of the past are slow to have for now");
+                    pause = AGAIN;
+                }
+            }
             if runtime.block_on(self.ask_raft()).is_err() {
                 // Raft has ended, and told why elsewhere.
                 return;
@@ -117,9 +130,14 @@ impl Upkeep {
         ) {
             self.raft.trigger().snapshot().await?;
         }
+        let fallback = self.snapshots.fallback().unwrap_or_else(|error| {
+            warn!(%error, "the snapshots can't be listed; the log is not purged for now");
+            None
+        });
+        let fallback = fallback.unwrap_or(0);
         let purged = self.log.first_index().saturating_sub(1);
         let kept_from = self.log.first_of_last(self.keep_log);
-        if let Some(upto) = purge_upto(self.sealer.covered(), snapshot, kept_from, purged) {
+        if let Some(upto) = purge_upto(self.sealer.covered(), fallback, kept_from, purged) {
             self.raft.trigger().purge_log(upto).await?;
         }
         Ok(())

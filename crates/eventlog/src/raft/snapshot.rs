@@ -19,6 +19,8 @@ pub(crate) type Meta = SnapshotMeta<u64, openraft::BasicNode>;
 /// How many snapshots are kept; the older one is for when the newer one turns out to be damaged.
 const KEPT: usize = 2;
 
+const SUFFIX: &str = ".snapshot";
+
 /// All that a replica knows at one point of the log.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,7 +46,7 @@ impl State {
 }
 
 fn file_name(applied: Option<LogId>) -> String {
-    format!("{:020}.snapshot", applied.map_or(0, |applied| applied.index))
+    format!("{:020}{SUFFIX}", applied.map_or(0, |applied| applied.index))
 }
 
 /// The names of the snapshots in `dir`, oldest first.
@@ -52,7 +54,7 @@ pub(crate) fn file_names(dir: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let name = entry?.file_name().into_string().ok();
-        names.extend(name.filter(|name| name.ends_with(".snapshot")));
+        names.extend(name.filter(|name| name.ends_with(SUFFIX)));
     }
     names.sort_unstable();
     Ok(names)
@@ -71,6 +73,14 @@ impl Snapshots {
 
     fn names(&self) -> io::Result<Vec<String>> {
         file_names(self.dir.path())
+    }
+
+    /// The entry that the older one of two snapshots goes up to: as far as the log may be purged, so that it reaches back
+    /// to that one should the newer one turn out to be damaged.
+    pub(crate) fn fallback(&self) -> io::Result<Option<u64>> {
+        let names = self.names()?;
+        let older = names.len().checked_sub(KEPT).map(|at| names[at].as_str());
+        Ok(older.and_then(|name| name.strip_suffix(SUFFIX)?.parse().ok()))
     }
 
     /// The newest one that reads; one that does not is passed over, with a warning.

@@ -52,7 +52,7 @@ pub(crate) enum SnapshotError {
 }
 
 /// Writes the snapshot of `state`, and flushes it.
-pub(super) fn write(file: &File, state: &State) -> Result<(), SnapshotError> {
+pub(crate) fn write(file: &File, state: &State) -> Result<(), SnapshotError> {
     let mut hashed = Hashed {
         to: BufWriter::with_capacity(1 << 20, file),
         sha: Sha256::new(),

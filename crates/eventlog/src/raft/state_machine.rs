@@ -76,6 +76,10 @@ impl StateMachine {
         self.state.applied
     }
 
+    pub(crate) fn snapshots(&self) -> Snapshots {
+        self.snapshots.clone()
+    }
+
     pub(crate) fn applied(&self) -> Applied {
         self.applied.clone()
     }
