@@ -81,7 +81,7 @@ fn batch(state: &Projection, term: Term) -> Batch {
         let id = HostId::from_bytes(u128::from(host + 1).to_be_bytes());
         let event = match first.0 {
             number if number < HOSTS => registered(id, host),
-            number if (number / HOSTS) % 2 == 0 => Event::HostUncordoned { host: id },
+            number if (number / HOSTS).is_multiple_of(2) => Event::HostUncordoned { host: id },
             _ => Event::HostCordoned { host: id },
         };
         let record = Record::new(RecordBody {

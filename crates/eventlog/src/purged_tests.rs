@@ -154,6 +154,28 @@ async fn reach(log: &EventLog, seq: Seq) {
         .unwrap();
 }
 
+/// Makes a snapshot of all that is applied.
+async fn snapshot(log: &EventLog) {
+    let raft = &log.inner.raft;
+    let applied = log.status().applied_index;
+    let made = async {
+        let once = Some(Duration::from_secs(2));
+        let covers = |last: openraft::LogId<u64>| last.index >= applied;
+        loop {
+            // Not heard while another one is being made.
+            raft.trigger().snapshot().await.unwrap();
+            let wait = raft.wait(once);
+            let made = wait.metrics(|now| now.snapshot.is_some_and(covers), "snapshot");
+            if made.await.is_ok() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, made)
+        .await
+        .expect("no snapshot is made");
+}
+
 /// Waits until the log begins after `index`, since all before is sealed and in a snapshot.
 async fn purged_beyond(log: &EventLog, index: u64) {
     let wait = log.inner.raft.wait(Some(PATIENCE));
@@ -229,6 +251,8 @@ async fn a_replica_that_missed_purged_log_gets_a_snapshot_and_goes_on() {
     }
     for log in logs.values() {
         reach(log, Seq(40)).await;
+        // Of everything: the link carries pieces of a snapshot, and not many entries of this size at a time.
+        snapshot(log).await;
         purged_beyond(log, had).await;
     }
 

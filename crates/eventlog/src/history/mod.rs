@@ -19,7 +19,7 @@ mod store;
 mod store_tests;
 mod upkeep;
 
-pub(crate) use checkpoint::{Checkpoints, at_or_before as checkpoint_at_or_before};
+pub(crate) use checkpoint::Checkpoints;
 pub(crate) use fetch::Fetch;
 pub(crate) use pace::Pace;
 pub(crate) use seal::{FileSize, Sealer};

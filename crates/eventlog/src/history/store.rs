@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use chv_domain::{ClusterId, Record, RecordHash, Seq, Timestamp};
+use chv_domain::{ClusterId, Projection, Record, RecordHash, Seq, Timestamp};
 use tokio::sync::watch;
 
+use super::checkpoint;
 use super::format::{FormatError, Layout, verify};
 use crate::files::Dir;
 
@@ -289,6 +290,12 @@ impl History {
     /// sealed.
     pub(crate) fn stored_with(&self, seq: Seq) -> Result<Vec<Record>, HistoryError> {
         Ok(self.block(seq)?.map_or_else(Vec::new, |(records, _)| records))
+    }
+
+    /// The state with the most events up to `seq` that is kept: without the outcomes of commands, and without how far
+    /// events were published. `None`: fold from the first event.
+    pub(crate) fn checkpoint(&self, seq: Seq) -> io::Result<Option<Projection>> {
+        checkpoint::at_or_before(self, seq)
     }
 
     /// The records of the block that holds `seq`, checked, and about how large each is.
