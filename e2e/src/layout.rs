@@ -8,15 +8,12 @@ use anyhow::{Context, Result, bail};
 
 use crate::faults::{End, Links};
 use crate::hosts::HostOptions;
-use crate::peering::Peering;
+use crate::peering::{CLUSTER, Peering};
 use crate::program::Program;
 use crate::programs::{find, guest_dir, workspace};
 
 /// The people who have a NATS user in a rig.
 const PEOPLE: [&str; 2] = ["alice", "bob"];
-
-/// Any ULID serves: the ports and the directory are this cluster's alone.
-pub(crate) const CLUSTER: &str = "01JD0000000000000000000000";
 
 pub(crate) fn init_scheduler(directory: &Path, index: usize) -> Result<()> {
     let data = directory.join(format!("s{}", index + 1));

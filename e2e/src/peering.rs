@@ -5,8 +5,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::layout::{CLUSTER, password};
+use crate::layout::password;
 use crate::programs::find;
+
+/// The id of every rig's cluster. Any ULID serves: the ports and the directory are a cluster's own.
+pub const CLUSTER: &str = "01JD0000000000000000000000";
 
 /// How replicas know each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
