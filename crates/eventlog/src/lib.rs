@@ -36,6 +36,7 @@ mod secret;
 mod security;
 mod segment;
 mod status;
+mod timings;
 
 pub use config::{Config, Sealing, Timing};
 pub use confirm::NotConfirmed;
@@ -50,3 +51,4 @@ pub use read::ReadError;
 pub use secret::{ClusterSecret, SecretError};
 pub use security::{PeerSecurity, TlsFiles};
 pub use status::{Role, Status};
+pub use timings::{Stage, StageTiming, Timings};

@@ -25,6 +25,7 @@ use crate::raft::state_machine::Applied;
 use crate::raft::writer::{Fatal, WriterThread};
 use crate::segment::MAX_PAYLOAD;
 use crate::status::{Role, Status};
+use crate::timings::Timings;
 
 /// How long an append may take to be committed and applied here.
 const APPEND: Duration = Duration::from_secs(5);
@@ -140,6 +141,7 @@ impl EventLog {
         if size > MAX_BATCH {
             return Err(AppendError::TooLarge { size });
         }
+        self.inner.storage.stopwatch().begin(&batch);
         let until = Instant::now() + APPEND;
         let handed = self.inner.raft.client_write_ff(Arc::new(batch));
         match tokio::time::timeout_at(until, handed).await {
@@ -163,6 +165,11 @@ impl EventLog {
         let _ = applied
             .wait_for(|applied| applied.map_or(0, |applied| applied.index) >= last)
             .await;
+    }
+
+    /// Where the time of the commits goes that this replica leads to.
+    pub fn timings(&self) -> &Timings {
+        &self.inner.storage.stopwatch().timings
     }
 
     /// Who leads.

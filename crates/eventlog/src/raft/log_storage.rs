@@ -11,19 +11,22 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use chv_domain::{ReplicaId, stored};
 use openraft::storage::{LogFlushed, RaftLogStorage};
-use openraft::{LogState, OptionalSend, RaftLogId as _, RaftLogReader};
+use openraft::{EntryPayload, LogState, OptionalSend, RaftLogId as _, RaftLogReader};
 use tokio::sync::watch;
 
 use super::fit::Ends;
 use super::flush::{Flushed, NotFlushed, may_go_ahead, no_longer_leading};
+use super::stopwatch::Stopwatch;
 use super::writer::Writer;
 use super::{Entry, LogId, RaftError, TypeConfig, Vote, cant_read, cant_write};
 use crate::files::{CommittedHint, Dir};
 use crate::segment::SegmentReader;
+use crate::timings::Stage;
 
 pub(crate) const VOTE: &str = "vote";
 pub(crate) const PURGED: &str = "purged";
@@ -43,6 +46,7 @@ pub(crate) struct LogStorage {
     reader: SegmentReader,
     newest: Arc<Mutex<Newest>>,
     flushed: Arc<watch::Sender<Flushed>>,
+    stopwatch: Stopwatch,
     committed: Arc<Mutex<Committed>>,
 }
 
@@ -99,6 +103,7 @@ impl LogStorage {
             reader,
             newest: Arc::new(Mutex::new(newest)),
             flushed: Arc::new(watch::Sender::new(Flushed::Upto(bounds.end.saturating_sub(1)))),
+            stopwatch: Stopwatch::default(),
             committed: Arc::new(Mutex::new(committed)),
         })
     }
@@ -142,6 +147,11 @@ impl LogStorage {
 
     pub(crate) fn writer(&self) -> &Writer {
         &self.writer
+    }
+
+    /// Times the entries that this replica proposes.
+    pub(crate) fn stopwatch(&self) -> &Stopwatch {
+        &self.stopwatch
     }
 
     /// Whether the entry at `index` is on this replica's disk.
@@ -235,6 +245,15 @@ impl Newest {
     }
 }
 
+/// How many commands the entries carry.
+fn commands(entries: &[Entry]) -> usize {
+    let of_entry = |entry: &Entry| match &entry.payload {
+        EntryPayload::Normal(batch) => batch.records.len(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+    };
+    entries.iter().map(of_entry).sum()
+}
+
 pub(crate) fn decode(payload: &[u8]) -> Result<Entry, RaftError> {
     stored::decode(payload).map_err(cant_read)
 }
@@ -306,6 +325,9 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
         let mut payloads = Vec::new();
         let mut first = None;
         let mut at_once = true;
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        self.stopwatch.came_through(Stage::Append, &entries, false);
+        let (began, commands) = (Instant::now(), commands(&entries));
         {
             let mut newest = self.lock();
             let purged = newest.purged.map_or(0, |purged| purged.index + 1);
@@ -330,12 +352,16 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
             callback.log_io_completed(Ok(()));
         }
         let (newest, flushed) = (Arc::clone(&self.newest), Arc::clone(&self.flushed));
+        let timings = at_once.then(|| self.stopwatch.timings.clone());
         let done = move |written: std::io::Result<()>| {
             let now = match written {
                 Ok(()) => Flushed::Upto(last),
                 Err(_) => Flushed::Failed,
             };
             flushed.send_replace(now);
+            if let Some(timings) = timings {
+                timings.record(Stage::Flush, began.elapsed(), commands);
+            }
             if now != Flushed::Failed {
                 let mut newest = newest.lock().unwrap_or_else(PoisonError::into_inner);
                 newest.forget(last);

@@ -10,6 +10,7 @@ mod read_tests;
 pub(crate) mod snapshot;
 pub(crate) mod snapshot_file;
 pub(crate) mod state_machine;
+pub(crate) mod stopwatch;
 #[cfg(test)]
 mod suite;
 pub(crate) mod writer;

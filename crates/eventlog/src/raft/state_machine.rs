@@ -10,6 +10,7 @@ use super::snapshot::{Builder, Meta, Snapshots, State};
 use super::snapshot_file;
 use super::{Entry, LogId, Membership, RaftError, TypeConfig};
 use crate::index::Mark;
+use crate::timings::Stage;
 
 /// What applying tells the rest of the replica.
 #[derive(Clone)]
@@ -104,25 +105,29 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let entries: Vec<Entry> = entries.into_iter().collect();
         // Committed may mean: on the disks of others. What shows from here on is on this one's too.
         if let (Some(last), Some(log)) = (entries.last(), &self.log) {
+            log.stopwatch().came_through(Stage::Replicate, &entries, false);
             log.flushed(last.log_id.index).await.map_err(cant)?;
             log.note_committed(last.log_id)?;
         }
         let mut answers = Vec::with_capacity(entries.len());
-        for entry in entries {
+        for entry in &entries {
             self.state.applied = Some(entry.log_id);
-            answers.push(match entry.payload {
+            answers.push(match &entry.payload {
                 EntryPayload::Blank => None,
                 EntryPayload::Membership(membership) => {
-                    self.state.membership = Membership::new(Some(entry.log_id), membership);
+                    self.state.membership = Membership::new(Some(entry.log_id), membership.clone());
                     None
                 }
                 EntryPayload::Normal(batch) => {
                     let term = Term(entry.log_id.leader_id.term);
-                    Some(self.state.projection.apply_batch(term, &batch))
+                    Some(self.state.projection.apply_batch(term, batch))
                 }
             });
         }
         self.applied.tell(&self.state);
+        if let Some(log) = &self.log {
+            log.stopwatch().came_through(Stage::Apply, &entries, true);
+        }
         Ok(answers)
     }
 

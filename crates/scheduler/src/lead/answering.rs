@@ -2,7 +2,9 @@
 //! one.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
+use chv_eventlog::Stage;
 use chv_proto::v1;
 use prost::Message as _;
 use tokio::sync::mpsc;
@@ -35,6 +37,13 @@ enum To {
 struct Together {
     inbox: String,
     replies: Mutex<(usize, Vec<v1::CommandReply>)>,
+}
+
+/// The answers to the commands of an entry.
+pub(super) struct Answers {
+    /// When it was known what became of the entry.
+    pub(super) since: Instant,
+    pub(super) answers: Vec<Answered>,
 }
 
 /// An answer on its way.
@@ -133,11 +142,17 @@ impl Together {
 }
 
 /// Sends answers for as long as there is anybody to make them.
-pub(super) async fn run(office: Office, mut answers: mpsc::Receiver<Vec<Answered>>) {
-    while let Some(answers) = answers.recv().await {
+pub(super) async fn run(office: Office, mut answers: mpsc::Receiver<Answers>) {
+    while let Some(Answers { since, answers }) = answers.recv().await {
+        let count = answers.len();
         for answer in answers {
             send(&office, answer).await;
         }
+        office
+            .reader
+            .log
+            .timings()
+            .record(Stage::Reply, since.elapsed(), count);
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use chv_domain::{Batch, BatchOutcome, Context, Projection, Record, Seq};
-use chv_eventlog::AppendError;
+use chv_eventlog::{AppendError, Stage};
 use chv_proto::client::now;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
@@ -21,7 +21,7 @@ use tracing::{Span, debug, error, info_span, warn};
 
 use super::Office;
 use super::answered::Answered;
-use super::answering::{Answered as Done, ReplyTo};
+use super::answering::{Answers, ReplyTo};
 use super::deciding::{Verdict, decide_one};
 use super::intake::Waiting;
 use crate::answer::{Answer, TryAgain};
@@ -62,7 +62,7 @@ type Ended = (Decided, Result<(), TryAgain>);
 struct Decider {
     office: Office,
     /// Where answers go.
-    answers: mpsc::Sender<Vec<Done>>,
+    answers: mpsc::Sender<Answers>,
     committed: mpsc::Sender<Committed>,
     answered: Answered,
     /// The state that all entries under way lead to.
@@ -74,7 +74,7 @@ struct Decider {
 pub(super) async fn run(
     office: Office,
     mut commands: mpsc::Receiver<Waiting>,
-    answers: mpsc::Sender<Vec<Done>>,
+    answers: mpsc::Sender<Answers>,
     committed: mpsc::Sender<Committed>,
 ) {
     let head = office.reader.log.projection();
@@ -100,7 +100,12 @@ pub(super) async fn run(
     let refused = left
         .into_iter()
         .map(|left| left.to.with(Err(TryAgain::NotLeader.refused())));
-    let _ = decider.answers.send(refused.collect()).await;
+    let answers = Answers {
+        since: Instant::now(),
+        answers: refused.collect(),
+    };
+    // The task that sends them ends only after this one.
+    let _ = decider.answers.send(answers).await;
 }
 
 impl Decider {
@@ -139,6 +144,10 @@ impl Decider {
         let alive = self.office.reader.alive(&state);
         let replicas = self.office.reader.replicas();
         let answered = std::mem::take(&mut self.answered);
+        let (began, timings) = (Instant::now(), self.office.reader.log.timings().clone());
+        for waiting in &taken {
+            timings.record(Stage::Queue, began.duration_since(waiting.since), 1);
+        }
         let few = taken.len() <= AT_ONCE;
         let deciding = move || {
             let context = Context {
@@ -158,6 +167,7 @@ impl Decider {
             error!("deciding did not end; the commands of this batch were not done");
             return false;
         };
+        timings.record(Stage::Decide, began.elapsed(), decided.pending.len());
         self.answered = answered;
         self.head = decided.state.clone();
         let ending = self.commit(decided).await;
@@ -232,6 +242,7 @@ impl Decider {
             }
         }
         // Waits when answers are not got rid of: then no more is decided either.
+        let answers = Answers { since: now, answers };
         self.answers.send(answers).await.is_ok() && taken.is_ok()
     }
 }

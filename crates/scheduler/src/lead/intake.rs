@@ -4,6 +4,7 @@
 //! that user's inbox: otherwise a command could make the scheduler write to any subject.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use chv_domain::{Actor, Submission};
 use chv_proto::convert::{self, DecodeError};
@@ -23,6 +24,8 @@ pub(crate) struct Waiting {
     pub(crate) to: ReplyTo,
     /// The command's span; deciding and committing are its children.
     pub(crate) span: Span,
+    /// When it came.
+    pub(crate) since: Instant,
     /// How large its part of the message was, in bytes.
     pub(crate) bytes: usize,
     /// What all commands of its message take up of the room for those that wait; given back with the last of them.
@@ -110,6 +113,7 @@ async fn enqueue(office: &Office, queue: &mpsc::Sender<Waiting>, read: Read, byt
         Err(mpsc::error::TrySendError::Full(())) => return refuse(to, TryAgain::Busy).await,
         Err(mpsc::error::TrySendError::Closed(())) => return refuse(to, TryAgain::NotLeader).await,
     };
+    let since = Instant::now();
     let (room, each) = (Arc::new(room), bytes / submissions.len().max(1));
     for ((place, submission), to) in places.zip(submissions).zip(to) {
         let span = span(&submission);
@@ -118,6 +122,7 @@ async fn enqueue(office: &Office, queue: &mpsc::Sender<Waiting>, read: Read, byt
             submission: Submission { trace, ..submission },
             to,
             span,
+            since,
             bytes: each,
             _room: Arc::clone(&room),
         });

@@ -1,6 +1,9 @@
 //! A replica's word about itself.
 
+use std::time::Duration;
+
 use chv_domain::Projection;
+use chv_eventlog::StageTiming;
 use chv_proto::v1;
 
 use super::Reader;
@@ -30,5 +33,16 @@ pub(super) async fn get(reader: &Reader, state: Projection, query: v1::GetStatus
         digest: digest.map(|digest| digest.0.to_vec()).unwrap_or_default(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hosts_alive,
+        stages: reader.log.timings().told().into_iter().map(stage).collect(),
+    }
+}
+
+fn stage(told: StageTiming) -> v1::StageTiming {
+    let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    v1::StageTiming {
+        stage: told.stage.as_str().to_owned(),
+        commands: told.commands,
+        p50_us: micros(told.p50),
+        p99_us: micros(told.p99),
     }
 }
