@@ -89,9 +89,9 @@ pub(super) async fn run(
     };
     decider.until_over(&mut commands).await;
     decider.office.stop.cancel();
-    // What is under way may still be committed, so its senders are not told that nothing was done.
-    let unknown = std::mem::take(&mut decider.under_way);
-    drop(unknown);
+    while let Some(ended) = decider.under_way.next().await {
+        decider.end(ended).await;
+    }
     commands.close();
     while let Some(left) = commands.recv().await {
         decider.waiting.push_back(left);
@@ -242,7 +242,10 @@ impl Decider {
             }
         }
         // Waits when answers are not got rid of: then no more is decided either.
-        let answers = Answers { since: now, answers };
+        let answers = Answers {
+            since: Instant::now(),
+            answers,
+        };
         self.answers.send(answers).await.is_ok() && taken.is_ok()
     }
 }
