@@ -29,7 +29,7 @@ pub(crate) struct Change {
     action: &'static str,
     about: String,
     place: Option<Place>,
-    vm: Option<VmRef>,
+    kind: &'static str,
     command: Command,
     expected: Option<Seq>,
     goal: Option<Goal>,
@@ -62,7 +62,7 @@ impl Change {
             action,
             about: vm.to_string(),
             place: None,
-            vm: Some(vm.clone()),
+            kind: "Vm",
             command,
             expected: None,
             goal: None,
@@ -75,7 +75,20 @@ impl Change {
             action,
             about: format!("host {host}"),
             place: None,
-            vm: None,
+            kind: "Host",
+            command,
+            expected: None,
+            goal: None,
+        }
+    }
+
+    /// Of the cluster itself; `about` says of what of it.
+    pub(crate) fn of_cluster(action: &'static str, about: String, command: Command) -> Self {
+        Self {
+            action,
+            about,
+            place: None,
+            kind: "Cluster",
             command,
             expected: None,
             goal: None,
@@ -142,7 +155,7 @@ impl Change {
             ..
         } = accepted;
         Ok(Changed {
-            kind: if self.vm.is_some() { "Vm" } else { "Host" },
+            kind: self.kind,
             name: self.about.clone(),
             id: some(vm),
             action: if unchanged { "unchanged" } else { self.action },

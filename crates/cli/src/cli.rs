@@ -7,7 +7,7 @@ use chv_domain::{ProjectName, UserName};
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
-use crate::{apply, completions, console, events, get, host, list, log, status, vm};
+use crate::{apply, cluster, completions, console, events, get, host, list, log, status, vm};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -87,6 +87,9 @@ pub(crate) enum Verb {
     /// Look after hosts.
     #[command(subcommand)]
     Host(host::Verb),
+    /// Say which replicas hold the log, and who leads.
+    #[command(subcommand)]
+    Cluster(cluster::Verb),
     /// Make what manifests say.
     Apply(apply::Apply),
     /// Show one thing.
@@ -114,6 +117,7 @@ impl Verb {
         match self {
             Self::Vm(_) => "vm",
             Self::Host(_) => "host",
+            Self::Cluster(_) => "cluster",
             Self::Apply(_) => "apply",
             Self::Get(_) => "get",
             Self::List(_) => "list",

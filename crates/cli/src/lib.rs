@@ -6,6 +6,7 @@
 mod apply;
 mod change;
 mod cli;
+mod cluster;
 mod completions;
 mod console;
 mod events;
@@ -101,6 +102,7 @@ async fn dispatch(verb: Verb, session: &Session, to: &mut impl Write) -> Result<
     match verb {
         Verb::Vm(verb) => verb.run(session, to).await,
         Verb::Host(verb) => verb.run(session, to).await,
+        Verb::Cluster(verb) => verb.run(session, to).await,
         Verb::Apply(verb) => verb.run(session, to).await,
         Verb::Get(verb) => verb.run(session, to).await,
         Verb::List(verb) => verb.run(session, to).await,

@@ -81,7 +81,8 @@ impl Default for Sealing {
 pub struct Timing {
     /// A leader's word that it is there.
     pub heartbeat: Duration,
-    /// A follower stands for election after between this and twice this without one.
+    /// For so long after one, a replica votes for no other. Without one it stands for election after between this
+    /// and two thirds more.
     pub election: Duration,
 }
 
@@ -89,7 +90,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_millis(250),
-            election: Duration::from_secs(1),
+            election: Duration::from_millis(800),
         }
     }
 }

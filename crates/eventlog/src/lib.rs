@@ -19,6 +19,7 @@
 pub mod archive;
 mod config;
 mod confirm;
+mod elect;
 mod files;
 #[cfg(test)]
 mod golden;
@@ -36,6 +37,7 @@ mod secret;
 mod security;
 mod segment;
 mod status;
+mod step_down;
 mod timings;
 
 pub use config::{Config, Sealing, Timing};
@@ -51,4 +53,5 @@ pub use read::ReadError;
 pub use secret::{ClusterSecret, SecretError};
 pub use security::{PeerSecurity, TlsFiles};
 pub use status::{Role, Status};
+pub use step_down::StepDownError;
 pub use timings::{Stage, StageTiming, Timings};

@@ -1,6 +1,6 @@
 //! The event log as the scheduler sees it: append, read, watch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +15,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::confirm::{Confirm, NotConfirmed};
+use crate::elect::Able;
 use crate::files::Identity;
 use crate::history::{History, UpkeepThread};
 use crate::index::Reached;
+use crate::net::Peers;
 use crate::net::outdated::Outdated;
 use crate::raft::TypeConfig;
 use crate::raft::log_storage::LogStorage;
@@ -92,6 +94,7 @@ impl Appending {
         }
     }
 }
+pub(crate) type Elected = Arc<std::sync::Mutex<Option<(u64, std::time::Instant)>>>;
 
 /// A handle to the log; cheap to clone.
 #[derive(Clone)]
@@ -114,6 +117,11 @@ pub(crate) struct Inner {
     pub(crate) writer: Mutex<Option<WriterThread>>,
     pub(crate) confirm: Confirm,
     pub(crate) upkeep: Mutex<Option<UpkeepThread>>,
+    pub(crate) peers: Peers,
+    pub(crate) able: Able,
+    pub(crate) lease: Duration,
+    /// The term that this replica was elected in last, and when.
+    pub(crate) elected: Elected,
 }
 
 impl EventLog {
@@ -155,6 +163,17 @@ impl EventLog {
     /// that wait at the same time share one round of asking the others.
     pub async fn confirm_leadership(&self) -> Result<(), NotConfirmed> {
         self.inner.confirm.confirm(&self.inner.raft).await
+    }
+
+    /// The other replicas that answered this one within the last seconds. Only a leader asks all of them.
+    pub fn answering(&self) -> BTreeSet<ReplicaId> {
+        self.inner.peers.answering()
+    }
+
+    /// Says whether this replica would be of use as a leader. One that would not declines to take over, and leaves
+    /// it to the others to stand for election first.
+    pub fn able_to_lead(&self, able: bool) {
+        self.inner.able.set(able);
     }
 
     /// Resolves when every entry that this replica's log has now is applied here, or was replaced.

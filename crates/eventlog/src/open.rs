@@ -1,8 +1,8 @@
 //! Opening a replica: its directory, its log, its state, and the tasks that belong to it.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use chv_domain::{ClusterId, ReplicaId, Seq, Term};
 use openraft::error::{InitializeError, RaftError as OpenraftError};
@@ -13,10 +13,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Timing};
 use crate::confirm::Confirm;
+use crate::elect::{self, Able, Heard};
 use crate::files::{Dir, Identity, IdentityError};
 use crate::history::{Checkpoints, Fetch, FileSize, History, Pace, Sealer, Upkeep};
 use crate::index::{self, Index};
-use crate::log::{EventLog, Inner, Leadership, members};
+use crate::log::{Elected, EventLog, Inner, Leadership, members};
 use crate::net;
 use crate::raft::fit::{self, Misfit};
 use crate::raft::incoming::Incoming;
@@ -97,7 +98,8 @@ impl EventLog {
             .map_err(|error| OpenError::Log(error.to_string()))??;
         let (applied, snapshots) = (machine.applied(), machine.snapshots());
         let raft_config = raft_config(&config)?;
-        let network = net::Peers::new(identity, security.clone(), config.peers.clone(), storage.clone());
+        let network = net::Peers::new(identity, security.clone(), storage.clone());
+        let (heard, able) = (Heard::new(), Able::new());
         let raft = Raft::new(
             identity.replica.get(),
             raft_config,
@@ -107,6 +109,7 @@ impl EventLog {
         )
         .await
         .map_err(|error| OpenError::Raft(error.to_string()))?;
+        network.follow(&raft);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(security.clone().keep_current(stop.clone()));
         let (outdated, outdated_told) = watch::channel(None);
@@ -116,8 +119,18 @@ impl EventLog {
             log: storage.clone(),
             history: history.clone(),
             incoming,
+            heard: heard.clone(),
+            able: able.clone(),
         };
         tasks.spawn(net::serve(config.listener, answering, callers, stop.clone()));
+        let lease = config.timing.election;
+        tasks.spawn(elect::when_nobody_leads(
+            raft.clone(),
+            heard,
+            able.clone(),
+            lease,
+            stop.clone(),
+        ));
         let (reached, index_reached) = watch::channel((None, Seq::ZERO));
         let index_dir = config.dir.join(INDEX);
         tasks.spawn(index::follow(
@@ -150,17 +163,19 @@ impl EventLog {
         let fetch = Fetch {
             history: history.clone(),
             applied: applied.clone(),
-            peers: network,
+            peers: network.clone(),
             missing: missing_told,
         };
         tasks.spawn(fetch.run(stop.clone()));
         let upkeep = upkeep.start(tasks.token()).map_err(io)?;
+        let elected = Elected::default();
         let (leads, leadership) = watch::channel(Leadership::Follower { leader: None });
         tasks.spawn(watch_leadership(
             raft.clone(),
             identity.replica,
             applied.entry.subscribe(),
             leads,
+            Arc::clone(&elected),
             stop.clone(),
         ));
         let initialised = raft
@@ -189,6 +204,10 @@ impl EventLog {
             writer: Mutex::new(Some(thread)),
             confirm: Confirm::default(),
             upkeep: Mutex::new(Some(upkeep)),
+            peers: network,
+            able,
+            lease,
+            elected,
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -259,8 +278,10 @@ fn raft_config(config: &Config) -> Result<Arc<openraft::Config>, OpenError> {
     let raft = openraft::Config {
         cluster_name: "chronovisor".to_owned(),
         heartbeat_interval: millis(heartbeat),
-        election_timeout_min: millis(election),
-        election_timeout_max: millis(election * 2),
+        // The lease is what Raft calls the longest election timeout. When to stand is `elect`'s to say.
+        enable_elect: false,
+        election_timeout_min: millis(election).saturating_sub(1),
+        election_timeout_max: millis(election),
         // A piece of a snapshot, and for the last piece also its flush and its decoding.
         install_snapshot_timeout: millis(SNAPSHOT_PIECE),
         // Both are asked for by what looks after history: only what is sealed may go.
@@ -279,6 +300,7 @@ async fn watch_leadership(
     replica: ReplicaId,
     mut applied: watch::Receiver<Option<LogId>>,
     told: watch::Sender<Leadership>,
+    elected: Elected,
     stop: CancellationToken,
 ) {
     let mut metrics = raft.server_metrics();
@@ -301,6 +323,12 @@ async fn watch_leadership(
                 },
             }
         };
+        if let Leadership::Leader { term, .. } = now {
+            let mut elected = elected.lock().unwrap_or_else(PoisonError::into_inner);
+            if elected.is_none_or(|(of, _)| of != term.0) {
+                *elected = Some((term.0, Instant::now()));
+            }
+        }
         told.send_if_modified(|known| std::mem::replace(known, now) != now);
         let settled = !matches!(now, Leadership::Leader { ready: false, .. });
         tokio::select! {

@@ -99,7 +99,7 @@ impl TryAgain {
             Self::NotLeader => (
                 "not_leader",
                 "this replica does not lead; send it again, with the same id",
-                100,
+                50,
             ),
             Self::Unavailable => (
                 "unavailable",

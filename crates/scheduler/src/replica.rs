@@ -112,6 +112,10 @@ impl Replica {
             "slices",
             slice::answer(replica.reader.clone(), replica.stop.clone()),
         );
+        replica.tasks.spawn(lead::hand_over::tell_whether_able(
+            replica.reader.clone(),
+            replica.stop.clone(),
+        ));
         replica.tasks.spawn(lead::whenever_elected(
             replica.reader.clone(),
             replica.stop.clone(),

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chv_domain::{RecordHash, ReplicaId, Seq};
-use openraft::BasicNode;
 use openraft::network::RaftNetworkFactory as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -92,8 +91,8 @@ impl Fetch {
 
     /// Whether one of the others had the file.
     async fn fetch(&mut self, wanted: Wanted, part: &mut Option<Part>) -> bool {
-        for replica in self.peers.others() {
-            let mut peer = self.peers.new_client(replica.get(), &BasicNode::default()).await;
+        for (replica, node) in self.peers.others() {
+            let mut peer = self.peers.new_client(replica.get(), &node).await;
             match self.fetch_from(&mut peer, replica, wanted, part).await {
                 Ok(true) => return true,
                 Ok(false) => {}

@@ -1,10 +1,10 @@
 //! The calling side: one connection for each purpose that Raft asks for, made anew after an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use chv_domain::ReplicaId;
 use openraft::error::{
@@ -16,7 +16,8 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
     SnapshotResponse, VoteRequest, VoteResponse,
 };
-use openraft::{AnyError, BasicNode, OptionalSend, Snapshot};
+use openraft::{AnyError, BasicNode, OptionalSend, Raft, RaftMetrics, Snapshot};
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::dial::{Connection, dial};
@@ -33,14 +34,21 @@ const FLUSH: Duration = Duration::from_millis(5);
 /// How long to leave an unreachable replica alone.
 const BACKOFF: Duration = Duration::from_millis(200);
 
-/// Who the others are.
+/// How long an answer counts as one of late: several heartbeats.
+const LATELY: Duration = Duration::from_secs(3);
+
+/// How long a replica may take to say whether it takes over.
+const TAKE_OVER: Duration = Duration::from_millis(500);
+
+/// How this replica calls the others; where each is, the membership says.
 #[derive(Clone)]
 pub(crate) struct Peers {
     identity: Identity,
     security: Security,
-    addresses: Arc<BTreeMap<ReplicaId, SocketAddr>>,
     log: LogStorage,
     away: Away,
+    answered: Answered,
+    members: Arc<OnceLock<watch::Receiver<RaftMetrics<u64, BasicNode>>>>,
 }
 
 /// The replicas that could not be reached at the last try, and how that went, so that it is told once and not at each.
@@ -60,29 +68,88 @@ impl Away {
     }
 }
 
+/// When each replica last answered.
+#[derive(Clone, Default)]
+struct Answered(Arc<Mutex<BTreeMap<u64, Instant>>>);
+
+impl Answered {
+    fn note(&self, target: u64) {
+        let mut answered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.insert(target, Instant::now());
+    }
+
+    fn lately(&self) -> BTreeSet<ReplicaId> {
+        let answered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = answered.iter().filter(|(_, at)| at.elapsed() < LATELY);
+        fresh.filter_map(|(id, _)| ReplicaId::new(*id)).collect()
+    }
+}
+
+/// What a replica says when it is asked to take over.
+pub(crate) enum TakeOver {
+    /// It stands for election now.
+    Stands,
+    /// It does not, and why.
+    Declines(String),
+}
+
 impl Peers {
-    /// The other replicas.
-    pub(crate) fn others(&self) -> Vec<ReplicaId> {
-        let own = self.identity.replica;
-        self.addresses
-            .keys()
-            .copied()
-            .filter(|replica| *replica != own)
+    /// The other replicas, as Raft's membership has them.
+    pub(crate) fn others(&self) -> Vec<(ReplicaId, BasicNode)> {
+        let Some(metrics) = self.members.get() else {
+            return Vec::new();
+        };
+        let metrics = metrics.borrow();
+        let nodes = metrics.membership_config.nodes();
+        nodes
+            .filter_map(|(id, node)| Some((ReplicaId::new(*id)?, node.clone())))
+            .filter(|(replica, _)| *replica != self.identity.replica)
             .collect()
     }
 
-    pub(crate) fn new(
-        identity: Identity,
-        security: Security,
-        addresses: BTreeMap<ReplicaId, SocketAddr>,
-        log: LogStorage,
-    ) -> Self {
+    /// Knows the others by `raft` from now on.
+    pub(crate) fn follow(&self, raft: &Raft<TypeConfig>) {
+        // Called once, at the start.
+        let _ = self.members.set(raft.metrics());
+    }
+
+    /// The replicas that answered within the last seconds.
+    pub(crate) fn answering(&self) -> BTreeSet<ReplicaId> {
+        self.answered.lately()
+    }
+
+    /// Asks `heir`, which has the log up to `last`, to stand for election.
+    pub(crate) async fn take_over(
+        &self,
+        heir: ReplicaId,
+        address: &str,
+        last: LogId,
+    ) -> io::Result<TakeOver> {
+        let address = address.parse().map_err(io::Error::other)?;
+        let asking = async {
+            let mut connection = dial(self.identity, self.security.clone(), heir, address).await?;
+            let ask = Some(Ask::TakeOver(last.into()));
+            send(&mut connection.stream, &Request { ask }).await?;
+            receive::<Answer>(&mut connection.stream).await
+        };
+        let answer = tokio::time::timeout(TAKE_OVER, asking)
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        match answer.told {
+            Some(Told::TakeOver(declined)) if declined.is_empty() => Ok(TakeOver::Stands),
+            Some(Told::TakeOver(why) | Told::Failed(why)) => Ok(TakeOver::Declines(why)),
+            _ => Err(io::Error::other("an answer to another question")),
+        }
+    }
+
+    pub(crate) fn new(identity: Identity, security: Security, log: LogStorage) -> Self {
         Self {
             identity,
             security,
-            addresses: Arc::new(addresses),
             log,
             away: Away::default(),
+            answered: Answered::default(),
+            members: Arc::default(),
         }
     }
 }
@@ -90,14 +157,13 @@ impl Peers {
 impl RaftNetworkFactory<TypeConfig> for Peers {
     type Network = Peer;
 
-    async fn new_client(&mut self, target: u64, _: &BasicNode) -> Peer {
-        let address = ReplicaId::new(target)
-            .and_then(|id| self.addresses.get(&id))
-            .copied();
+    async fn new_client(&mut self, target: u64, node: &BasicNode) -> Peer {
+        let address = node.addr.parse().ok();
         Peer {
             identity: self.identity,
             security: self.security.clone(),
             away: self.away.clone(),
+            answered: self.answered.clone(),
             target,
             address,
             connection: None,
@@ -115,6 +181,7 @@ pub(crate) struct Peer {
     identity: Identity,
     security: Security,
     away: Away,
+    answered: Answered,
     target: u64,
     address: Option<SocketAddr>,
     connection: Option<Connection>,
@@ -193,6 +260,7 @@ impl Peer {
             .map_err(|_| network(io::Error::from(io::ErrorKind::TimedOut)))?
             .map_err(network)?;
         self.connection = Some(connection);
+        self.answered.note(self.target);
         match answer.told {
             Some(Told::Failed(why)) => Err(network(io::Error::other(why))),
             Some(told) => Ok(told),

@@ -45,7 +45,7 @@ pub(super) struct Hello {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Request {
-    #[prost(oneof = "Ask", tags = "1, 2, 5, 6")]
+    #[prost(oneof = "Ask", tags = "1, 2, 4, 5, 6")]
     pub(super) ask: Option<Ask>,
 }
 
@@ -55,6 +55,9 @@ pub(super) enum Ask {
     Append(Append),
     #[prost(message, tag = "2")]
     Vote(AskVote),
+    /// The leader, whose log ends there, asks the replica to lead in its place.
+    #[prost(message, tag = "4")]
+    TakeOver(Position),
     #[prost(message, tag = "5")]
     Snapshot(SnapshotPiece),
     #[prost(message, tag = "6")]
@@ -63,7 +66,7 @@ pub(super) enum Ask {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Answer {
-    #[prost(oneof = "Told", tags = "1, 2, 4, 6, 7")]
+    #[prost(oneof = "Told", tags = "1, 2, 4, 5, 6, 7")]
     pub(super) told: Option<Told>,
 }
 
@@ -76,6 +79,9 @@ pub(super) enum Told {
     /// The replica can't answer; why.
     #[prost(string, tag = "4")]
     Failed(String),
+    /// Why the replica does not take over; empty when it stands for election.
+    #[prost(string, tag = "5")]
+    TakeOver(String),
     #[prost(message, tag = "6")]
     Snapshot(SnapshotTaken),
     #[prost(message, tag = "7")]

@@ -21,7 +21,7 @@ mod snapshot;
 mod stream;
 mod tls;
 
-pub(crate) use client::{Peer, Peers};
+pub(crate) use client::{Peer, Peers, TakeOver};
 pub(crate) use security::Security;
 pub(crate) use server::{Answering, Callers, serve};
 pub use tls::{CertificateError, replica_name};

@@ -21,11 +21,12 @@ use super::refused::Refused;
 use super::security::{Credential, LIFE, Security};
 use super::stream::Stream;
 use super::{history, snapshot};
+use crate::elect::{Able, Heard};
 use crate::files::Identity;
 use crate::history::History;
-use crate::raft::TypeConfig;
 use crate::raft::incoming::Incoming;
 use crate::raft::log_storage::LogStorage;
+use crate::raft::{LogId, TypeConfig, Vote};
 
 /// How many connections of known replicas are served at a time; two or three a replica are in use.
 const CONNECTIONS: usize = 64;
@@ -38,6 +39,9 @@ const GREETING: Duration = Duration::from_secs(3);
 
 /// How long a connection may be silent. A leader speaks several times a second.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long a replica may need to know what it has.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// How long to wait before accepting again after that failed, for want of descriptors say.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -74,6 +78,8 @@ pub(crate) struct Answering {
     pub(crate) log: LogStorage,
     pub(crate) history: History,
     pub(crate) incoming: Incoming,
+    pub(crate) heard: Heard,
+    pub(crate) able: Able,
 }
 
 /// Serves until `stop`.
@@ -227,21 +233,31 @@ fn refusal(hello: &Hello, credential: &Credential, callers: &Callers) -> Option<
 
 async fn answer_to(replica: &Answering, ask: Ask) -> io::Result<Told> {
     Ok(match ask {
-        Ask::Append(append) => match replica.raft.append_entries(append.request()?).await {
-            Ok(response) => {
-                // A replica that led before may still have entries of its own on their way to the disk, and this
-                // says that it has them.
-                replica.log.all_flushed().await.map_err(io::Error::other)?;
-                Told::Append(Appended::of(&response))
+        Ask::Append(append) => {
+            let request = append.request()?;
+            let vote = request.vote;
+            replica.hear(vote);
+            match replica.raft.append_entries(request).await {
+                Ok(response) => {
+                    // A replica that led before may still have entries of its own on their way to the disk, and this
+                    // says that it has them.
+                    replica.log.all_flushed().await.map_err(io::Error::other)?;
+                    replica.hear(vote);
+                    Told::Append(Appended::of(&response))
+                }
+                Err(error) => Told::Failed(error.to_string()),
             }
-            Err(error) => Told::Failed(error.to_string()),
-        },
+        }
         Ask::Vote(ask) => match replica.raft.vote(ask.request()?).await {
             Ok(response) => Told::Vote(Voted::of(&response)),
             Err(error) => Told::Failed(error.to_string()),
         },
+        Ask::TakeOver(last) => Told::TakeOver(replica.take_over(last.into()).await.err().unwrap_or_default()),
         Ask::Snapshot(piece) => match snapshot::take(&replica.raft, &replica.incoming, piece).await {
-            Ok(taken) => Told::Snapshot(taken),
+            Ok(taken) => {
+                replica.heard.note();
+                Told::Snapshot(taken)
+            }
             Err(error) => Told::Failed(error.to_string()),
         },
         Ask::History(wanted) => {
@@ -253,4 +269,31 @@ async fn answer_to(replica: &Answering, ask: Ask) -> io::Result<Told> {
             }
         }
     })
+}
+
+impl Answering {
+    /// Notes that a leader speaks, unless another one was elected since.
+    fn hear(&self, vote: Vote) {
+        if vote >= self.raft.metrics().borrow().vote {
+            self.heard.note();
+        }
+    }
+
+    /// Stands for election, or says why not.
+    async fn take_over(&self, last: LogId) -> Result<(), String> {
+        if !self.able.is() {
+            return Err("it does not reach the broker".to_owned());
+        }
+        // What Raft tells of itself may be a moment old.
+        let raft = self.raft.wait(Some(MOMENT));
+        let has_all = raft.metrics(|own| own.last_log_index >= Some(last.index), "the whole log");
+        if has_all.await.is_err() {
+            return Err(format!("its log does not reach to {}", last.index));
+        }
+        self.raft
+            .trigger()
+            .elect()
+            .await
+            .map_err(|error| error.to_string())
+    }
 }

@@ -116,7 +116,8 @@ impl Replicas {
         );
         let timing = Timing {
             heartbeat: Duration::from_millis(100),
-            election: Duration::from_millis(500),
+            // Long enough that a busy machine's pauses don't change who leads.
+            election: Duration::from_secs(1),
         };
         Config {
             bootstrap: true,
@@ -149,12 +150,16 @@ impl Replicas {
         &self.running[&number]
     }
 
-    /// The replica that leads and may decide.
+    /// The replica that leads and may decide, once all that run know it: while a cluster forms, several may be elected
+    /// in quick succession.
     pub async fn leader(&self) -> u64 {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             for (number, log) in &self.running {
-                if matches!(*log.leadership().borrow(), Leadership::Leader { ready: true, .. }) {
+                let leads = matches!(*log.leadership().borrow(), Leadership::Leader { ready: true, .. });
+                let known =
+                    |log: &EventLog| log.status().leader.is_some_and(|leader| leader.get() == *number);
+                if leads && self.running.values().all(known) {
                     return *number;
                 }
             }

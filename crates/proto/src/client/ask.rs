@@ -24,8 +24,11 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest of those pauses.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
-/// How long after nobody listened it is tried again.
-const NOBODY_PAUSE: Duration = Duration::from_millis(100);
+/// How long after nobody listened it is tried again: while leadership is handed over, that takes about as long.
+const NOBODY_PAUSE: Duration = Duration::from_millis(50);
+
+/// How soon the broker says so when nobody listens.
+const SAID_BY: Duration = Duration::from_millis(100);
 
 /// The bounds of what a refusal may ask to wait.
 const REFUSED_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(4));
@@ -225,7 +228,7 @@ impl<'c, 'p, T, J: FnMut(&Message) -> Verdict<T> + Send> Asking<'c, 'p, J> {
 
     /// The broker says at once when nobody listens; so after a while, somebody has heard the attempt.
     fn suppose_heard(&mut self) {
-        if self.on_its_way.is_some_and(|sent| sent.elapsed() >= NOBODY_PAUSE) && self.client.is_up() {
+        if self.on_its_way.is_some_and(|sent| sent.elapsed() >= SAID_BY) && self.client.is_up() {
             self.wait_for(Waiting::Answer(self.question.whom.clone()));
         }
     }

@@ -6,6 +6,7 @@ mod answering;
 mod decider;
 pub mod deciding;
 pub mod feed;
+pub(crate) mod hand_over;
 mod intake;
 pub mod publication;
 mod publisher;
@@ -48,6 +49,8 @@ pub(crate) struct Office {
     pub(crate) published: Arc<AtomicU64>,
     /// What is left of the room for commands that wait.
     pub(crate) room: Arc<Semaphore>,
+    /// Asks this replica to let another one lead.
+    pub(crate) hand_over: CancellationToken,
     /// Ends the term's tasks.
     pub(crate) stop: CancellationToken,
     /// The term's tasks.
@@ -80,6 +83,7 @@ pub(crate) async fn whenever_elected(reader: Reader, stop: CancellationToken) {
             term,
             published: Arc::new(AtomicU64::new(reader.log.projection().published().0)),
             room: Arc::new(Semaphore::new(intake::ROOM_KIB)),
+            hand_over: CancellationToken::new(),
             stop: stop.child_token(),
             tasks: TaskTracker::new(),
         };
@@ -91,12 +95,17 @@ pub(crate) async fn whenever_elected(reader: Reader, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = office.stop.cancelled() => {}
+            () = office.hand_over.cancelled() => {}
             _ = over => {}
         }
         office.stop.cancel();
         office.tasks.close();
         office.tasks.wait().await;
         info!(%term, "the term's tasks have ended");
+        // Nothing is appended any more. A replica that ends spares the others the wait for its silence.
+        if stop.is_cancelled() || office.hand_over.is_cancelled() {
+            hand_over::now(&reader).await;
+        }
         // Where the tasks ended by themselves, the log still says that this replica leads: what failed for
         // them would fail again at once.
         tokio::select! {
@@ -119,6 +128,8 @@ fn begin(office: &Office) {
         publisher::run(office.clone(), start, unpublished),
     ));
     tasks.spawn(tick::run(office.clone()));
+    tasks.spawn(hand_over::when_asked(office.clone()));
+    tasks.spawn(hand_over::when_cut_off(office.clone()));
     tasks.spawn(or_resign(office.clone(), intake::run(office.clone(), queue)));
     tasks.spawn(or_resign(office.clone(), query::answer_as_leader(office.clone())));
 }

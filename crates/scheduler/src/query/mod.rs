@@ -131,7 +131,10 @@ impl Reader {
 
     /// Who leads, which is this replica where it is asked for, and who answers.
     pub(crate) fn replicas(&self) -> Replicas {
-        Replicas::alone(self.replica)
+        Replicas {
+            leader: self.replica,
+            answering: self.log.answering(),
+        }
     }
 
     /// The applied state, once it has the event `least`.
