@@ -16,7 +16,8 @@ pub struct Config {
     pub dir: PathBuf,
     /// Where the other replicas reach it; bound already. Loopback only, unless replicas have certificates.
     pub listener: TcpListener,
-    /// Every replica with its address, this one's included.
+    /// Every replica that forms the cluster with its address, this one's included; needed for that only. Later the
+    /// log itself says who the others are and where.
     pub peers: BTreeMap<ReplicaId, SocketAddr>,
     /// How they know each other.
     pub security: PeerSecurity,

@@ -78,7 +78,7 @@ impl EventLog {
             std::io::ErrorKind::WouldBlock => OpenError::InUse(config.dir.display().to_string()),
             _ => io(error),
         })?;
-        if !config.peers.contains_key(&identity.replica) {
+        if config.bootstrap && !config.peers.contains_key(&identity.replica) {
             return Err(OpenError::NotAPeer(identity.replica));
         }
         let security = config.security.clone();
@@ -113,7 +113,7 @@ impl EventLog {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(security.clone().keep_current(stop.clone()));
         let (outdated, outdated_told) = watch::channel(None);
-        let callers = net::Callers::new(identity, security, config.peers.keys().copied(), outdated);
+        let callers = net::Callers::new(identity, security, applied.clone(), outdated);
         let answering = net::Answering {
             raft: raft.clone(),
             log: storage.clone(),

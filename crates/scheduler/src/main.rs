@@ -64,13 +64,14 @@ struct Run {
     /// Where the other replicas reach this one. Without certificates loopback only.
     #[arg(long)]
     listen: SocketAddr,
-    /// Every replica's number and address: 1=127.0.0.1:7101,2=127.0.0.1:7102,3=127.0.0.1:7103
-    #[arg(long, value_delimiter = ',', value_parser = peer, required = true)]
+    /// To form the cluster, every replica's number and address: 1=127.0.0.1:7101,2=127.0.0.1:7102,3=127.0.0.1:7103.
+    /// Later the log says who the others are; a new replica is told with `chv cluster add-replica`.
+    #[arg(long, value_delimiter = ',', value_parser = peer)]
     peers: Vec<(ReplicaId, SocketAddr)>,
     #[command(flatten)]
     security: Security,
     /// Form the cluster when no replica has a log yet. Give it to one replica, or to all.
-    #[arg(long)]
+    #[arg(long, requires = "peers")]
     bootstrap: bool,
     /// The broker's address.
     #[arg(long, env = "CHV_NATS_URL", default_value = "nats://127.0.0.1:4222")]

@@ -1,5 +1,8 @@
 //! `chv cluster`: one file a verb.
 
+mod add_replica;
+mod remove_replica;
+mod replace_replica;
 mod step_down;
 
 use std::io::Write;
@@ -12,15 +15,23 @@ use crate::session::Session;
 /// What can be done with the cluster itself.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
-Example:
+Examples:
+  chv cluster add-replica 4 127.0.0.1:7104
+  chv cluster replace-replica 3 4 127.0.0.1:7104
   chv cluster step-down")]
 pub(crate) enum Verb {
+    AddReplica(add_replica::AddReplica),
+    RemoveReplica(remove_replica::RemoveReplica),
+    ReplaceReplica(replace_replica::ReplaceReplica),
     StepDown(step_down::StepDown),
 }
 
 impl Verb {
     pub(crate) async fn run(self, session: &Session, to: &mut impl Write) -> Result<(), Failure> {
         match self {
+            Self::AddReplica(verb) => verb.run(session, to).await,
+            Self::RemoveReplica(verb) => verb.run(session, to).await,
+            Self::ReplaceReplica(verb) => verb.run(session, to).await,
             Self::StepDown(verb) => verb.run(session, to).await,
         }
     }

@@ -1,6 +1,5 @@
 //! The answering side: takes connections of this cluster's replicas, and hands what they ask to Raft.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +25,7 @@ use crate::files::Identity;
 use crate::history::History;
 use crate::raft::incoming::Incoming;
 use crate::raft::log_storage::LogStorage;
+use crate::raft::state_machine::Applied;
 use crate::raft::{LogId, TypeConfig, Vote};
 
 /// How many connections of known replicas are served at a time; two or three a replica are in use.
@@ -51,7 +51,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Callers {
     identity: Identity,
     security: Security,
-    known: Arc<BTreeSet<ReplicaId>>,
+    applied: Applied,
     outdated: outdated::Tell,
 }
 
@@ -59,13 +59,13 @@ impl Callers {
     pub(crate) fn new(
         identity: Identity,
         security: Security,
-        known: impl Iterator<Item = ReplicaId>,
+        applied: Applied,
         outdated: outdated::Tell,
     ) -> Self {
         Self {
             identity,
             security,
-            known: Arc::new(known.collect()),
+            applied,
             outdated,
         }
     }
@@ -209,7 +209,7 @@ fn refusal(hello: &Hello, credential: &Credential, callers: &Callers) -> Option<
     let Callers {
         identity,
         security,
-        known,
+        applied,
         ..
     } = callers;
     if hello.protocol != PROTOCOL {
@@ -227,8 +227,13 @@ fn refusal(hello: &Hello, credential: &Credential, callers: &Callers) -> Option<
     if hello.to != identity.replica.get() {
         return Some(format!("this is replica {}, not {}", identity.replica, hello.to));
     }
-    let expected = ReplicaId::new(hello.from).is_some_and(|caller| known.contains(&caller));
-    (!expected || hello.from == hello.to).then(|| format!("replica {} is not expected here", hello.from))
+    let Some(caller) = ReplicaId::new(hello.from).filter(|_| hello.from != hello.to) else {
+        return Some(format!("replica {} does not call here", hello.from));
+    };
+    // Whoever proves to be of this cluster may call, also one that this replica has not heard of yet: it may be the
+    // leader that would tell it. One that left may not.
+    let left = applied.projection.borrow().cluster().has_left(caller);
+    left.then(|| format!("replica {caller} left the cluster, and its id is not given again"))
 }
 
 async fn answer_to(replica: &Answering, ask: Ask) -> io::Result<Told> {

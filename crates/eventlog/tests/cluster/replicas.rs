@@ -210,6 +210,24 @@ impl Replicas {
         digests.pop_first().unwrap()
     }
 
+    /// Makes and starts a replica that belongs to no cluster's log yet; where it is reached.
+    pub async fn join(&mut self, number: u64) -> SocketAddr {
+        let (listener, replica) = (
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            ReplicaId::new(number).unwrap(),
+        );
+        let address = listener.local_addr().unwrap();
+        EventLog::init(&self.dir(number), ClusterId::from_bytes([9; 16]), replica).unwrap();
+        let config = Config {
+            bootstrap: false,
+            peers: BTreeMap::new(),
+            ..self.config(number, listener)
+        };
+        self.peers.insert(replica, address);
+        self.running.insert(number, EventLog::open(config).await.unwrap());
+        address
+    }
+
     pub async fn stop(&mut self, number: u64) {
         self.running.remove(&number).unwrap().shutdown().await;
     }

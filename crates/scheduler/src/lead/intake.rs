@@ -96,6 +96,15 @@ async fn take(office: &Office, queue: &mpsc::Sender<Waiting>, message: &async_na
     }
 }
 
+/// Puts what the leader itself records into the queue. Nobody is answered.
+pub(super) async fn own(office: &Office, queue: &mpsc::Sender<Waiting>, submission: Submission) {
+    let read = Read {
+        to: vec![ReplyTo::alone(None, submission.id.to_string())],
+        submissions: vec![submission],
+    };
+    enqueue(office, queue, read, 0).await;
+}
+
 /// Puts all commands of a message into the queue, or none.
 async fn enqueue(office: &Office, queue: &mpsc::Sender<Waiting>, read: Read, bytes: usize) {
     let Read { to, submissions } = read;

@@ -8,6 +8,7 @@ pub mod deciding;
 pub mod feed;
 pub(crate) mod hand_over;
 mod intake;
+mod members;
 pub mod publication;
 mod publisher;
 mod tick;
@@ -130,6 +131,7 @@ fn begin(office: &Office) {
     tasks.spawn(tick::run(office.clone()));
     tasks.spawn(hand_over::when_asked(office.clone()));
     tasks.spawn(hand_over::when_cut_off(office.clone()));
+    tasks.spawn(members::run(office.clone(), queue.clone()));
     tasks.spawn(or_resign(office.clone(), intake::run(office.clone(), queue)));
     tasks.spawn(or_resign(office.clone(), query::answer_as_leader(office.clone())));
 }

@@ -1,0 +1,174 @@
+//! Brings the log's own membership to what is wanted of the cluster, a step at a time, and records what became so.
+//!
+//! Which step is due follows from what is wanted and what Raft has ([`plan`], pure), so a new leader goes on where
+//! another one ended.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chv_domain::cluster::Cluster;
+use chv_domain::{Actor, Command, ReplicaId, Standing, Submission};
+use chv_eventlog::{Membership, MembershipError};
+use chv_proto::client::new_command_id;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::Office;
+use super::intake::{self, Waiting};
+
+/// How often it is looked whether a step is due.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// How many entries a replica may be behind to be given a vote: it has the rest before the next few are flushed.
+const CLOSE: u64 = 64;
+
+/// What is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Step {
+    /// Send the log to a new replica.
+    Teach(ReplicaId, SocketAddr),
+    /// Make these the voters.
+    Vote(BTreeSet<ReplicaId>),
+    /// Send a replica the log no more.
+    Forget(ReplicaId),
+    /// Let another replica lead, which then takes this one out.
+    HandOver,
+    /// Record what became so.
+    Record,
+}
+
+/// The next step toward what is wanted; `None` when there is none, or a replica has to catch up first.
+fn plan(wanted: &Cluster, log: &Membership, leader: ReplicaId) -> Option<Step> {
+    let votes = |replica: ReplicaId| log.voters.contains_key(&replica);
+    let holds = |replica: ReplicaId| votes(replica) || log.learners.contains_key(&replica);
+    if !wanted.is_formed() {
+        return (!log.joint && !log.voters.is_empty()).then_some(Step::Record);
+    }
+    let target = wanted.voters();
+    let mut missing = target.iter().filter(|replica| !holds(**replica));
+    if let Some((replica, member)) = missing.find_map(|replica| Some((*replica, wanted.member(*replica)?))) {
+        return Some(Step::Teach(replica, member.address));
+    }
+    let next = next_voters(wanted, log);
+    let now: BTreeSet<_> = log.voters.keys().copied().collect();
+    if !next.is_empty() && (next != now || log.joint) {
+        if next.contains(&leader) {
+            return Some(Step::Vote(next));
+        }
+        // A leader that would take itself out leaves that to another voter, of which there has to be one.
+        return Some(match next.iter().any(|replica| votes(*replica)) && !log.joint {
+            true => Step::HandOver,
+            false => Step::Vote(next.into_iter().chain([leader]).collect()),
+        });
+    }
+    if let Some(replica) = log.learners.keys().find(|replica| !target.contains(replica)) {
+        return Some(Step::Forget(*replica));
+    }
+    let (replica, member) = wanted.under_way()?;
+    let done = match member.standing {
+        Standing::Joining { .. } => votes(replica),
+        Standing::Leaving => !holds(replica),
+        Standing::Voting => false,
+    };
+    done.then_some(Step::Record)
+}
+
+/// Who may vote now: those that vote and should, a replica that was replaced until the new one has caught up, and
+/// new ones that have.
+fn next_voters(wanted: &Cluster, log: &Membership) -> BTreeSet<ReplicaId> {
+    let target = wanted.voters();
+    let caught_up = |replica: &ReplicaId| {
+        let at = log.progress.get(replica);
+        log.learners.contains_key(replica) && at.is_some_and(|at| at + CLOSE >= log.last)
+    };
+    let mut next: BTreeSet<_> = target
+        .iter()
+        .copied()
+        .filter(|replica| log.voters.contains_key(replica) || caught_up(replica))
+        .collect();
+    for (replica, member) in wanted.members() {
+        if let Standing::Joining {
+            instead_of: Some(old),
+        } = member.standing
+            && !next.contains(&replica)
+            && log.voters.contains_key(&old)
+        {
+            next.insert(old);
+        }
+    }
+    next
+}
+
+/// Takes steps for as long as the term lasts.
+pub(super) async fn run(office: Office, queue: mpsc::Sender<Waiting>) {
+    let mut trouble = String::new();
+    loop {
+        tokio::select! {
+            () = office.stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        let (state, log) = (office.reader.log.projection(), office.reader.log.membership());
+        let Some(step) = plan(state.cluster(), &log, office.reader.replica) else {
+            continue;
+        };
+        info!(?step, "membership");
+        let taken = tokio::select! {
+            () = office.stop.cancelled() => return,
+            taken = take(&office, &queue, &step, &log) => taken,
+        };
+        match taken {
+            Ok(()) => trouble.clear(),
+            Err(error) => {
+                let words = error.to_string();
+                if words != trouble {
+                    warn!(
+                        ?step,
+                        error = words,
+                        "the membership does not change; trying again"
+                    );
+                    trouble = words;
+                }
+            }
+        }
+    }
+}
+
+async fn take(
+    office: &Office,
+    queue: &mpsc::Sender<Waiting>,
+    step: &Step,
+    log: &Membership,
+) -> Result<(), MembershipError> {
+    let raft = &office.reader.log;
+    match step {
+        Step::Teach(replica, address) => raft.add_learner(*replica, *address).await,
+        Step::Vote(voters) => raft.change_voters(voters).await,
+        Step::Forget(replica) => raft.remove_learner(*replica).await,
+        Step::HandOver => {
+            office.hand_over.cancel();
+            Ok(())
+        }
+        Step::Record => {
+            let command = Command::ReportReplicas {
+                voters: log.voters.clone(),
+                learners: log.learners.keys().copied().collect(),
+            };
+            let submission = Submission {
+                id: new_command_id(),
+                actor: Actor::Replica(office.reader.replica),
+                command,
+                expected: None,
+                deadline: None,
+                trace: None,
+                follows: None,
+            };
+            // Should it not be taken on, the step stays due.
+            intake::own(office, queue, submission).await;
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
