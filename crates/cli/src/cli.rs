@@ -159,7 +159,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads a span of time such as `500ms`, `60s`, `1h30m`, or plain seconds.
-fn span(text: &str) -> Result<Duration, String> {
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
     let wrong =
         || format!("`{text}` is no span of time: write a number and a unit, such as 500ms, 60s or 5m");
     if let Ok(seconds) = text.parse::<u32>() {

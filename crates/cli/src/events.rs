@@ -16,6 +16,7 @@ use crate::refusal;
 use crate::session::{Session, no_vm, unfit};
 use crate::view::event::{EventShow, HEADING};
 use crate::vm::reference::Reference;
+use crate::when::When;
 
 /// Show what happened: when, by whom, why. Events are numbered without holes, and never change.
 #[derive(Debug, clap::Args)]
@@ -24,6 +25,8 @@ Examples:
   chv events --vm hello              from the command to the running guest
   chv events -f                      everything, and then as it happens
   chv events --actor alice --from 1200
+  chv events --reverse --limit 20    the newest, first
+  chv events --host h1 --since 1h --until 30m
   chv events -o json | jq -r 'select(.kind == \"blocked\") | .data.reason'")]
 pub(crate) struct Events {
     /// Only of this VM; one that is deleted is known by its id alone.
@@ -38,11 +41,23 @@ pub(crate) struct Events {
     /// Only of this command.
     #[arg(long, value_name = "ID")]
     command: Option<CommandId>,
-    /// Begin with this event.
-    #[arg(long, value_name = "SEQ", default_value_t = 1)]
-    from: u64,
-    /// Go on as events happen, until Ctrl-C.
+    /// Begin with this event; otherwise with the oldest that is kept, or with --reverse the newest.
+    #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(u64).range(1..))]
+    from: Option<u64>,
+    /// Only those of this time or later: how long ago (`10m`), or a time (`2026-11-21T08:30:00Z`).
+    #[arg(long, value_name = "TIME|AGO")]
+    since: Option<When>,
+    /// Only those before this time.
+    #[arg(long, value_name = "TIME|AGO")]
+    until: Option<When>,
+    /// The newest first.
     #[arg(short, long)]
+    reverse: bool,
+    /// At most this many.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    /// Go on as events happen, until Ctrl-C.
+    #[arg(short, long, conflicts_with_all = ["until", "reverse", "limit"])]
     follow: bool,
     #[command(flatten)]
     reading: Reading,
@@ -58,6 +73,7 @@ impl Events {
             format: session.format(),
             show: EventShow::default(),
             heading: false,
+            count: 0,
         };
         if self.follow {
             self.follow(session, vm, &mut shown, to).await
@@ -88,15 +104,7 @@ impl Events {
         shown: &mut Shown,
         to: &mut impl Write,
     ) -> Result<(), Failure> {
-        let text = |text: Option<String>| text.unwrap_or_default();
-        let mut list = v1::ListEvents {
-            from_seq: self.from,
-            limit: 0,
-            vm: vm.map(|vm| convert::vm_ref_to_wire(&VmRef::Id(vm))),
-            host: text(self.host.as_ref().map(ToString::to_string)),
-            actor: text(self.actor.as_ref().map(ToString::to_string)),
-            command: text(self.command.as_ref().map(ToString::to_string)),
-        };
+        let mut list = self.list(session, vm);
         // What was shown once is there: a page from a replica that lags must not end before it.
         let mut seen = None;
         loop {
@@ -106,15 +114,60 @@ impl Events {
             let Some(query_reply::Result::Events(page)) = reply.result else {
                 return Err(unfit());
             };
+            if let Some(limit) = self.limit {
+                list.limit = limit.saturating_sub(shown.count + page.events.len() as u32);
+            }
             for event in page.events {
                 shown.event(&session.entry(event)?, to)?;
             }
             to.flush()?;
-            seen = Some(Seq(page.next_seq.saturating_sub(1)));
-            if !page.more || page.next_seq <= list.from_seq {
+            if !self.reverse {
+                seen = Some(Seq(page.next_seq.saturating_sub(1)));
+            }
+            let enough = self.limit.is_some_and(|limit| shown.count >= limit);
+            if enough || !page.more || page.next_seq == list.from_seq {
                 return Ok(());
             }
             list.from_seq = page.next_seq;
+        }
+    }
+
+    /// What is asked for.
+    fn list(&self, session: &Session, vm: Option<VmId>) -> v1::ListEvents {
+        let text = |text: Option<String>| text.unwrap_or_default();
+        let now = session.now();
+        v1::ListEvents {
+            from_seq: self.from.unwrap_or_default(),
+            limit: self.limit.unwrap_or_default(),
+            vm: vm.map(|vm| convert::vm_ref_to_wire(&VmRef::Id(vm))),
+            host: text(self.host.as_ref().map(ToString::to_string)),
+            actor: text(self.actor.as_ref().map(ToString::to_string)),
+            command: text(self.command.as_ref().map(ToString::to_string)),
+            backward: self.reverse,
+            from_time_ms: self.since.map_or(0, |since| since.millis(now)),
+            until_time_ms: self.until.map_or(0, |until| until.millis(now)),
+        }
+    }
+
+    /// The event that following begins with.
+    async fn first(&self, session: &Session) -> Result<Seq, Failure> {
+        let Some(since) = self.since else {
+            return Ok(Seq(self.from.unwrap_or_default()));
+        };
+        let list = v1::ListEvents {
+            from_seq: self.from.unwrap_or_default(),
+            from_time_ms: since.millis(session.now()),
+            limit: 1,
+            ..v1::ListEvents::default()
+        };
+        let reply = session
+            .query(self.reading.into(), Query::ListEvents(list), None)
+            .await?;
+        match reply.result {
+            Some(query_reply::Result::Events(page)) => {
+                Ok(Seq(page.events.first().map_or(page.next_seq, |event| event.seq)))
+            }
+            _ => Err(unfit()),
         }
     }
 
@@ -132,7 +185,7 @@ impl Events {
             actor: self.actor.clone(),
             command: self.command,
         };
-        let mut events = follow::events(&session.client().await?, Seq(self.from), filter);
+        let mut events = follow::events(&session.client().await?, self.first(session).await?, filter);
         // Another reader's going away shows only in a write, and a quiet cluster writes nothing.
         let mut closed = tokio::time::interval(Duration::from_secs(1));
         loop {
@@ -155,10 +208,13 @@ struct Shown {
     format: Format,
     show: EventShow,
     heading: bool,
+    /// How many events were shown.
+    count: u32,
 }
 
 impl Shown {
     fn event(&mut self, entry: &EventEntry, to: &mut impl Write) -> Result<(), Failure> {
+        self.count = self.count.saturating_add(1);
         self.show.learn(entry);
         match self.format {
             Format::Table => {

@@ -26,6 +26,7 @@ mod status;
 mod view;
 mod vm;
 mod wait;
+mod when;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -182,6 +182,20 @@ impl Projection {
         BatchOutcome::Applied { last: self.seq }
     }
 
+    /// Folds records of the past in, the first of which comes next. Stops before one that does not come next; says
+    /// how many it took.
+    pub fn replay(&mut self, records: &[Record]) -> usize {
+        let mut taken = 0;
+        for record in records {
+            if record.first != self.seq.next() || record.prev != self.hash || record.events.is_empty() {
+                break;
+            }
+            self.fold(record);
+            taken += 1;
+        }
+        taken
+    }
+
     /// Folds one record in. The caller knows that it continues the chain.
     pub(crate) fn fold(&mut self, record: &Record) {
         self.time = record.time;

@@ -31,6 +31,8 @@ pub struct Config {
     pub segment_size: u64,
     /// How history is sealed.
     pub sealing: Sealing,
+    /// How long after the index is ready the whole of it is compared with the log; then once a day.
+    pub verify_index_after: Duration,
 }
 
 impl Config {
@@ -51,6 +53,7 @@ impl Config {
             snapshot_every: 64 << 10,
             segment_size: 16 << 20,
             sealing: Sealing::default(),
+            verify_index_after: Duration::from_secs(60),
         }
     }
 }

@@ -17,6 +17,7 @@
 #![allow(clippy::result_large_err)]
 
 pub mod archive;
+mod chain;
 mod config;
 mod confirm;
 mod elect;
@@ -30,6 +31,7 @@ mod members;
 mod net;
 pub mod offline;
 mod open;
+mod past;
 #[cfg(test)]
 mod purged_tests;
 mod raft;
@@ -44,14 +46,15 @@ mod timings;
 pub use config::{Config, Sealing, Timing};
 pub use confirm::NotConfirmed;
 pub use files::{FileError, IdentityError};
-pub use index::{IndexError, Query};
+pub use index::{IndexError, IndexHealth, IndexState, Order};
 pub use log::{AppendError, Appending, EventLog, Leadership};
 pub use members::{Membership, MembershipError};
 pub use net::outdated::Outdated;
 pub use net::{CertificateError, replica_name};
 pub use open::OpenError;
+pub use past::PastError;
 pub use raft::fit::Misfit;
-pub use read::ReadError;
+pub use read::{Found, Kept, Limit, ReadError, Search};
 pub use secret::{ClusterSecret, SecretError};
 pub use security::{PeerSecurity, TlsFiles};
 pub use status::{Role, Status};

@@ -21,6 +21,7 @@ use crate::history::{History, UpkeepThread};
 use crate::index::Reached;
 use crate::net::Peers;
 use crate::net::outdated::Outdated;
+use crate::past::Known;
 use crate::raft::TypeConfig;
 use crate::raft::log_storage::LogStorage;
 use crate::raft::state_machine::Applied;
@@ -112,6 +113,7 @@ pub(crate) struct Inner {
     pub(crate) fatal: watch::Receiver<Fatal>,
     pub(crate) outdated: watch::Receiver<Option<Outdated>>,
     pub(crate) index: watch::Receiver<Reached>,
+    pub(crate) past: Known,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) writer: Mutex<Option<WriterThread>>,
@@ -227,6 +229,7 @@ impl EventLog {
                 .voter_ids()
                 .filter_map(ReplicaId::new)
                 .collect(),
+            index: self.inner.index.borrow().health,
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use chv_domain::{ClusterId, ReplicaId, Seq, Term};
+use chv_domain::{ClusterId, ReplicaId, Term};
 use openraft::error::{InitializeError, RaftError as OpenraftError};
 use openraft::{Raft, ServerState, SnapshotPolicy};
 use tokio::sync::{Mutex, watch};
@@ -19,6 +19,7 @@ use crate::history::{Checkpoints, Fetch, FileSize, History, Pace, Sealer, Upkeep
 use crate::index::{self, Index};
 use crate::log::{Elected, EventLog, Inner, Leadership, members};
 use crate::net;
+use crate::past::Known;
 use crate::raft::fit::{self, Misfit};
 use crate::raft::incoming::Incoming;
 use crate::raft::log_storage::LogStorage;
@@ -131,16 +132,15 @@ impl EventLog {
             lease,
             stop.clone(),
         ));
-        let (reached, index_reached) = watch::channel((None, Seq::ZERO));
-        let index_dir = config.dir.join(INDEX);
-        tasks.spawn(index::follow(
-            index,
-            index_dir,
-            storage.clone(),
-            applied.clone(),
+        let (reached, index_reached) = watch::channel(index::Reached::default());
+        let follower = index::Follower {
+            path: config.dir.join(INDEX),
+            log: storage.clone(),
+            applied: applied.clone(),
             reached,
-            stop.clone(),
-        ));
+            verify_after: config.verify_index_after,
+        };
+        tasks.spawn(follower.run(index, stop.clone()));
         let (missing, missing_told) = watch::channel(None);
         let upkeep = Upkeep {
             sealer: Sealer::new(
@@ -199,6 +199,7 @@ impl EventLog {
             fatal: fatal_told,
             outdated: outdated_told,
             index: index_reached,
+            past: Known::default(),
             stop,
             tasks,
             writer: Mutex::new(Some(thread)),

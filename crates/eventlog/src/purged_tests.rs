@@ -9,7 +9,7 @@ use std::time::Duration;
 use chv_domain::*;
 use tokio::net::TcpListener;
 
-use crate::{AppendError, Config, EventLog, Leadership, Query, Timing};
+use crate::{AppendError, Config, EventLog, Leadership, Limit, Search, Timing};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -275,11 +275,8 @@ async fn a_replica_that_missed_purged_log_gets_a_snapshot_and_goes_on() {
     let read = back.read(Seq(41), 100, 64 << 20).await.unwrap();
     let seqs: Vec<u64> = read.iter().map(|record| record.first.0).collect();
     assert_eq!(seqs, (41..=50).collect::<Vec<_>>());
-    let found = back
-        .find(Query::Resource(Resource::Host(host(45))), Seq(41), 10, 1 << 20)
-        .await
-        .unwrap();
-    assert_eq!(found.len(), 1);
+    let found = back.find(&about(45, 41), LIMIT).await.unwrap();
+    assert_eq!(found.records.len(), 1);
     // and, once it has fetched what was before the snapshot, everything from the first event on.
     let mut span = back.inner.history.span();
     let whole = span.wait_for(|span| span.is_some_and(|span| span.oldest == Seq(1)));
@@ -298,11 +295,8 @@ async fn a_replica_that_missed_purged_log_gets_a_snapshot_and_goes_on() {
     let back = open(temp.path().join(away.to_string()), away, &peers).await;
     reach(&back, Seq(50)).await;
     assert_eq!(back.projection().digest(), digest);
-    let found = back
-        .find(Query::Resource(Resource::Host(host(45))), Seq(41), 10, 1 << 20)
-        .await
-        .unwrap();
-    assert_eq!(found.len(), 1);
+    let found = back.find(&about(45, 41), LIMIT).await.unwrap();
+    assert_eq!(found.records.len(), 1);
     assert_eq!(all(&back).await, expected);
     back.shutdown().await;
     task.abort();
@@ -314,4 +308,17 @@ async fn a_replica_that_missed_purged_log_gets_a_snapshot_and_goes_on() {
 fn secret() -> crate::PeerSecurity {
     let secret = crate::ClusterSecret::new("a secret of the tests").expect("it is long enough");
     crate::PeerSecurity::LoopbackSecret(secret)
+}
+
+const LIMIT: Limit = Limit {
+    records: 10,
+    bytes: 1 << 20,
+};
+
+fn about(number: u8, from: u64) -> Search {
+    Search {
+        resource: Some(Resource::Host(host(number))),
+        begin: Some(Seq(from)),
+        ..Search::default()
+    }
 }

@@ -2,6 +2,8 @@
 
 use chv_domain::{ReplicaId, Term};
 
+use crate::index::IndexHealth;
+
 /// What a replica is in Raft.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -45,4 +47,6 @@ pub struct Status {
     pub applied_index: u64,
     /// Who votes.
     pub voters: Vec<ReplicaId>,
+    /// How the index of events is.
+    pub index: IndexHealth,
 }

@@ -101,6 +101,11 @@ impl Connection {
         self.client.nats().statistics().connects.load(Ordering::Relaxed)
     }
 
+    /// The largest message that the broker takes, in bytes.
+    pub(crate) fn max_payload(&self) -> usize {
+        self.client.nats().server_info().max_payload
+    }
+
     /// Whether the broker is reached at this moment.
     pub(crate) fn is_up(&self) -> bool {
         self.client.nats().connection_state() == State::Connected

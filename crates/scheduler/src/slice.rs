@@ -68,7 +68,7 @@ async fn slice(
         .vms
         .iter()
         .filter(|vm| after.is_none_or(|after| vm.vm > after));
-    let (vms, more) = page(vms.map(convert::desired_to_wire), 0);
+    let (vms, more) = page(vms.map(convert::desired_to_wire), 0, reader.page_bytes());
     Ok(v1::HostSlice {
         host: id.to_string(),
         feed: slice.feed.0,

@@ -9,6 +9,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::structured;
 use crate::session::Session;
+use crate::when::AsOf;
 
 /// Show a host.
 #[derive(Debug, clap::Args)]
@@ -29,7 +30,7 @@ impl Get {
         let name = self.host.as_str();
         let before = &name[..name.len() - 1];
         let mut hosts = session
-            .hosts_after(before, Some(name), self.reading.into())
+            .hosts_after(before, Some(name), self.reading.into(), AsOf::default())
             .await?;
         let Some(host) = hosts.pop().filter(|host| host.name == name) else {
             return Err(Failure::new(Exit::NotFound, format!("there is no host {name}"))

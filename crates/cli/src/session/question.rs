@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chv_domain::{ProjectName, Seq, VmRef};
-use chv_proto::convert::{self, EventEntry};
+use chv_proto::convert::{self, At, EventEntry};
 use chv_proto::subject::Audience;
 use chv_proto::v1::query_envelope::Query;
 use chv_proto::v1::{self, query_reply};
@@ -12,10 +12,12 @@ use super::Session;
 use crate::cli::Reading;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::output::Format;
 use crate::refusal;
 use crate::view::garbled;
 use crate::view::host::HostView;
 use crate::view::vm::VmView;
+use crate::when::AsOf;
 
 /// How long a read is waited for.
 const READ: Duration = Duration::from_secs(10);
@@ -38,11 +40,34 @@ impl Session {
         query: Query,
         min_seq: Option<Seq>,
     ) -> Result<v1::QueryReply, Failure> {
+        self.query_at(audience, query, min_seq, None).await
+    }
+
+    /// Asks a question about a moment of the past.
+    pub(crate) async fn query_at(
+        &self,
+        audience: Audience,
+        query: Query,
+        min_seq: Option<Seq>,
+        at: Option<At>,
+    ) -> Result<v1::QueryReply, Failure> {
         let client = self.client().await?;
         client
-            .query(audience, query, min_seq, self.patience(READ))
+            .query_at(audience, query, min_seq, at, self.patience(READ))
             .await
             .map_err(refusal::query)
+    }
+
+    /// As of when to ask, if not as of now.
+    fn at(&self, as_of: AsOf) -> Option<At> {
+        as_of.at.map(|moment| moment.at(self.now()))
+    }
+
+    /// Tells a person at which event things were so.
+    fn tell(&self, as_of: AsOf, seq: u64) {
+        if as_of.at.is_some() && self.format() == Format::Table {
+            eprintln!("as of event {seq}");
+        }
     }
 
     /// A VM and the last event that it was read at; `None` when it is not there.
@@ -68,10 +93,22 @@ impl Session {
     }
 
     /// A VM to show.
-    pub(crate) async fn vm(&self, vm: &VmRef, audience: Audience) -> Result<VmView, Failure> {
-        match self.find_vm(vm, audience, None).await? {
-            Some((vm, _)) => VmView::new(vm),
-            None => Err(no_vm(vm)),
+    pub(crate) async fn vm(&self, vm: &VmRef, audience: Audience, as_of: AsOf) -> Result<VmView, Failure> {
+        let query = Query::GetVm(v1::GetVm {
+            vm: Some(convert::vm_ref_to_wire(vm)),
+        });
+        match self.query_at(audience, query, None, self.at(as_of)).await {
+            Ok(v1::QueryReply {
+                state_seq,
+                result: Some(query_reply::Result::Vm(vm)),
+                ..
+            }) => {
+                self.tell(as_of, state_seq);
+                VmView::new(vm)
+            }
+            Ok(_) => Err(unfit()),
+            Err(failure) if failure.exit == Exit::NotFound && as_of.at.is_none() => Err(no_vm(vm)),
+            Err(failure) => Err(failure),
         }
     }
 
@@ -80,18 +117,22 @@ impl Session {
         &self,
         project: Option<&ProjectName>,
         audience: Audience,
+        as_of: AsOf,
     ) -> Result<Vec<VmView>, Failure> {
         let mut vms: Vec<VmView> = Vec::new();
-        let mut after = None;
+        let (mut after, mut at) = (None, self.at(as_of));
         loop {
             let query = Query::ListVms(v1::ListVms {
                 project: project.map(ToString::to_string).unwrap_or_default(),
                 after,
                 limit: 0,
             });
-            let Some(query_reply::Result::Vms(page)) = self.query(audience, query, None).await?.result else {
+            let reply = self.query_at(audience, query, None, at).await?;
+            let Some(query_reply::Result::Vms(page)) = reply.result else {
                 return Err(unfit());
             };
+            // Further pages are of the same state.
+            at = at.and(Some(At::Seq(Seq(reply.state_seq))));
             after = page.vms.last().map(|last| v1::ProjectAndName {
                 project: last.project.clone(),
                 name: last.name.clone(),
@@ -100,6 +141,7 @@ impl Session {
                 vms.push(VmView::new(vm)?);
             }
             if !page.more || after.is_none() {
+                self.tell(as_of, reply.state_seq);
                 return Ok(vms);
             }
         }
@@ -111,15 +153,17 @@ impl Session {
         after: &str,
         last: Option<&str>,
         audience: Audience,
+        as_of: AsOf,
     ) -> Result<Vec<HostView>, Failure> {
         let mut hosts: Vec<HostView> = Vec::new();
-        let mut after = after.to_owned();
+        let (mut after, mut at) = (after.to_owned(), self.at(as_of));
         loop {
             let query = Query::ListHosts(v1::ListHosts { after, limit: 0 });
-            let Some(query_reply::Result::Hosts(page)) = self.query(audience, query, None).await?.result
-            else {
+            let reply = self.query_at(audience, query, None, at).await?;
+            let Some(query_reply::Result::Hosts(page)) = reply.result else {
                 return Err(unfit());
             };
+            at = at.and(Some(At::Seq(Seq(reply.state_seq))));
             let ended = !page.more || page.hosts.is_empty();
             for host in page.hosts {
                 if last.is_some_and(|last| host.name.as_str() > last) {
@@ -129,7 +173,10 @@ impl Session {
             }
             match hosts.last() {
                 Some(host) if !ended => after = host.name.clone(),
-                _ => return Ok(hosts),
+                _ => {
+                    self.tell(as_of, reply.state_seq);
+                    return Ok(hosts);
+                }
             }
         }
     }

@@ -7,17 +7,21 @@ use crate::failure::Failure;
 use crate::output::structured;
 use crate::session::Session;
 use crate::view;
+use crate::when::AsOf;
 
 /// Show VMs, in the order of their names.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   chv vm list
+  chv vm list --at 10m               as they were ten minutes ago
   chv vm list --all-projects -o json | jq -r '.[].name'")]
 pub(crate) struct List {
     /// Those of every project.
     #[arg(short = 'A', long)]
     all_projects: bool,
+    #[command(flatten)]
+    as_of: AsOf,
     #[command(flatten)]
     reading: Reading,
 }
@@ -25,7 +29,7 @@ pub(crate) struct List {
 impl List {
     pub(crate) async fn run(self, session: &Session, to: &mut impl Write) -> Result<(), Failure> {
         let project = (!self.all_projects).then(|| session.project());
-        let vms = session.vms(project, self.reading.into()).await?;
+        let vms = session.vms(project, self.reading.into(), self.as_of).await?;
         if structured(session.format(), &vms, to)? {
             return Ok(());
         }

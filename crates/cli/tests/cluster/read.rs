@@ -108,6 +108,31 @@ async fn given_a_host_when_looked_at_then_it_is_alive() {
 }
 
 #[tokio::test]
+async fn given_a_trail_when_read_from_its_end_then_the_newest_come_first_page_by_page() {
+    let rig = Rig::with(Guests::Boot).await;
+    rig.create("web", &["--for", "ready"]).await.ends_with(0);
+    let seqs = async |options: &[&str]| -> Vec<u64> {
+        let shown = rig.chv(&[&["events", "-o", "json"], options].concat()).await;
+        let event = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        let lines = shown.ends_with(0).out;
+        lines
+            .lines()
+            .map(|line| event(line)["seq"].as_u64().unwrap())
+            .collect()
+    };
+    let all = seqs(&[]).await;
+    assert_eq!(all, [1, 2, 3, 4, 5]);
+    assert_eq!(seqs(&["--reverse"]).await, [5, 4, 3, 2, 1]);
+    assert_eq!(seqs(&["--reverse", "--limit", "3"]).await, [5, 4, 3]);
+    assert_eq!(seqs(&["--reverse", "--from", "2"]).await, [2, 1]);
+    assert_eq!(seqs(&["--limit", "1"]).await, [1]);
+    assert_eq!(seqs(&["--since", "1h"]).await, all);
+    assert!(seqs(&["--until", "1h"]).await.is_empty());
+    rig.chv(&["events", "-f", "--reverse"]).await.ends_with(2);
+    rig.chv(&["events", "--since", "soon"]).await.ends_with(2);
+}
+
+#[tokio::test]
 async fn given_a_trail_when_shown_then_each_line_has_seq_time_actor_and_cause() {
     let rig = Rig::with(Guests::Boot).await;
     rig.create("web", &["--for", "ready"]).await.ends_with(0);

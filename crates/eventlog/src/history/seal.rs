@@ -9,7 +9,7 @@ use openraft::EntryPayload;
 
 use super::format::{Builder, Header};
 use super::store::{History, HistoryError, Sealed};
-use crate::index::{Chain, Mark};
+use crate::chain::Chain;
 use crate::raft::log_storage::LogStorage;
 use crate::raft::{Entry, RaftError};
 
@@ -58,7 +58,7 @@ impl Sealer {
             log,
             full,
             entry: 0,
-            chain: Chain::at(Mark::default()),
+            chain: Chain::at(Seq::ZERO, RecordHash::ZERO),
             file: None,
             covered: 0,
         };
@@ -104,7 +104,7 @@ impl Sealer {
 
     fn begin_again(&mut self) {
         let (seq, hash) = self.sealed();
-        self.chain = Chain::at(Mark { entry: 0, seq, hash });
+        self.chain = Chain::at(seq, hash);
         self.file = None;
         self.entry = self.log.first_index().saturating_sub(1);
         self.covered = self.entry;

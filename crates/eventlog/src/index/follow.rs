@@ -1,15 +1,17 @@
-//! Keeps the index up with the log, behind the commits and out of their way.
+//! Keeps the index up with the log, behind the commits and out of their way, and makes it again when it does not
+//! agree with the log.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chv_domain::{Record, RecordHash, Seq, Term};
 use openraft::EntryPayload;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{Index, Mark};
+use super::verify::{self, Verdict};
+use super::{Index, IndexError, IndexHealth, IndexState, Mark};
+use crate::chain::{self, Chain};
 use crate::raft::log_storage::LogStorage;
 use crate::raft::state_machine::Applied;
 use crate::raft::{Entry, LogId};
@@ -20,174 +22,224 @@ const PAGE: usize = 4 << 20;
 /// How long to wait after a failure.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The index, once it can be used, and the last event that is in it.
-pub(crate) type Reached = (Option<Index>, Seq);
+/// How long searches may take to let go of an index that is to be made again.
+const LET_GO: Duration = Duration::from_secs(30);
 
-/// Checks the index against the log, then follows the log until `stop`. `reached` is told how far the index is.
-pub(crate) async fn follow(
-    mut index: Index,
-    path: PathBuf,
-    log: LogStorage,
-    state_machine: Applied,
-    reached: watch::Sender<Reached>,
-    stop: CancellationToken,
-) {
-    let mut applied = state_machine.entry.subscribe();
-    let mut mark = match agreed(&index, &log, &mut applied, &stop).await {
-        Some(mark) => mark,
-        None if stop.is_cancelled() => return,
-        None => {
-            warn!("the index does not agree with the log; it is made again");
-            // sled locks its directory: every handle to the old one has to go first.
-            reached.send_modify(|held| held.0 = None);
-            drop(index);
-            let dir = path.clone();
-            match tokio::task::spawn_blocking(move || Index::anew(&dir)).await {
-                Ok(Ok(anew)) => {
-                    index = anew;
-                    Mark::default()
-                }
-                Ok(Err(error)) => return error!(%error, "audit queries are not answered"),
-                Err(error) => return error!(%error, "audit queries are not answered"),
-            }
-        }
-    };
-    reached.send_replace((Some(index.clone()), mark.seq));
-    let mut state = Chain::at(mark);
-    loop {
-        let end = applied.borrow_and_update().map_or(0, |applied| applied.index);
-        while mark.entry < end {
-            let page = match log.entries(mark.entry + 1, end + 1, PAGE).await {
-                Ok(page) => page,
-                Err(error) => {
-                    error!(%error, "the index can't read the log; audit queries fall behind");
-                    break;
-                }
-            };
-            if page.first().map(|entry| entry.log_id.index) != Some(mark.entry + 1) {
-                // The log begins later: this replica was given a snapshot instead of what it missed.
-                let base = *state_machine.base.borrow();
-                if base.entry <= mark.entry {
-                    break;
-                }
-                warn!(from = %mark.seq, to = %base.seq, "the index leaves out what the log has not");
-                (mark, state) = (base, Chain::at(base));
-                reached.send_modify(|held| held.1 = mark.seq);
-                continue;
-            }
-            let into = index.clone();
-            let from = (mark, state);
-            match tokio::task::spawn_blocking(move || take_in(&into, &page, from)).await {
-                Ok(Ok((now, chain))) => (mark, state) = (now, chain),
-                Ok(Err(error)) => {
-                    error!(%error, "audit queries fall behind");
-                    break;
-                }
-                Err(error) => return error!(%error, "audit queries fall behind"),
-            }
-            reached.send_modify(|held| held.1 = mark.seq);
-        }
-        let behind = mark.entry < end;
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(AGAIN), if behind => {}
-            changed = applied.changed() => if changed.is_err() { return },
-        }
-    }
+/// The index, once it can be used, and how it is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reached {
+    pub(crate) index: Option<Index>,
+    pub(crate) health: IndexHealth,
 }
 
-/// Where the chain of records stands: a batch that does not continue it was dropped.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Chain {
-    seq: Seq,
-    hash: RecordHash,
+/// What following the log with the index needs.
+pub(crate) struct Follower {
+    pub(crate) path: PathBuf,
+    pub(crate) log: LogStorage,
+    pub(crate) applied: Applied,
+    /// Is told how far the index is.
+    pub(crate) reached: watch::Sender<Reached>,
+    /// How long after it is ready the whole index is compared with the log for the first time.
+    pub(crate) verify_after: Duration,
 }
 
-impl Chain {
-    pub(crate) fn at(mark: Mark) -> Self {
-        Self {
-            seq: mark.seq,
-            hash: mark.hash,
-        }
-    }
+/// Why the index is not followed any further.
+enum End {
+    /// It was asked to.
+    Stopped,
+    /// The index has to be made again.
+    Differs,
+    /// It can't be used at all.
+    Failed(String),
+}
 
-    /// Its last event, and the hash of its record.
-    pub(crate) fn end(&self) -> (Seq, RecordHash) {
-        (self.seq, self.hash)
-    }
-
-    /// The records of an entry that were applied; none when they were dropped.
-    pub(crate) fn applied<'a>(&mut self, entry: &'a Entry) -> &'a [Record] {
-        let EntryPayload::Normal(batch) = &entry.payload else {
-            return &[];
+impl Follower {
+    /// Checks the index against the log, then follows the log until `stop`.
+    pub(crate) async fn run(self, index: Index, stop: CancellationToken) {
+        let state = match self.keep_up(index, &stop).await {
+            Ok(()) => IndexState::Opening,
+            Err(why) => {
+                error!(
+                    error = why,
+                    "the index can't be used: searches in the log are refused"
+                );
+                IndexState::Unusable
+            }
         };
-        let term = Term(entry.log_id.leader_id.term);
-        let mut next = *self;
-        for record in &batch.records {
-            let continues = record.first == next.seq.next() && record.prev == next.hash;
-            if record.term != term || !continues || record.events.is_empty() {
-                return &[];
-            }
-            next = Self {
-                seq: record.last(),
-                hash: record.hash(),
+        // Nobody holds it any more, so that it is closed.
+        self.reached.send_modify(|reached| {
+            reached.index = None;
+            reached.health.state = state;
+        });
+    }
+
+    async fn keep_up(&self, mut index: Index, stop: &CancellationToken) -> Result<(), String> {
+        let mut mark = self.agreed(&index, stop).await;
+        loop {
+            let end = match mark {
+                Some(mark) => self.follow(&index, mark, stop).await,
+                None => End::Differs,
             };
+            match end {
+                _ if stop.is_cancelled() => return Ok(()),
+                End::Stopped => return Ok(()),
+                End::Differs => {
+                    index = self.anew(index).await.map_err(|error| error.to_string())?;
+                    mark = Some(Mark::default());
+                }
+                End::Failed(why) => return Err(why),
+            }
         }
-        *self = next;
-        &batch.records
+    }
+
+    /// Drops the index and begins an empty one.
+    async fn anew(&self, index: Index) -> Result<Index, IndexError> {
+        warn!("the index does not agree with the log; it is made again");
+        self.reached.send_modify(|reached| {
+            reached.index = None;
+            let rebuilt = reached.health.rebuilt + 1;
+            reached.health = IndexHealth {
+                rebuilt,
+                ..IndexHealth::default()
+            };
+        });
+        // sled locks its directory, and writes there as long as it is open: searches that are under way end first.
+        let unshared = async {
+            while !index.is_unshared() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if tokio::time::timeout(LET_GO, unshared).await.is_err() {
+            return Err(index.failed("searches in it don't end"));
+        }
+        drop(index);
+        let path = self.path.clone();
+        verify::blocking(move || Index::anew(&path)).await
+    }
+
+    /// Follows the log with the index, which agrees with it up to `mark`, and compares it whole now and then.
+    async fn follow(&self, index: &Index, mut mark: Mark, stop: &CancellationToken) -> End {
+        self.reached.send_modify(|reached| {
+            reached.index = Some(index.clone());
+            reached.health.state = IndexState::Ready;
+            reached.health.seq = mark.seq;
+        });
+        let mut applied = self.applied.entry.subscribe();
+        let mut chain = Chain::at(mark.seq, mark.hash);
+        let mut differs = std::pin::pin!(self.until_it_differs(index));
+        loop {
+            let end = applied.borrow_and_update().map_or(0, |applied| applied.index);
+            while mark.entry < end {
+                if stop.is_cancelled() {
+                    return End::Stopped;
+                }
+                let page = match self.log.entries(mark.entry + 1, end + 1, PAGE).await {
+                    Ok(page) => page,
+                    Err(error) => {
+                        error!(%error, "the index can't read the log; searches fall behind");
+                        break;
+                    }
+                };
+                if page.first().map(|entry| entry.log_id.index) != Some(mark.entry + 1) {
+                    // The log begins later: this replica was given a snapshot instead of what it missed.
+                    let base = *self.applied.base.borrow();
+                    if base.entry <= mark.entry {
+                        break;
+                    }
+                    warn!(from = %mark.seq, to = %base.seq, "the index leaves out what the log has not");
+                    (mark, chain) = (base, Chain::at(base.seq, base.hash));
+                    self.reached.send_modify(|reached| reached.health.seq = mark.seq);
+                    continue;
+                }
+                let into = index.clone();
+                let from = (mark, chain);
+                match tokio::task::spawn_blocking(move || take_in(&into, &page, from)).await {
+                    Ok(Ok(now)) => (mark, chain) = now,
+                    Ok(Err(error)) => {
+                        error!(%error, "searches fall behind");
+                        break;
+                    }
+                    Err(error) => return End::Failed(error.to_string()),
+                }
+                self.reached.send_modify(|reached| reached.health.seq = mark.seq);
+            }
+            let behind = mark.entry < end;
+            tokio::select! {
+                () = stop.cancelled() => return End::Stopped,
+                () = &mut differs => return End::Differs,
+                () = tokio::time::sleep(AGAIN), if behind => {}
+                changed = applied.changed() => if changed.is_err() { return End::Stopped },
+            }
+        }
+    }
+
+    /// Compares the whole index with the log, again and again; resolves when they differ.
+    async fn until_it_differs(&self, index: &Index) {
+        let mut pause = self.verify_after;
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = verify::NEXT;
+            match verify::compare(index, &self.log).await {
+                Ok(Verdict::Agrees(seq)) => {
+                    info!(%seq, "the whole index agrees with the log");
+                    self.reached.send_modify(|reached| reached.health.verified = seq);
+                }
+                Ok(Verdict::Unknown) => pause = self.verify_after,
+                Ok(Verdict::Differs) => return,
+                Err(error) => {
+                    warn!(%error, "the index does not read");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The index's mark, when the log holds at that entry what the index says. `None` also when `stop` came first.
+    async fn agreed(&self, index: &Index, stop: &CancellationToken) -> Option<Mark> {
+        let mark = index
+            .mark()
+            .inspect_err(|error| warn!(%error, "the index's mark does not read"))
+            .ok()?;
+        if mark == Mark::default() {
+            return Some(mark);
+        }
+        // Only what is applied here is known to be the log; a restarted replica learns it from the leader.
+        let mut applied = self.applied.entry.subscribe();
+        let has = |applied: &Option<LogId>| applied.is_some_and(|applied| applied.index >= mark.entry);
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            reached = applied.wait_for(has) => {
+                reached.ok()?;
+            }
+        }
+        let mut from = mark.entry;
+        loop {
+            let entry = self.log.entries(from, from + 1, usize::MAX).await.ok()?.pop()?;
+            if let EntryPayload::Normal(batch) = &entry.payload
+                && let Some(last) = batch.records.last()
+                && last.last() <= mark.seq
+            {
+                let agrees = last.last() == mark.seq && last.hash() == mark.hash;
+                info!(entry = mark.entry, seq = %mark.seq, agrees, "the index was compared with the log");
+                return agrees.then_some(mark);
+            }
+            // Raft's own entries, and batches that were dropped, say nothing about the chain.
+            from = from.checked_sub(1)?;
+        }
     }
 }
 
-fn take_in(index: &Index, page: &[Entry], from: (Mark, Chain)) -> Result<(Mark, Chain), super::IndexError> {
+fn take_in(index: &Index, page: &[Entry], from: (Mark, Chain)) -> Result<(Mark, Chain), IndexError> {
     let (mut mark, mut chain) = from;
     let mut records = Vec::new();
     for entry in page {
-        records.extend(
-            chain
-                .applied(entry)
-                .iter()
-                .map(|record| (entry.log_id.index, record)),
-        );
+        if chain.takes(entry) {
+            let of = chain::records(entry).iter();
+            records.extend(of.map(|record| (entry.log_id.index, record)));
+        }
         mark.entry = entry.log_id.index;
     }
-    (mark.seq, mark.hash) = (chain.seq, chain.hash);
+    (mark.seq, mark.hash) = chain.end();
     index.add(&records, mark)?;
     Ok((mark, chain))
-}
-
-/// The index's mark, when the log holds at that entry what the index says. `None` also when `stop` came first.
-async fn agreed(
-    index: &Index,
-    log: &LogStorage,
-    applied: &mut watch::Receiver<Option<LogId>>,
-    stop: &CancellationToken,
-) -> Option<Mark> {
-    let mark = index
-        .mark()
-        .inspect_err(|error| warn!(%error, "the index's mark does not read"))
-        .ok()?;
-    if mark == Mark::default() {
-        return Some(mark);
-    }
-    // Only what is applied here is known to be the log; a restarted replica learns it from the leader.
-    tokio::select! {
-        () = stop.cancelled() => return None,
-        reached = applied.wait_for(|applied| applied.is_some_and(|applied| applied.index >= mark.entry)) => {
-            reached.ok()?;
-        }
-    }
-    let mut from = mark.entry;
-    loop {
-        let entry = log.entries(from, from + 1, usize::MAX).await.ok()?.pop()?;
-        if let EntryPayload::Normal(batch) = &entry.payload
-            && let Some(last) = batch.records.last()
-            && last.last() <= mark.seq
-        {
-            let agrees = last.last() == mark.seq && last.hash() == mark.hash;
-            info!(entry = mark.entry, seq = %mark.seq, agrees, "the index was compared with the log");
-            return agrees.then_some(mark);
-        }
-        // Raft's own entries, and batches that were dropped, say nothing about the chain.
-        from = from.checked_sub(1)?;
-    }
 }

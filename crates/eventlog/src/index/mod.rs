@@ -1,29 +1,31 @@
-//! Where records are found: by number, by what they are about, by author, by command. In sled, and nowhere
-//! else is sled used.
+//! Where records are found: by number, by what they are about, by author, by command, by time. In sled, and
+//! nowhere else is sled used.
 //!
 //! All of it can be made again from the log, so nothing here is flushed or trusted: the index carries how far it
-//! goes and what the log held there, and one that disagrees with the log, or does not open, is dropped and
-//! rebuilt.
+//! goes and what the log held there, and one that disagrees with the log, has another form, or does not open, is
+//! dropped and rebuilt.
 
 mod follow;
+mod health;
+mod keys;
+mod meet;
+mod verify;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use chv_domain::{Actor, CommandId, Record, RecordHash, Resource, Seq, stored};
+use chv_domain::{Record, RecordHash, Seq, Timestamp, stored};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use follow::{Chain, Reached, follow};
+pub(crate) use follow::{Follower, Reached};
+pub use health::{IndexHealth, IndexState};
+pub(crate) use keys::Term;
+pub(crate) use meet::Met;
+pub use meet::Order;
+use meet::meet;
 
-/// Which records are wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Query {
-    /// With an event about this.
-    Resource(Resource),
-    /// By this author.
-    Actor(Actor),
-    /// Of this command.
-    Command(CommandId),
-}
+/// How many keys one search looks at before it says where to go on.
+const SEEKS: usize = 20_000;
 
 /// How far the index goes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,20 +47,25 @@ pub struct IndexError {
 }
 
 const MARK: &[u8] = b"mark";
+const FORM: &[u8] = b"form";
 
-/// The index. Its calls block on the disk.
+/// The index; cheap to clone. Its calls block on the disk.
 #[derive(Debug, Clone)]
 pub(crate) struct Index {
+    opened: Arc<Opened>,
+}
+
+#[derive(Debug)]
+struct Opened {
     path: PathBuf,
-    /// A record's first seq -> the log entry that holds it.
     entries: sled::Tree,
-    /// What a record is found by, then its first seq -> nothing.
     found_by: sled::Tree,
+    times: sled::Tree,
     marks: sled::Tree,
 }
 
 impl Index {
-    /// Opens the index, or begins an empty one where there is none, or none that opens.
+    /// Opens the index, or begins an empty one where there is none, or none that can be used.
     pub(crate) fn open(path: &Path) -> Result<Self, IndexError> {
         Self::try_open(path).or_else(|error| {
             tracing::warn!(%error, "the index is dropped and made again from the log");
@@ -66,7 +73,7 @@ impl Index {
         })
     }
 
-    /// Drops what is there and begins an empty one.
+    /// Drops what is there and begins an empty one. Nobody may have the old one open.
     pub(crate) fn anew(path: &Path) -> Result<Self, IndexError> {
         match std::fs::remove_dir_all(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -81,9 +88,9 @@ impl Index {
     }
 
     fn try_open(path: &Path) -> Result<Self, IndexError> {
-        let failed = |error: sled::Error| IndexError {
+        let failed = |why: String| IndexError {
             path: path.to_owned(),
-            why: error.to_string(),
+            why,
         };
         // sled can panic on a damaged directory instead of saying so.
         let opened = std::panic::catch_unwind(|| {
@@ -92,135 +99,129 @@ impl Index {
                 .cache_capacity(64 << 20)
                 .flush_every_ms(Some(1000));
             let db = config.open()?;
-            Ok((
-                db.open_tree("entries")?,
-                db.open_tree("found-by")?,
-                db.open_tree("marks")?,
-            ))
+            let opened = Opened {
+                path: path.to_owned(),
+                entries: db.open_tree("entries")?,
+                found_by: db.open_tree("found-by")?,
+                times: db.open_tree("times")?,
+                marks: db.open_tree("marks")?,
+            };
+            let form = match opened.marks.get(FORM)? {
+                None if opened.marks.is_empty() => {
+                    opened.marks.insert(FORM, &keys::VERSION.to_be_bytes())?;
+                    true
+                }
+                form => form.is_some_and(|form| *form == keys::VERSION.to_be_bytes()),
+            };
+            Ok::<_, sled::Error>((opened, form))
         });
         match opened {
-            Ok(Ok((entries, found_by, marks))) => Ok(Self {
-                path: path.to_owned(),
-                entries,
-                found_by,
-                marks,
+            Ok(Ok((opened, true))) => Ok(Self {
+                opened: Arc::new(opened),
             }),
-            Ok(Err(error)) => Err(failed(error)),
-            Err(_) => Err(IndexError {
-                path: path.to_owned(),
-                why: "it is damaged".to_owned(),
-            }),
+            Ok(Ok((_, false))) => Err(failed("it has another form than this program makes".to_owned())),
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            Err(_) => Err(failed("it is damaged".to_owned())),
         }
     }
 
-    fn failed(&self, error: sled::Error) -> IndexError {
+    fn failed(&self, error: impl std::fmt::Display) -> IndexError {
         IndexError {
-            path: self.path.clone(),
+            path: self.opened.path.clone(),
             why: error.to_string(),
         }
     }
 
+    /// Whether nobody else holds it: then its directory may be removed once this one is dropped.
+    pub(crate) fn is_unshared(&self) -> bool {
+        Arc::strong_count(&self.opened) == 1
+    }
+
     /// How far it goes.
     pub(crate) fn mark(&self) -> Result<Mark, IndexError> {
-        match self.marks.get(MARK).map_err(|error| self.failed(error))? {
+        match self.opened.marks.get(MARK).map_err(|error| self.failed(error))? {
             None => Ok(Mark::default()),
-            Some(bytes) => stored::decode(&bytes).map_err(|error| IndexError {
-                path: self.path.clone(),
-                why: error.to_string(),
-            }),
+            Some(bytes) => stored::decode(&bytes).map_err(|error| self.failed(error)),
         }
     }
 
     /// Takes the records of log entries in, and notes how far it goes now. Doing it again changes nothing.
     pub(crate) fn add(&self, records: &[(u64, &Record)], mark: Mark) -> Result<(), IndexError> {
-        let (mut entries, mut found_by) = (sled::Batch::default(), sled::Batch::default());
+        let (mut entries, mut found_by, mut times) = (
+            sled::Batch::default(),
+            sled::Batch::default(),
+            sled::Batch::default(),
+        );
+        let mut last = None;
         for (entry, record) in records {
-            entries.insert(&record.first.0.to_be_bytes(), &entry.to_be_bytes());
-            for prefix in prefixes(record) {
-                found_by.insert(key(&prefix, record.first), &[]);
+            if last.replace(*entry) != Some(*entry) {
+                entries.insert(&record.first.0.to_be_bytes(), &entry.to_be_bytes());
+            }
+            for key in keys::found_by(record) {
+                found_by.insert(key, &[]);
+            }
+            if let Some(key) = keys::time(record) {
+                times.insert(key, &[]);
             }
         }
-        let mark = stored::encode(&mark).map_err(|error| IndexError {
-            path: self.path.clone(),
-            why: error.to_string(),
-        })?;
+        let mark = stored::encode(&mark).map_err(|error| self.failed(error))?;
         let add = || {
-            self.entries.apply_batch(entries)?;
-            self.found_by.apply_batch(found_by)?;
+            self.opened.entries.apply_batch(entries)?;
+            self.opened.found_by.apply_batch(found_by)?;
+            self.opened.times.apply_batch(times)?;
             // Last, so that an index that was cut short is behind its mark by nothing.
-            self.marks.insert(MARK, mark)?;
+            self.opened.marks.insert(MARK, mark)?;
             Ok(())
         };
-        add().map_err(|error| self.failed(error))
+        add().map_err(|error: sled::Error| self.failed(error))
     }
 
     /// The log entry at which to begin to look for the record with the event `seq`: it holds that record or an
     /// earlier one.
     pub(crate) fn entry_at_or_before(&self, seq: Seq) -> Result<Option<u64>, IndexError> {
-        let found = self.entries.range(..=seq.0.to_be_bytes()).next_back().transpose();
+        let mut before = self.opened.entries.range(..=seq.0.to_be_bytes());
+        let found = before.next_back().transpose();
         Ok(found
             .map_err(|error| self.failed(error))?
-            .and_then(|(_, entry)| number(&entry)))
+            .and_then(|(_, entry)| keys::number(&entry)))
     }
 
-    /// The entries and first events of at most `limit` records that `query` finds and that end at `from` or
-    /// later. The caller drops the one before `from` that may come first.
-    pub(crate) fn find(&self, query: &Query, from: Seq, limit: usize) -> Result<Vec<(u64, Seq)>, IndexError> {
-        let prefix = prefix(query);
-        let mut found = Vec::new();
-        // A record that begins before `from` may reach past it.
-        let earlier = self
-            .found_by
-            .range(key(&prefix, Seq::ZERO)..key(&prefix, from))
-            .next_back();
-        let later = self
-            .found_by
-            .range(key(&prefix, from)..=key(&prefix, Seq(u64::MAX)))
-            .take(limit);
-        for hit in earlier.into_iter().chain(later) {
-            let (key, _) = hit.map_err(|error| self.failed(error))?;
-            let Some(first) = key.len().checked_sub(8).and_then(|at| number(&key[at..])) else {
-                continue;
+    /// A record's first event, from which on events of `time` or later are to be looked for; `None` for the
+    /// oldest there is. At most about [`keys::TIMES_EVERY`] events are looked at in vain.
+    pub(crate) fn before(&self, time: Timestamp) -> Result<Option<Seq>, IndexError> {
+        let mut before = self.opened.times.range(..keys::time_key(time, Seq::ZERO));
+        let found = before
+            .next_back()
+            .transpose()
+            .map_err(|error| self.failed(error))?;
+        Ok(found.and_then(|(key, _)| keys::seq_of(&key)))
+    }
+
+    /// The first events, from `from` to `to` in `order`, of at most `limit` records that all of `terms` find.
+    pub(crate) fn find(
+        &self,
+        terms: &[Term],
+        order: Order,
+        span: (Seq, Seq),
+        limit: usize,
+    ) -> Result<Met, IndexError> {
+        let prefixes: Vec<_> = terms.iter().map(Term::prefix).collect();
+        let seek = |term: usize, at: Seq| {
+            let prefix: &[u8] = &prefixes[term];
+            let here = keys::key(prefix, at);
+            let hit = match order {
+                Order::OldestFirst => {
+                    let end = keys::key(prefix, Seq(u64::MAX));
+                    self.opened.found_by.range(here..=end).next()
+                }
+                Order::NewestFirst => {
+                    let end = keys::key(prefix, Seq::ZERO);
+                    self.opened.found_by.range(end..=here).next_back()
+                }
             };
-            let entry = self
-                .entries
-                .get(first.to_be_bytes())
-                .map_err(|error| self.failed(error))?;
-            found.extend(
-                entry
-                    .and_then(|entry| number(&entry))
-                    .map(|entry| (entry, Seq(first))),
-            );
-        }
-        Ok(found)
+            let hit = hit.transpose().map_err(|error| self.failed(error))?;
+            Ok(hit.and_then(|(key, _)| keys::seq_of(&key)))
+        };
+        meet(terms.len(), order, span, (limit, SEEKS), seek)
     }
-}
-
-fn number(bytes: &[u8]) -> Option<u64> {
-    bytes.try_into().ok().map(u64::from_be_bytes)
-}
-
-fn key(prefix: &[u8], seq: Seq) -> Vec<u8> {
-    [prefix, &seq.0.to_be_bytes()].concat()
-}
-
-fn prefix(query: &Query) -> Vec<u8> {
-    match query {
-        Query::Resource(Resource::Vm(vm)) => [b"v".as_slice(), &vm.to_bytes()].concat(),
-        Query::Resource(Resource::Host(host)) => [b"h".as_slice(), &host.to_bytes()].concat(),
-        Query::Resource(Resource::Cluster) => b"l".to_vec(),
-        // A NUL ends the name, which has none: so no name's keys are another's.
-        Query::Actor(actor) => [b"a".as_slice(), actor.to_string().as_bytes(), b"\0"].concat(),
-        Query::Command(command) => [b"c".as_slice(), &command.to_bytes()].concat(),
-    }
-}
-
-fn prefixes(record: &Record) -> impl Iterator<Item = Vec<u8>> + '_ {
-    let about = record
-        .events
-        .iter()
-        .map(|event| prefix(&Query::Resource(event.resource())));
-    let who = prefix(&Query::Actor(record.actor.clone()));
-    let why = prefix(&Query::Command(record.cause.command));
-    about.chain([who, why])
 }

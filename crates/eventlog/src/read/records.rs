@@ -4,10 +4,10 @@
 //! What is sealed is looked for first. What is not sealed yet is in the log, which loses only what is sealed: so a
 //! hole there means that it was sealed meanwhile, or that it is not here.
 
-use chv_domain::{Projection, Record, RecordHash, Seq, Term, stored};
-use openraft::EntryPayload;
+use chv_domain::{Projection, Record, Seq};
 
 use super::ReadError;
+use crate::chain::{self, Chain};
 use crate::history::HistoryError;
 use crate::log::EventLog;
 use crate::raft::Entry;
@@ -15,19 +15,22 @@ use crate::raft::Entry;
 /// How many bytes of the log are read at a time.
 const PAGE: usize = 1 << 20;
 
+/// How many bytes are looked at at a time for the first record.
+const LOOK: usize = 64 << 10;
+
 /// How much is read at once. Reading ends when either is reached, but never before one record.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limit {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
     /// This many records.
-    pub(super) records: usize,
+    pub records: usize,
     /// About this many bytes of them, as stored.
-    pub(super) bytes: usize,
+    pub bytes: usize,
 }
 
 impl EventLog {
     /// The applied records from the one that holds `from` to the one that holds `upto`, in order and without a
     /// hole; the first ones of them when they are more than the limit. Empty when `from` is past the end.
-    pub(super) async fn records(&self, from: Seq, upto: Seq, limit: Limit) -> Result<Vec<Record>, ReadError> {
+    pub(crate) async fn records(&self, from: Seq, upto: Seq, limit: Limit) -> Result<Vec<Record>, ReadError> {
         // Taken first: the records up to `end` are those of this state.
         let state = self.projection();
         let end = upto.min(state.seq());
@@ -47,8 +50,11 @@ impl EventLog {
                     found.extend(more);
                     return Ok(found);
                 }
-                Err(ReadError::Gone { .. }) if self.inner.history.file_of(next).is_some() => {}
-                Err(ReadError::Gone { .. }) if !found.is_empty() => return Ok(found),
+                Err(ReadError::Gone { .. } | ReadError::Elsewhere { .. })
+                    if self.inner.history.file_of(next).is_some() => {}
+                Err(ReadError::Gone { .. } | ReadError::Elsewhere { .. }) if !found.is_empty() => {
+                    return Ok(found);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -81,21 +87,18 @@ impl EventLog {
     ) -> Result<Vec<Record>, ReadError> {
         let mut found = Vec::new();
         let (mut size, mut at) = (0, self.entry_before(from).await?);
-        // A batch that did not continue the chain was dropped when it was applied: so it is here. The first
-        // entry looked at holds no such batch.
-        let mut prev: Option<RecordHash> = None;
+        // The first entry looked at holds no batch that was dropped.
+        let mut chain = Chain::unknown();
         'log: while found.len() < limit.records && size < limit.bytes {
             let page = self.entries(at, PAGE.min(limit.bytes)).await?;
             let Some(last) = page.last() else { break };
             at = last.log_id.index + 1;
-            for record in page.into_iter().flat_map(|entry| continuing(entry, &mut prev)) {
+            for record in page.iter().flat_map(|entry| applied(entry, &mut chain)) {
                 if record.first > end || found.len() >= limit.records || size >= limit.bytes {
                     break 'log;
                 }
                 if record.last() >= from {
-                    if limit.bytes < usize::MAX {
-                        size += stored::encode(&record).map_or(0, |encoded| encoded.len());
-                    }
+                    size += record.stored().len();
                     found.push(record);
                 }
             }
@@ -108,7 +111,9 @@ impl EventLog {
     pub(super) async fn stored_with(&self, seq: Seq) -> Result<Vec<Record>, ReadError> {
         let at = self.entry_before(seq).await?;
         let entry = self.entries(at, 1).await?.into_iter().next();
-        let records = entry.map(of_its_term).unwrap_or_default();
+        let records = entry
+            .map(|entry| applied(&entry, &mut Chain::unknown()))
+            .unwrap_or_default();
         let holds = records
             .iter()
             .any(|record| (record.first..=record.last()).contains(&seq));
@@ -136,15 +141,29 @@ impl EventLog {
         }
         let mut at = 0;
         loop {
-            let page = self.entries(at, PAGE).await?;
+            let page = self.entries(at, LOOK).await?;
             let Some(last) = page.last() else {
                 return Ok(state.seq().next());
             };
             at = last.log_id.index + 1;
-            if let Some(record) = page.into_iter().flat_map(of_its_term).next() {
+            let mut chain = Chain::unknown();
+            if let Some(record) = page.iter().flat_map(|entry| applied(entry, &mut chain)).next() {
                 return Ok(record.first);
             }
         }
+    }
+
+    /// Why there is nothing before `oldest` here.
+    pub(crate) fn missing(&self, oldest: Seq) -> ReadError {
+        match oldest <= self.forgotten() {
+            true => ReadError::Gone { oldest },
+            false => ReadError::Elsewhere { oldest },
+        }
+    }
+
+    /// Events before this one are kept by no replica. Nothing is forgotten yet.
+    fn forgotten(&self) -> Seq {
+        Seq(1)
     }
 
     /// `found`, unless the log was purged of what should come before it.
@@ -156,7 +175,7 @@ impl EventLog {
     ) -> Result<Vec<Record>, ReadError> {
         let oldest = found.first().map_or(state.seq().next(), |record| record.first);
         match self.inner.storage.was_purged() && from.max(Seq(1)) < oldest {
-            true => Err(ReadError::Gone { oldest }),
+            true => Err(self.missing(oldest)),
             false => Ok(found),
         }
     }
@@ -174,7 +193,7 @@ impl EventLog {
 
     /// An entry at or before the one that holds `seq`; without an index, the first.
     async fn entry_before(&self, seq: Seq) -> Result<u64, ReadError> {
-        let Some(index) = self.inner.index.borrow().0.clone() else {
+        let Some(index) = self.inner.index.borrow().index.clone() else {
             return Ok(0);
         };
         let found = tokio::task::spawn_blocking(move || index.entry_at_or_before(seq)).await;
@@ -184,28 +203,11 @@ impl EventLog {
     }
 }
 
-/// The records of an entry that continue the chain after `prev`, all or none, as they were applied.
-fn continuing(entry: Entry, prev: &mut Option<RecordHash>) -> Vec<Record> {
-    let records = of_its_term(entry);
-    let mut chain = *prev;
-    let continues = records.iter().all(|record| {
-        let before = chain.replace(record.hash());
-        !record.events.is_empty() && before.is_none_or(|before| before == record.prev)
-    });
-    if !continues {
-        return Vec::new();
-    }
-    *prev = chain;
-    records
-}
-
-/// The records of an entry that were decided in its term; the others were dropped by every replica.
-fn of_its_term(entry: Entry) -> Vec<Record> {
-    let term = Term(entry.log_id.leader_id.term);
-    match entry.payload {
-        EntryPayload::Normal(batch) if batch.records.iter().all(|record| record.term == term) => {
-            batch.records.clone()
-        }
-        EntryPayload::Normal(_) | EntryPayload::Blank | EntryPayload::Membership(_) => Vec::new(),
+/// The records of an entry that were applied.
+fn applied(entry: &Entry, chain: &mut Chain) -> Vec<Record> {
+    match chain.takes(entry) {
+        // A record is cheap to clone.
+        true => chain::records(entry).to_vec(),
+        false => Vec::new(),
     }
 }

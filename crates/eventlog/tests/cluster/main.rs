@@ -6,13 +6,14 @@
 mod authority;
 mod handing_over;
 mod membership;
+mod reading;
 mod replicas;
 mod strangers;
 
 use std::time::Duration;
 
-use chv_domain::{Actor, Batch, BatchOutcome, Resource, Seq, Term};
-use chv_eventlog::{AppendError, Query};
+use chv_domain::{Batch, BatchOutcome, Resource, Seq, Term};
+use chv_eventlog::{AppendError, Limit, Search};
 
 use replicas::{Replicas, host, record};
 
@@ -116,26 +117,27 @@ async fn events_are_read_from_any_seq_and_found_by_what_they_are_about() {
         );
         assert!(log.read(Seq(61), 5, 1 << 20).await.unwrap().is_empty());
 
-        let about = log
-            .find(Query::Resource(Resource::Host(host(33))), Seq(1), 10, 1 << 20)
-            .await
-            .unwrap();
-        assert_eq!(
-            about.iter().map(|record| record.first.0).collect::<Vec<_>>(),
-            [33]
-        );
-        let actor: Actor = "host/h40".parse().unwrap();
-        assert_eq!(
-            log.find(Query::Actor(actor), Seq(1), 10, 1 << 20).await.unwrap()[0].first,
-            Seq(40)
-        );
-        let command = page[0].cause.command;
-        assert_eq!(
-            log.find(Query::Command(command), Seq(1), 10, 1 << 20)
-                .await
-                .unwrap(),
-            page[..1]
-        );
+        let limit = Limit {
+            records: 10,
+            bytes: 1 << 20,
+        };
+        let about = Search {
+            resource: Some(Resource::Host(host(33))),
+            ..Search::default()
+        };
+        let by = Search {
+            actor: Some("host/h40".parse().unwrap()),
+            ..Search::default()
+        };
+        let of = Search {
+            command: Some(page[0].cause.command),
+            ..Search::default()
+        };
+        for (search, first) in [(about, 33), (by, 40), (of, 17)] {
+            let found = log.find(&search, limit).await.unwrap();
+            let firsts: Vec<_> = found.records.iter().map(|record| record.first.0).collect();
+            assert_eq!(firsts, [first]);
+        }
     }
     replicas.end().await;
 }
@@ -157,9 +159,16 @@ async fn a_damaged_or_missing_index_is_made_again_from_the_log() {
             std::fs::write(index.join("conf"), [0x5a; 64]).unwrap();
         }
         replicas.start_again(1).await;
-        let query = Query::Resource(Resource::Host(host(25)));
-        let found = replicas.log(1).find(query, Seq(1), 10, 1 << 20).await.unwrap();
-        assert_eq!(found[0].first, Seq(25), "{damage}");
+        let search = Search {
+            resource: Some(Resource::Host(host(25))),
+            ..Search::default()
+        };
+        let limit = Limit {
+            records: 10,
+            bytes: 1 << 20,
+        };
+        let found = replicas.log(1).find(&search, limit).await.unwrap();
+        assert_eq!(found.records[0].first, Seq(25), "{damage}");
     }
     replicas.end().await;
 }

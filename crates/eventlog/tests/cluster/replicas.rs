@@ -124,6 +124,7 @@ impl Replicas {
             timing,
             snapshot_every: 10,
             segment_size: 64 << 10,
+            verify_index_after: Duration::from_millis(50),
             ..config
         }
     }

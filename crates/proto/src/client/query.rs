@@ -9,7 +9,7 @@ use prost::Message as _;
 use super::ask::{Question, Unanswered, Verdict};
 use super::error::{QueryError, Refusal, Whom};
 use super::{Client, Waiting};
-use crate::convert::{Asked, VERSION, encode_query};
+use crate::convert::{Asked, At, VERSION, encode_query};
 use crate::subject::{self, Audience};
 use crate::v1;
 use crate::v1::query_envelope::Query;
@@ -28,10 +28,24 @@ impl Client {
         min_seq: Option<Seq>,
         patience: Duration,
     ) -> Result<v1::QueryReply, QueryError> {
+        self.query_at(audience, query, min_seq, None, patience).await
+    }
+
+    /// As [`Client::query`], answered as of `at`, when that is given. The state of the past is the same on every
+    /// replica; the answer's `state_seq` is its last event.
+    pub async fn query_at(
+        &self,
+        audience: Audience,
+        query: Query,
+        min_seq: Option<Seq>,
+        at: Option<At>,
+        patience: Duration,
+    ) -> Result<v1::QueryReply, QueryError> {
         let subject = subject::query(&self.person()?, audience, &query);
         let asked = Asked {
             query,
             min_seq: min_seq.unwrap_or_default(),
+            at,
             trace: None,
         };
         let question = Question {

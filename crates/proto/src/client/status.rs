@@ -34,6 +34,7 @@ impl Client {
         let asked = Asked {
             query,
             min_seq: chv_domain::Seq::ZERO,
+            at: None,
             trace: None,
         };
         let protocol = |problem: String| QueryError::Protocol {

@@ -22,7 +22,7 @@ pub use host::{
     FeedDelta, SlicePage, delta_from_wire, delta_to_wire, desired_from_wire, desired_to_wire,
     facts_from_wire, facts_to_wire, host_to_wire, slice_from_wire, slice_to_wire,
 };
-pub use query::{Asked, decode_query, encode_query};
+pub use query::{Asked, At, decode_query, encode_query};
 pub use spec::{spec_from_wire, spec_to_wire};
 pub use vm::{power_from_wire, power_to_wire, vm_ref_from_wire, vm_ref_to_wire, vm_to_wire};
 

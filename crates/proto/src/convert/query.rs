@@ -1,6 +1,6 @@
 //! Queries' envelopes. The answers are made of what the other files convert.
 
-use chv_domain::{Seq, TraceContext};
+use chv_domain::{Seq, Timestamp, TraceContext};
 use prost::Message as _;
 
 use super::VERSION;
@@ -9,6 +9,15 @@ use crate::subject;
 use crate::v1::query_envelope::Query;
 use crate::v1::{self};
 
+/// A moment of the past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// After the record that holds this event.
+    Seq(Seq),
+    /// After the last record of this millisecond, or before it.
+    Time(Timestamp),
+}
+
 /// What is asked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Asked {
@@ -16,15 +25,25 @@ pub struct Asked {
     pub query: Query,
     /// The least event that the answering state must have; [`Seq::ZERO`] for any state.
     pub min_seq: Seq,
+    /// As of when; `None` for now.
+    pub at: Option<At>,
     /// The trace it belongs to.
     pub trace: Option<TraceContext>,
 }
 
 /// A query, as it is sent.
 pub fn encode_query(asked: &Asked) -> v1::QueryEnvelope {
+    let (at_seq, at_time_ms) = match asked.at {
+        None => (0, 0),
+        Some(At::Seq(seq)) => (seq.0, 0),
+        // Zero would stand for now; nothing ever happened in the first millisecond either.
+        Some(At::Time(time)) => (0, time.as_millis().max(1)),
+    };
     v1::QueryEnvelope {
         version: VERSION,
         min_seq: asked.min_seq.0,
+        at_seq,
+        at_time_ms,
         traceparent: asked.trace.map(|trace| trace.to_string()).unwrap_or_default(),
         query: Some(asked.query.clone()),
     }
@@ -46,9 +65,16 @@ pub fn decode_query(payload: &[u8], kind: &str) -> Result<Asked, DecodeError> {
     if asked != kind {
         return Err(mismatch(kind, asked));
     }
+    let at = match (envelope.at_seq, envelope.at_time_ms) {
+        (0, 0) => None,
+        (seq, 0) => Some(At::Seq(Seq(seq))),
+        (0, millis) => Some(At::Time(Timestamp::from_millis(millis))),
+        _ => return Err(WireError::new("at_time_ms", "give at_seq or at_time_ms, not both").into()),
+    };
     Ok(Asked {
         query,
         min_seq: Seq(envelope.min_seq),
+        at,
         trace: parse_optional("traceparent", &envelope.traceparent)?,
     })
 }

@@ -165,6 +165,7 @@ impl State {
             applied_seq: self.events,
             as_leader: false,
             result: Some(result),
+            ..v1::QueryReply::default()
         };
         vec![(message.reply.clone().unwrap().to_string(), reply.encode_to_vec())]
     }
@@ -186,6 +187,8 @@ impl State {
             events: found.into_iter().map(event).collect(),
             next_seq: next,
             more: full && next <= self.events,
+            oldest_seq: 1,
+            last_seq: self.events,
         }
     }
 }

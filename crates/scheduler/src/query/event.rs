@@ -1,136 +1,132 @@
 //! Reads of events: the audit trail, from this replica's own log.
 
-use chv_domain::{Event, HostName, Projection, Record, RejectionCode, Resource, Seq, VmRef};
-use chv_eventlog::Query;
+use chv_domain::{Event, HostName, Projection, RejectionCode, Resource, Seq, Timestamp, VmRef};
+use chv_eventlog::{Found, Limit, Order, ReadError, Search};
 use chv_proto::convert::{self, refused};
 use chv_proto::v1;
 use tracing::warn;
 
-use super::{PAGE_BYTES, PAGE_ENTRIES, Reader};
-
-/// How many bytes of records are read from the log for one page; events are larger on the wire than on
-/// the disk.
-const READ_BYTES: usize = PAGE_BYTES / 2;
+use super::{PAGE_ENTRIES, Reader};
 
 pub(super) async fn list(
     reader: &Reader,
     state: &Projection,
     query: v1::ListEvents,
 ) -> Result<v1::EventPage, v1::Refused> {
-    let filter = Filter::of(state, &query)?;
-    let from = Seq(query.from_seq.max(1));
+    let search = search(state, &query)?;
     let limit = match query.limit as usize {
         0 => PAGE_ENTRIES,
         limit => limit.min(PAGE_ENTRIES),
     };
-    let found = match &filter.index {
-        None => reader.log.read(from, limit, READ_BYTES).await,
-        Some(index) => reader.log.find(index.clone(), from, limit, READ_BYTES).await,
-    };
-    let records = found.map_err(|error| {
-        warn!(%error, %from, "can't read events");
-        v1::Refused {
-            retryable: true,
-            retry_after_ms: 500,
-            ..refused("unavailable", error.to_string(), "")
-        }
-    })?;
-    Ok(page(state, &filter, &records, from, limit))
+    let room = reader.page_bytes();
+    let found = reader.log.find(
+        &search,
+        Limit {
+            records: limit,
+            // Events are larger on the wire than on the disk.
+            bytes: room / 2,
+        },
+    );
+    let found = found.await.map_err(|error| unreadable(&error))?;
+    Ok(page(state, &search, &found, limit, room))
 }
 
-fn page(state: &Projection, filter: &Filter, records: &[Record], from: Seq, limit: usize) -> v1::EventPage {
-    let (mut events, mut bytes) = (Vec::new(), 0);
-    let end = state.seq().next();
-    let mut next = from;
-    for record in records {
-        for (index, (seq, event)) in record.numbered().enumerate() {
-            if seq < from || !filter.wants(event) {
-                continue;
-            }
+/// Why events can't be read, for who asked.
+pub(super) fn unreadable(error: &ReadError) -> v1::Refused {
+    if let ReadError::Gone { .. } = error {
+        return refused("gone", error.to_string(), "list_events.from_seq");
+    }
+    warn!(%error, "can't read events");
+    v1::Refused {
+        retryable: true,
+        retry_after_ms: 500,
+        ..refused("unavailable", error.to_string(), "")
+    }
+}
+
+fn page(state: &Projection, search: &Search, found: &Found, limit: usize, room: usize) -> v1::EventPage {
+    let mut page = v1::EventPage {
+        oldest_seq: found.kept.oldest.0,
+        last_seq: found.kept.last.0,
+        ..v1::EventPage::default()
+    };
+    let mut bytes = 0;
+    for record in &found.records {
+        let mut wanted: Vec<(usize, Seq)> = record
+            .numbered()
+            .enumerate()
+            .filter(|(_, (seq, event))| (found.low..=found.high).contains(seq) && fits(search, event))
+            .map(|(index, (seq, _))| (index, seq))
+            .collect();
+        if search.order == Order::NewestFirst {
+            wanted.reverse();
+        }
+        for (index, seq) in wanted {
             let message = convert::event_to_wire(record, index, state);
-            bytes += prost::Message::encoded_len(&message);
-            if events.len() == limit || (bytes > PAGE_BYTES && !events.is_empty()) {
-                return v1::EventPage {
-                    events,
-                    next_seq: seq.0,
-                    more: true,
-                };
+            bytes += prost::Message::encoded_len(&message) + FRAMING;
+            if page.events.len() == limit || (bytes > room && !page.events.is_empty()) {
+                (page.next_seq, page.more) = (seq.0, true);
+                return page;
             }
-            events.push(message);
+            page.events.push(message);
         }
-        next = record.last().next();
     }
-    let exhausted = match filter.index {
-        // Only nothing at all says that the index has no more: a page also ends by its size.
-        Some(_) => records.is_empty(),
-        None => next >= end,
+    page.more = found.next.is_some();
+    page.next_seq = match (found.next, search.order) {
+        (Some(next), _) => next.0,
+        // What was looked at without finding more was looked at to the end.
+        (None, Order::OldestFirst) => found.high.next().max(search.begin.unwrap_or_default()).0,
+        (None, Order::NewestFirst) => 0,
     };
-    // What was looked at without finding more was looked at to the end.
-    let next = if exhausted { next.max(end) } else { next };
-    v1::EventPage {
-        events,
-        next_seq: next.0,
-        more: !exhausted,
-    }
+    page
 }
 
-/// Which events are wanted: the index that finds their records, and the resource that they must be about,
-/// since a record may hold events about others too.
-struct Filter {
-    index: Option<Query>,
-    resource: Option<Resource>,
+/// What a message takes in a page beyond its own bytes.
+const FRAMING: usize = 6;
+
+/// Whether an event of a record that was found is wanted: the record may hold events about other things, too.
+fn fits(search: &Search, event: &Event) -> bool {
+    search
+        .resource
+        .is_none_or(|resource| event.resource() == resource)
 }
 
-impl Filter {
-    fn of(state: &Projection, query: &v1::ListEvents) -> Result<Self, v1::Refused> {
-        let mut filters = Vec::new();
-        let mut resource = None;
-        if query.vm.is_some() {
+fn search(state: &Projection, query: &v1::ListEvents) -> Result<Search, v1::Refused> {
+    let millis = |millis: u64| (millis != 0).then(|| Timestamp::from_millis(millis));
+    Ok(Search {
+        resource: resource(state, query)?,
+        actor: parsed(&query.actor, "list_events.actor")?,
+        command: parsed(&query.command, "list_events.command")?,
+        since: millis(query.from_time_ms),
+        until: millis(query.until_time_ms),
+        order: match query.backward {
+            true => Order::NewestFirst,
+            false => Order::OldestFirst,
+        },
+        begin: (query.from_seq != 0).then_some(Seq(query.from_seq)),
+    })
+}
+
+fn resource(state: &Projection, query: &v1::ListEvents) -> Result<Option<Resource>, v1::Refused> {
+    let host: Option<HostName> = parsed(&query.host, "list_events.host")?;
+    match (&query.vm, host) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => {
+            let message = "an event is about a VM or about a host: ask for one of them";
+            Err(refused("invalid", message.to_owned(), "list_events.host"))
+        }
+        (Some(_), None) => {
             let vm = convert::vm_ref_from_wire(query.vm.clone(), "list_events.vm")
                 .map_err(|error| convert::refused_wire(&error))?;
-            let id = vm_id(state, &vm)?;
-            resource = Some(Resource::Vm(id));
-            filters.push(Query::Resource(Resource::Vm(id)));
+            Ok(Some(Resource::Vm(vm_id(state, &vm)?)))
         }
-        if !query.host.is_empty() {
-            let name: HostName = query
-                .host
-                .parse()
-                .map_err(|error| invalid("list_events.host", &error))?;
-            let host = state.host_named(&name).ok_or_else(|| {
+        (None, Some(name)) => match state.host_named(&name) {
+            Some(host) => Ok(Some(Resource::Host(host.id))),
+            None => {
                 let message = format!("there is no host {name}; `chv host list` shows those that are");
-                refused(RejectionCode::NotFound.as_str(), message, "")
-            })?;
-            resource = Some(Resource::Host(host.id));
-            filters.push(Query::Resource(Resource::Host(host.id)));
-        }
-        if !query.actor.is_empty() {
-            filters.push(Query::Actor(
-                query
-                    .actor
-                    .parse()
-                    .map_err(|error| invalid("list_events.actor", &error))?,
-            ));
-        }
-        if !query.command.is_empty() {
-            let command = query
-                .command
-                .parse()
-                .map_err(|error| invalid("list_events.command", &error))?;
-            filters.push(Query::Command(command));
-        }
-        if filters.len() > 1 {
-            let message = "ask for one of vm, host, actor and command at a time".to_owned();
-            return Err(refused("invalid", message, ""));
-        }
-        Ok(Self {
-            index: filters.pop(),
-            resource,
-        })
-    }
-
-    fn wants(&self, event: &Event) -> bool {
-        self.resource.is_none_or(|resource| event.resource() == resource)
+                Err(refused(RejectionCode::NotFound.as_str(), message, ""))
+            }
+        },
     }
 }
 
@@ -144,6 +140,16 @@ fn vm_id(state: &Projection, vm: &VmRef) -> Result<chv_domain::VmId, v1::Refused
     })
 }
 
-fn invalid(field: &str, error: &impl std::fmt::Display) -> v1::Refused {
-    refused("invalid", error.to_string(), field)
+fn parsed<T>(text: &str, field: &str) -> Result<Option<T>, v1::Refused>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match text.parse() {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => Err(refused("invalid", error.to_string(), field)),
+    }
 }

@@ -4,6 +4,7 @@
 
 mod event;
 mod host;
+mod past;
 mod status;
 mod vm;
 
@@ -29,8 +30,8 @@ use crate::serve;
 /// How long a query waits for the event that it asks to see.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How large a page may grow, in bytes: well under what the broker takes.
-pub(super) const PAGE_BYTES: usize = 384 << 10;
+/// How large a page may grow, in bytes, where the broker takes that much.
+const PAGE_BYTES: usize = 384 << 10;
 
 /// How many entries a page has at most.
 pub(super) const PAGE_ENTRIES: usize = 1000;
@@ -87,21 +88,37 @@ async fn answer(reader: Reader, message: async_nats::Message) {
         Ok(asked) => resolve(&reader, audience, asked).await,
         Err(error) => Err(convert::refused_decode(&error)),
     };
-    let reply = v1::QueryReply {
+    let applied_seq = reader.log.projection().seq().0;
+    let reply = |state_seq: Option<Seq>, result| v1::QueryReply {
         version: convert::VERSION,
         replica: reader.replica.get(),
-        applied_seq: reader.log.projection().seq().0,
-        as_leader: audience == Audience::Leader && result.is_ok(),
-        result: Some(result.unwrap_or_else(query_reply::Result::Refused)),
+        applied_seq,
+        as_leader: audience == Audience::Leader && state_seq.is_some(),
+        state_seq: state_seq.map_or(applied_seq, |seq| seq.0),
+        result: Some(result),
     };
-    reader.connection.publish(inbox, reply.encode_to_vec()).await;
+    let mut payload = match result {
+        Ok((state_seq, result)) => reply(Some(state_seq), result).encode_to_vec(),
+        Err(refusal) => reply(None, query_reply::Result::Refused(refusal)).encode_to_vec(),
+    };
+    let room = reader.connection.max_payload();
+    if payload.len() > room {
+        // A page always has one entry, and that one may be too much.
+        let message = format!(
+            "the answer has {} bytes, and the broker takes {room}",
+            payload.len()
+        );
+        let refusal = convert::refused("too_large", message, "");
+        payload = reply(None, query_reply::Result::Refused(refusal)).encode_to_vec();
+    }
+    reader.connection.publish(inbox, payload).await;
 }
 
 async fn resolve(
     reader: &Reader,
     audience: Audience,
     asked: Asked,
-) -> Result<query_reply::Result, v1::Refused> {
+) -> Result<(Seq, query_reply::Result), v1::Refused> {
     if audience == Audience::Leader {
         reader
             .log
@@ -109,17 +126,28 @@ async fn resolve(
             .await
             .map_err(|_| TryAgain::NotLeader.refused())?;
     }
-    let state = reader.state_with(asked.min_seq).await?;
-    Ok(match asked.query {
+    let mut state = reader.state_with(asked.min_seq).await?;
+    if let Some(at) = asked.at {
+        state = past::state(reader, at, &asked.query).await?;
+    }
+    let seq = state.seq();
+    let then = asked.at.is_some();
+    let result = match asked.query {
         Query::GetVm(query) => query_reply::Result::Vm(vm::get(&state, query)?),
-        Query::ListVms(query) => query_reply::Result::Vms(vm::list(&state, query)?),
-        Query::ListHosts(query) => query_reply::Result::Hosts(host::list(reader, &state, query)?),
+        Query::ListVms(query) => query_reply::Result::Vms(vm::list(reader, &state, query)?),
+        Query::ListHosts(query) => query_reply::Result::Hosts(host::list(reader, &state, query, then)?),
         Query::ListEvents(query) => query_reply::Result::Events(event::list(reader, &state, query).await?),
         Query::GetStatus(query) => query_reply::Result::Status(status::get(reader, state, query).await),
-    })
+    };
+    Ok((seq, result))
 }
 
 impl Reader {
+    /// How large a page may grow, in bytes: well under what the broker takes, since more is around it.
+    pub(crate) fn page_bytes(&self) -> usize {
+        PAGE_BYTES.min(self.connection.max_payload() / 2)
+    }
+
     /// The hosts of `state` that count as alive now.
     pub(crate) fn alive(&self, state: &Projection) -> BTreeSet<HostId> {
         let now = Instant::now();
@@ -149,8 +177,12 @@ impl Reader {
     }
 }
 
-/// Cuts a page where it has enough entries or bytes; says whether anything was left out.
-pub(crate) fn page<T: prost::Message>(entries: impl Iterator<Item = T>, limit: u32) -> (Vec<T>, bool) {
+/// Cuts a page where it has enough entries or `room` bytes; says whether anything was left out.
+pub(crate) fn page<T: prost::Message>(
+    entries: impl Iterator<Item = T>,
+    limit: u32,
+    room: usize,
+) -> (Vec<T>, bool) {
     let limit = match limit as usize {
         0 => PAGE_ENTRIES,
         limit => limit.min(PAGE_ENTRIES),
@@ -158,7 +190,7 @@ pub(crate) fn page<T: prost::Message>(entries: impl Iterator<Item = T>, limit: u
     let (mut page, mut bytes) = (Vec::new(), 0);
     for entry in entries {
         bytes += entry.encoded_len();
-        if page.len() == limit || (bytes > PAGE_BYTES && !page.is_empty()) {
+        if page.len() == limit || (bytes > room && !page.is_empty()) {
             return (page, true);
         }
         page.push(entry);

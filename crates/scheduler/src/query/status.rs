@@ -33,6 +33,10 @@ pub(super) async fn get(reader: &Reader, state: Projection, query: v1::GetStatus
         digest: digest.map(|digest| digest.0.to_vec()).unwrap_or_default(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hosts_alive,
+        index: log.index.state.as_str().to_owned(),
+        index_seq: log.index.seq.0,
+        index_verified_seq: log.index.verified.0,
+        index_rebuilt: log.index.rebuilt,
         stages: reader.log.timings().told().into_iter().map(stage).collect(),
     }
 }

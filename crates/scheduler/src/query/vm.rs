@@ -4,7 +4,7 @@ use chv_domain::{ProjectName, Projection, RejectionCode, Vm, VmName};
 use chv_proto::convert::{self, refused};
 use chv_proto::v1;
 
-use super::page;
+use super::{Reader, page};
 
 pub(super) fn get(state: &Projection, query: v1::GetVm) -> Result<v1::Vm, v1::Refused> {
     let reference =
@@ -16,7 +16,11 @@ pub(super) fn get(state: &Projection, query: v1::GetVm) -> Result<v1::Vm, v1::Re
     })
 }
 
-pub(super) fn list(state: &Projection, query: v1::ListVms) -> Result<v1::VmPage, v1::Refused> {
+pub(super) fn list(
+    reader: &Reader,
+    state: &Projection,
+    query: v1::ListVms,
+) -> Result<v1::VmPage, v1::Refused> {
     let name = |text: &str, field: &str| {
         text.parse::<VmName>()
             .map_err(|error| refused("invalid", error.to_string(), field))
@@ -41,7 +45,7 @@ pub(super) fn list(state: &Projection, query: v1::ListVms) -> Result<v1::VmPage,
         .vms_by_name(after.as_ref())
         .filter(wanted)
         .map(|vm| wire(state, vm));
-    let (vms, more) = page(vms, query.limit);
+    let (vms, more) = page(vms, query.limit, reader.page_bytes());
     Ok(v1::VmPage { vms, more })
 }
 

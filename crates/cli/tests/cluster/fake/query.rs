@@ -31,6 +31,7 @@ pub(super) async fn answer_queries(
                 applied_seq: state.projection.seq().0,
                 as_leader: true,
                 result: Some(state.result(asked.query)),
+                ..v1::QueryReply::default()
             }
         };
         if let Some(to) = message.reply {
@@ -120,23 +121,41 @@ impl State {
             .iter()
             .flat_map(|record| self.messages(record))
             .collect();
-        let page: Vec<_> = all
-            .iter()
-            .filter(|event| event.seq >= from)
-            .take(2)
-            .cloned()
-            .collect();
-        let next_seq = page.last().map_or(from, |last| last.seq + 1);
+        let last = self.projection.seq().0;
+        let page: Vec<_> = match (list.backward, list.from_seq) {
+            (false, _) => all
+                .iter()
+                .filter(|event| event.seq >= from)
+                .take(2)
+                .cloned()
+                .collect(),
+            (true, 0) => all.iter().rev().take(2).cloned().collect(),
+            (true, _) => all
+                .iter()
+                .rev()
+                .filter(|event| event.seq <= from)
+                .take(2)
+                .cloned()
+                .collect(),
+        };
+        let next_seq = page.last().map_or(from, |last| match list.backward {
+            false => last.seq + 1,
+            true => last.seq - 1,
+        });
         let wanted = |event: &v1::EventMessage| {
             let entry = convert::event_from_wire(event.clone()).unwrap();
             vm.is_none_or(|vm| entry.event.resource() == Resource::Vm(vm))
                 && (list.actor.is_empty() || list.actor == event.actor)
                 && (list.command.is_empty() || list.command == event.command)
+                && event.time_us >= list.from_time_ms * 1000
+                && (list.until_time_ms == 0 || event.time_us < list.until_time_ms * 1000)
         };
         v1::EventPage {
             events: page.into_iter().filter(wanted).collect(),
             next_seq,
-            more: next_seq <= self.projection.seq().0,
+            more: (1..=last).contains(&next_seq),
+            oldest_seq: 1,
+            last_seq: last,
         }
     }
 }

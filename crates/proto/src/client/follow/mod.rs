@@ -255,6 +255,7 @@ impl Follower {
             host: text(self.filter.host.as_ref().map(ToString::to_string)),
             actor: text(self.filter.actor.as_ref().map(ToString::to_string)),
             command: text(self.filter.command.as_ref().map(ToString::to_string)),
+            ..v1::ListEvents::default()
         });
         let asked = self
             .client

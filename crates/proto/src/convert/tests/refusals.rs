@@ -334,6 +334,7 @@ fn a_query_of_another_kind_or_version_or_without_content_is_refused() {
     let asked = Asked {
         query: v1::query_envelope::Query::GetStatus(v1::GetStatus { digest: true }),
         min_seq: Seq(7),
+        at: None,
         trace: None,
     };
     let envelope = encode_query(&asked);

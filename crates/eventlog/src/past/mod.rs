@@ -1,0 +1,104 @@
+//! The state of the past: the projection as it was after any event or at any time. The nearest known state before
+//! it, and the records from there on folded in.
+//!
+//! [`known`] has the states that are kept in memory for that.
+
+mod known;
+
+use chv_domain::{Projection, Record, Seq, Timestamp};
+
+use crate::log::EventLog;
+use crate::read::{Kept, Limit, ReadError};
+pub(crate) use known::Known;
+
+/// How many records are read and folded at a time.
+const PAGE: Limit = Limit {
+    records: 2048,
+    bytes: usize::MAX,
+};
+
+/// Why a state of the past can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum PastError {
+    /// It has not happened yet.
+    #[error("event {wanted} has not happened yet: the last one is {last}")]
+    PastTheEnd {
+        /// The event asked for.
+        wanted: Seq,
+        /// The last event here.
+        last: Seq,
+    },
+    /// The events that lead to it can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Too many ask at once.
+    #[error("too many states of the past are asked for at once; ask again")]
+    Busy,
+}
+
+impl EventLog {
+    /// The state after the record that holds the event `seq`: what commands decide together happens together.
+    /// [`Seq::ZERO`] is before the first event. Only [`Projection::published`] is not what it was then.
+    pub async fn projection_at(&self, seq: Seq) -> Result<Projection, PastError> {
+        let now = self.projection();
+        if now.seq() == seq {
+            return Ok(now);
+        }
+        let kept = self.kept().await?;
+        match seq {
+            Seq::ZERO => Ok(Projection::default()),
+            seq if seq > kept.last => Err(PastError::PastTheEnd {
+                wanted: seq,
+                last: kept.last,
+            }),
+            seq => self.folded(seq, kept).await,
+        }
+    }
+
+    /// The state at `time`: after the last record that is not later.
+    pub async fn projection_at_time(&self, time: Timestamp) -> Result<Projection, PastError> {
+        let kept = self.kept().await?;
+        let later = Timestamp(time.0.saturating_add(1));
+        let first = self.first_since(later, kept).await?;
+        // What was at that time may be gone.
+        if first <= kept.oldest && kept.oldest > Seq(1) {
+            return Err(self.missing(kept.oldest).into());
+        }
+        self.projection_at(Seq(first.0.saturating_sub(1))).await
+    }
+
+    async fn folded(&self, seq: Seq, kept: Kept) -> Result<Projection, PastError> {
+        let known = &self.inner.past;
+        let _turn = known.turn().await.ok_or(PastError::Busy)?;
+        let mut state = known.before(seq);
+        if state.seq() == Seq::ZERO && kept.oldest > Seq(1) {
+            return Err(self.missing(kept.oldest).into());
+        }
+        while state.seq() < seq {
+            let records = self.records(state.seq().next(), seq, PAGE).await?;
+            if records.is_empty() {
+                let here = state.seq();
+                return Err(ReadError::Log(format!("there are no records after {here} up to {seq}")).into());
+            }
+            state = fold(state, records).await?;
+            known.passed(&state);
+        }
+        Ok(state)
+    }
+}
+
+/// `state` with `records` folded in. It takes a processor for a while, so not on an async thread.
+async fn fold(mut state: Projection, records: Vec<Record>) -> Result<Projection, ReadError> {
+    let folding = tokio::task::spawn_blocking(move || {
+        let taken = state.replay(&records);
+        match records.get(taken) {
+            None => Ok(state),
+            Some(record) => Err(ReadError::Log(format!(
+                "the record with event {} does not follow the one with {}",
+                record.first,
+                state.seq()
+            ))),
+        }
+    });
+    folding.await.map_err(|error| ReadError::Log(error.to_string()))?
+}
