@@ -122,19 +122,23 @@ impl State {
             .flat_map(|record| self.messages(record))
             .collect();
         let last = self.projection.seq().0;
+        let size = match list.limit {
+            0 => 2,
+            limit => limit.min(2) as usize,
+        };
         let page: Vec<_> = match (list.backward, list.from_seq) {
             (false, _) => all
                 .iter()
                 .filter(|event| event.seq >= from)
-                .take(2)
+                .take(size)
                 .cloned()
                 .collect(),
-            (true, 0) => all.iter().rev().take(2).cloned().collect(),
+            (true, 0) => all.iter().rev().take(size).cloned().collect(),
             (true, _) => all
                 .iter()
                 .rev()
                 .filter(|event| event.seq <= from)
-                .take(2)
+                .take(size)
                 .cloned()
                 .collect(),
         };
