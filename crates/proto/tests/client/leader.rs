@@ -100,7 +100,6 @@ fn answer(message: &Message, id: &str, result: v1::command_reply::Result) -> Vec
         version: 1,
         id: id.to_owned(),
         result: Some(result),
-        ..v1::QueryReply::default()
     };
     vec![(message.reply.clone().unwrap().to_string(), reply.encode_to_vec())]
 }
@@ -161,6 +160,7 @@ pub(crate) fn reply(
         applied_seq: 100,
         as_leader: false,
         result: Some(result),
+        ..v1::QueryReply::default()
     };
     vec![(message.reply.clone().unwrap().to_string(), reply.encode_to_vec())]
 }
