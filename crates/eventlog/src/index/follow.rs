@@ -147,6 +147,10 @@ impl Follower {
                         break;
                     }
                     warn!(from = %mark.seq, to = %base.seq, "the index leaves out what the log has not");
+                    let (from, into) = (base.seq.next(), index.clone());
+                    if let Err(error) = verify::blocking(move || into.leave_out_before(from)).await {
+                        return End::Failed(error.to_string());
+                    }
                     (mark, chain) = (base, Chain::at(base.seq, base.hash));
                     self.reached.send_modify(|reached| reached.health.seq = mark.seq);
                     continue;

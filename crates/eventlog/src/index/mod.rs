@@ -48,6 +48,7 @@ pub struct IndexError {
 
 const MARK: &[u8] = b"mark";
 const FORM: &[u8] = b"form";
+const FROM: &[u8] = b"from";
 
 /// The index; cheap to clone. Its calls block on the disk.
 #[derive(Debug, Clone)]
@@ -143,6 +144,18 @@ impl Index {
             None => Ok(Mark::default()),
             Some(bytes) => stored::decode(&bytes).map_err(|error| self.failed(error)),
         }
+    }
+
+    /// The first event that may be in it: it leaves out those before.
+    pub(crate) fn from(&self) -> Result<Seq, IndexError> {
+        let from = self.opened.marks.get(FROM).map_err(|error| self.failed(error))?;
+        Ok(Seq(from.and_then(|from| keys::number(&from)).unwrap_or(1)))
+    }
+
+    /// Takes note that it leaves out what is before `from`.
+    pub(crate) fn leave_out_before(&self, from: Seq) -> Result<(), IndexError> {
+        let noted = self.opened.marks.insert(FROM, &from.0.to_be_bytes());
+        noted.map(drop).map_err(|error| self.failed(error))
     }
 
     /// Takes the records of log entries in, and notes how far it goes now. Doing it again changes nothing.

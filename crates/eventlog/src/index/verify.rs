@@ -57,11 +57,12 @@ const TIMES: u8 = 2;
 
 /// Compares what the index has up to its mark.
 pub(super) async fn compare(index: &Index, log: &LogStorage) -> Result<Verdict, IndexError> {
-    let mark = {
+    let (mark, from) = {
         let index = index.clone();
-        blocking(move || index.mark()).await?
+        blocking(move || Ok((index.mark()?, index.from()?))).await?
     };
-    let Some((oldest, expected)) = of_log(log, mark).await else {
+    // The log may reach back further than the index, and the index further than the log.
+    let Some((oldest, expected)) = of_log(log, mark, from).await else {
         return Ok(Verdict::Unknown);
     };
     let mut held = Sum::default();
@@ -87,8 +88,8 @@ pub(super) async fn compare(index: &Index, log: &LogStorage) -> Result<Verdict, 
     Ok(Verdict::Differs)
 }
 
-/// The first event of the log, and what an index of it up to `mark` sums up to.
-async fn of_log(log: &LogStorage, mark: Mark) -> Option<(Seq, Sum)> {
+/// The first event of the log at or after `from`, and what an index from there to `mark` sums up to.
+async fn of_log(log: &LogStorage, mark: Mark, from: Seq) -> Option<(Seq, Sum)> {
     let (mut oldest, mut sum, mut chain) = (None, Sum::default(), Chain::unknown());
     let mut next = None;
     while next.is_none_or(|next| next <= mark.entry) {
@@ -100,21 +101,25 @@ async fn of_log(log: &LogStorage, mark: Mark) -> Option<(Seq, Sum)> {
             return None;
         }
         next = Some(last + 1);
-        (oldest, sum, chain) = tokio::task::spawn_blocking(move || of_page(&page, (oldest, sum, chain)))
-            .await
-            .ok()?;
+        (oldest, sum, chain) =
+            tokio::task::spawn_blocking(move || of_page(&page, from, (oldest, sum, chain)))
+                .await
+                .ok()?;
         tokio::time::sleep(began.elapsed() * PAUSE).await;
     }
-    Some((oldest.unwrap_or(Seq(1)), sum))
+    Some((oldest.unwrap_or(from), sum))
 }
 
-fn of_page(page: &[Entry], so_far: (Option<Seq>, Sum, Chain)) -> (Option<Seq>, Sum, Chain) {
+fn of_page(page: &[Entry], from: Seq, so_far: (Option<Seq>, Sum, Chain)) -> (Option<Seq>, Sum, Chain) {
     let (mut oldest, mut sum, mut chain) = so_far;
     for entry in page {
         if !chain.takes(entry) {
             continue;
         }
         let records = chain::records(entry);
+        if records.first().is_none_or(|first| first.first < from) {
+            continue;
+        }
         if let Some(first) = records.first() {
             oldest.get_or_insert(first.first);
             let at = entry.log_id.index.to_be_bytes();

@@ -121,6 +121,15 @@ impl EventLog {
         };
         let index = self.index_with(kept.last).await?;
         let terms = terms.to_vec();
+        let covered = {
+            let index = index.clone();
+            tokio::task::spawn_blocking(move || index.from()).await
+        };
+        let oldest = covered.map_err(|error| ReadError::Log(error.to_string()))??;
+        // What the index leaves out is not answered with a hole.
+        if low < oldest {
+            return Err(ReadError::Elsewhere { oldest });
+        }
         let found =
             tokio::task::spawn_blocking(move || index.find(&terms, order, (from, to), limit.records)).await;
         Ok(found.map_err(|error| ReadError::Log(error.to_string()))??)
