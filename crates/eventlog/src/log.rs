@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::confirm::{Confirm, NotConfirmed};
 use crate::elect::Able;
-use crate::files::Identity;
+use crate::files::{Identity, NoRoom, Room};
 use crate::history::{History, UpkeepThread};
 use crate::index::Reached;
 use crate::net::Peers;
@@ -67,6 +67,9 @@ pub enum AppendError {
         /// Its size, in bytes.
         size: usize,
     },
+    /// The disk is nearly full. Nothing was appended.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// It took too long; the batch may still be committed, or not.
     #[error("the batch was not committed within {} seconds; whether it will be is not known", APPEND.as_secs())]
     Timeout,
@@ -124,6 +127,7 @@ pub(crate) struct Inner {
     pub(crate) lease: Duration,
     /// The term that this replica was elected in last, and when.
     pub(crate) elected: Elected,
+    pub(crate) room: Room,
 }
 
 impl EventLog {
@@ -151,6 +155,7 @@ impl EventLog {
         if size > MAX_BATCH {
             return Err(AppendError::TooLarge { size });
         }
+        self.inner.room.check()?;
         self.inner.storage.stopwatch().begin(&batch);
         let until = Instant::now() + APPEND;
         let handed = self.inner.raft.client_write_ff(Arc::new(batch));
@@ -159,6 +164,11 @@ impl EventLog {
             Ok(Err(error)) => Err(AppendError::Fatal(error.to_string())),
             Err(_) => Err(AppendError::Timeout),
         }
+    }
+
+    /// Whether there is room on the disk for more of the log. While there is not, nothing is appended.
+    pub fn room(&self) -> Result<(), NoRoom> {
+        self.inner.room.check()
     }
 
     /// Makes sure that this replica leads, and that its projection has all that was ever acknowledged. Callers

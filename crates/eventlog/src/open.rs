@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, Timing};
 use crate::confirm::Confirm;
 use crate::elect::{self, Able, Heard};
-use crate::files::{Dir, Identity, IdentityError};
+use crate::files::{Dir, Identity, IdentityError, Room};
 use crate::history::{Checkpoints, Fetch, FileSize, History, Pace, Sealer, Upkeep};
 use crate::index::{self, Index};
 use crate::log::{Elected, EventLog, Inner, Leadership, members};
@@ -112,6 +112,8 @@ impl EventLog {
         .map_err(|error| OpenError::Raft(error.to_string()))?;
         network.follow(&raft);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (room, looking) = Room::watch(config.dir.clone(), config.segment_size, stop.clone()).await;
+        tasks.spawn(looking);
         tasks.spawn(security.clone().keep_current(stop.clone()));
         let (outdated, outdated_told) = watch::channel(None);
         let callers = net::Callers::new(identity, security, applied.clone(), outdated);
@@ -122,6 +124,7 @@ impl EventLog {
             incoming,
             heard: heard.clone(),
             able: able.clone(),
+            disk: room.clone(),
         };
         tasks.spawn(net::serve(config.listener, answering, callers, stop.clone()));
         let lease = config.timing.election;
@@ -159,6 +162,7 @@ impl EventLog {
             pace: Pace::new(config.snapshot_every, SNAPSHOT_BYTES, applied.base.borrow().seq),
             keep_log: config.sealing.keep_log,
             missing,
+            room: room.clone(),
         };
         let fetch = Fetch {
             history: history.clone(),
@@ -209,6 +213,7 @@ impl EventLog {
             able,
             lease,
             elected,
+            room,
         };
         Ok(Self {
             inner: Arc::new(inner),

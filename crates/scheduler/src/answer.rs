@@ -82,6 +82,8 @@ pub(crate) enum TryAgain {
     Busy,
     /// This replica does not lead, or no longer.
     NotLeader,
+    /// The leader's disk is nearly full.
+    DiskFull,
     /// The log took too long; the command may or may not have been done.
     Unavailable,
     /// This replica has not yet applied what the query asks to see.
@@ -100,6 +102,11 @@ impl TryAgain {
                 "not_leader",
                 "this replica does not lead; send it again, with the same id",
                 50,
+            ),
+            Self::DiskFull => (
+                "disk_full",
+                "the leading replica's disk is nearly full, so it takes no commands; make room there (its log says where), then send it again, with the same id",
+                1_000,
             ),
             Self::Unavailable => (
                 "unavailable",

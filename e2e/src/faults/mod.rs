@@ -10,6 +10,7 @@ mod links;
 mod load;
 mod misfortune;
 mod namespaces;
+mod small_disk;
 mod system;
 
 pub use clients::Clients;
@@ -18,3 +19,4 @@ pub use links::{End, Links};
 pub use load::{Acknowledged, Load};
 pub use misfortune::{Misfortune, befall};
 pub use namespaces::in_own_namespaces;
+pub use small_disk::SmallDisk;

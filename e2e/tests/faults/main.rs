@@ -4,6 +4,8 @@
 //! `CHV_FAULTS_SEED` gives the order of what happens, `CHV_FAULTS_LONG` how often each kind does. It needs root, for the
 //! replicas' network namespaces.
 
+mod disk_full;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -5,6 +5,7 @@
 
 mod hint;
 mod identity;
+mod room;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -18,6 +19,8 @@ use serde::de::DeserializeOwned;
 pub(crate) use hint::CommittedHint;
 pub use identity::IdentityError;
 pub(crate) use identity::{Identity, LAYOUT};
+pub use room::NoRoom;
+pub(crate) use room::Room;
 
 /// A directory whose entries can be made to last.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ use tracing::{error, warn};
 use super::checkpoint::Checkpoints;
 use super::pace::{Pace, purge_upto};
 use super::seal::{SealError, Sealer};
+use crate::files::Room;
 use crate::raft::TypeConfig;
 use crate::raft::log_storage::LogStorage;
 use crate::raft::snapshot::Snapshots;
@@ -42,6 +43,8 @@ pub(crate) struct Upkeep {
     pub(crate) keep_log: u64,
     /// Told what has to be fetched before more can be sealed.
     pub(crate) missing: watch::Sender<Missing>,
+    /// Nothing is sealed or made a snapshot of while the disk is nearly full: either would end the process.
+    pub(crate) room: Room,
 }
 
 /// Ends the thread when it is dropped.
@@ -89,6 +92,9 @@ impl Upkeep {
     }
 
     fn seal(&mut self) -> Result<(), SealError> {
+        if self.room.check().is_err() {
+            return Ok(());
+        }
         // In this order: a seq is told after the entry that it came with.
         let seq = *self.applied.seq.borrow();
         let applied = self.applied.entry.borrow().map_or(0, |applied| applied.index);
@@ -122,12 +128,15 @@ impl Upkeep {
     async fn ask_raft(&mut self) -> Result<(), openraft::error::Fatal<u64>> {
         let snapshot = self.raft.metrics().borrow().snapshot.map_or(0, |last| last.index);
         let seq = *self.applied.seq.borrow();
-        if self.pace.is_due(
-            Instant::now(),
-            seq,
-            snapshot,
-            self.log.first_of_last(self.pace.bytes),
-        ) {
+        let room = self.room.check().is_ok();
+        if room
+            && self.pace.is_due(
+                Instant::now(),
+                seq,
+                snapshot,
+                self.log.first_of_last(self.pace.bytes),
+            )
+        {
             self.raft.trigger().snapshot().await?;
         }
         let fallback = self.snapshots.fallback().unwrap_or_else(|error| {

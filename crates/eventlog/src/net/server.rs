@@ -14,14 +14,14 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::frame::{receive, receive_at_most, send};
-use super::message::{Answer, Appended, Ask, Hello, MAX_HELLO, PROTOCOL, Request, Told, Voted};
+use super::message::{Answer, Ask, Hello, MAX_HELLO, PROTOCOL, Request, Told, Voted};
 use super::outdated;
 use super::refused::Refused;
 use super::security::{Credential, LIFE, Security};
 use super::stream::Stream;
-use super::{history, snapshot};
+use super::{append, history, snapshot};
 use crate::elect::{Able, Heard};
-use crate::files::Identity;
+use crate::files::{Identity, Room};
 use crate::history::History;
 use crate::raft::incoming::Incoming;
 use crate::raft::log_storage::LogStorage;
@@ -80,6 +80,7 @@ pub(crate) struct Answering {
     pub(crate) incoming: Incoming,
     pub(crate) heard: Heard,
     pub(crate) able: Able,
+    pub(crate) disk: Room,
 }
 
 /// Serves until `stop`.
@@ -238,32 +239,21 @@ fn refusal(hello: &Hello, credential: &Credential, callers: &Callers) -> Option<
 
 async fn answer_to(replica: &Answering, ask: Ask) -> io::Result<Told> {
     Ok(match ask {
-        Ask::Append(append) => {
-            let request = append.request()?;
-            let vote = request.vote;
-            replica.hear(vote);
-            match replica.raft.append_entries(request).await {
-                Ok(response) => {
-                    // A replica that led before may still have entries of its own on their way to the disk, and this
-                    // says that it has them.
-                    replica.log.all_flushed().await.map_err(io::Error::other)?;
-                    replica.hear(vote);
-                    Told::Append(Appended::of(&response))
-                }
-                Err(error) => Told::Failed(error.to_string()),
-            }
-        }
+        Ask::Append(append) => append::take(replica, append).await?,
         Ask::Vote(ask) => match replica.raft.vote(ask.request()?).await {
             Ok(response) => Told::Vote(Voted::of(&response)),
             Err(error) => Told::Failed(error.to_string()),
         },
         Ask::TakeOver(last) => Told::TakeOver(replica.take_over(last.into()).await.err().unwrap_or_default()),
-        Ask::Snapshot(piece) => match snapshot::take(&replica.raft, &replica.incoming, piece).await {
-            Ok(taken) => {
-                replica.heard.note();
-                Told::Snapshot(taken)
-            }
-            Err(error) => Told::Failed(error.to_string()),
+        Ask::Snapshot(piece) => match replica.disk.check() {
+            Err(short) => Told::Failed(short.to_string()),
+            Ok(()) => match snapshot::take(&replica.raft, &replica.incoming, piece).await {
+                Ok(taken) => {
+                    replica.heard.note();
+                    Told::Snapshot(taken)
+                }
+                Err(error) => Told::Failed(error.to_string()),
+            },
         },
         Ask::History(wanted) => {
             let history = replica.history.clone();
@@ -278,7 +268,7 @@ async fn answer_to(replica: &Answering, ask: Ask) -> io::Result<Told> {
 
 impl Answering {
     /// Notes that a leader speaks, unless another one was elected since.
-    fn hear(&self, vote: Vote) {
+    pub(super) fn hear(&self, vote: Vote) {
         if vote >= self.raft.metrics().borrow().vote {
             self.heard.note();
         }

@@ -122,7 +122,7 @@ fn judge(message: &Message, id: CommandId) -> Verdict<Result<v1::Accepted, Refus
             let refusal = Refusal::from(refused);
             if refusal.retryable {
                 // The others may come from a leader that lost its office with the command in hand.
-                let nothing_done = refusal.code == "busy";
+                let nothing_done = ["busy", "disk_full"].contains(&refusal.code.as_str());
                 return Verdict::Later {
                     refusal,
                     nothing_done,

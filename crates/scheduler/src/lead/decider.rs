@@ -211,6 +211,7 @@ impl Decider {
                     Err(TryAgain::NotLeader)
                 }
                 Err(AppendError::NotLeader) => Err(TryAgain::NotLeader),
+                Err(AppendError::NoRoom(_)) => Err(TryAgain::DiskFull),
                 Err(reason) => {
                     warn!(%reason, "a batch was not appended");
                     Err(TryAgain::Unavailable)

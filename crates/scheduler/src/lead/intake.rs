@@ -113,6 +113,9 @@ async fn enqueue(office: &Office, queue: &mpsc::Sender<Waiting>, read: Read, byt
             answering::send(office, to.with(Err(reason.refused()))).await;
         }
     };
+    if office.reader.log.room().is_err() {
+        return refuse(to, TryAgain::DiskFull).await;
+    }
     let share = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
     let Ok(room) = Arc::clone(&office.room).try_acquire_many_owned(share) else {
         return refuse(to, TryAgain::Busy).await;

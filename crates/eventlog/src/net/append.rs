@@ -1,0 +1,48 @@
+//! The leader's entries on their way in: handed to Raft, or refused while there is no room on the disk for them.
+//!
+//! What can't wait is taken from the reserve: the entry by which a new leader begins its term, and membership. A refusing
+//! replica still hears its leader, and so does not stand for election.
+
+use std::io;
+use std::time::Duration;
+
+use openraft::EntryPayload;
+use openraft::raft::AppendEntriesResponse;
+
+use super::message::{Append, Appended, Told};
+use super::server::Answering;
+use crate::raft::Entry;
+
+/// A refused leader asks again at once, so it is told so after a while.
+const SLOWLY: Duration = Duration::from_millis(100);
+
+pub(super) async fn take(replica: &Answering, append: Append) -> io::Result<Told> {
+    let mut request = append.request()?;
+    let vote = request.vote;
+    replica.hear(vote);
+    let short = match request.entries.iter().any(holds_records) {
+        true => replica.disk.check().err(),
+        false => None,
+    };
+    if short.is_some() {
+        request.entries.clear();
+    }
+    Ok(match (replica.raft.append_entries(request).await, short) {
+        (Err(error), _) => Told::Failed(error.to_string()),
+        (Ok(AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_)), Some(short)) => {
+            tokio::time::sleep(SLOWLY).await;
+            Told::Failed(short.to_string())
+        }
+        (Ok(response), _) => {
+            // A replica that led before may still have entries of its own on their way to the disk, and this
+            // says that it has them.
+            replica.log.all_flushed().await.map_err(io::Error::other)?;
+            replica.hear(vote);
+            Told::Append(Appended::of(&response))
+        }
+    })
+}
+
+fn holds_records(entry: &Entry) -> bool {
+    matches!(entry.payload, EntryPayload::Normal(_))
+}
