@@ -4,6 +4,8 @@
 //! `BLESS=1 cargo test -p chv-domain --test golden` writes the bytes anew. Do that for a value that was added to the
 //! samples; where it changes the bytes of one that was there, the form has changed, and needs a new version instead.
 
+#![allow(clippy::unwrap_used)] // a test binary: a panic is its failure
+
 use std::path::PathBuf;
 
 use chv_domain::stored;
