@@ -34,17 +34,23 @@ impl EventLog {
         // Taken first: the records up to `end` are those of this state.
         let state = self.projection();
         let end = upto.min(state.seq());
+        let (mut found, mut size, mut next) = (Vec::new(), 0, from);
         loop {
-            let mut found = self.sealed(from, end, limit).await?;
-            let next = found.last().map_or(from, |record| record.last().next());
-            // Sizes of sealed records are not known one by one; what came of them counts as enough.
-            if next > end || found.len() >= limit.records || (!found.is_empty() && limit.bytes < usize::MAX) {
-                return Ok(found);
-            }
             let rest = Limit {
                 records: limit.records - found.len(),
-                ..limit
+                bytes: limit.bytes - size,
             };
+            let sealed = self.sealed(next, end, rest).await?;
+            if let Some(last) = sealed.last() {
+                next = last.last().next();
+                size += sealed.iter().map(|record| record.stored().len()).sum::<usize>();
+                found.extend(sealed);
+                if next > end || found.len() >= limit.records || size >= limit.bytes {
+                    return Ok(found);
+                }
+                // There may be more in the next sealed file.
+                continue;
+            }
             match self.logged(next, &state, end, rest).await {
                 Ok(more) => {
                     found.extend(more);
