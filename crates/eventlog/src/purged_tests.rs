@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 use crate::{AppendError, Config, EventLog, Leadership, Limit, Search, Timing};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 type Peers = BTreeMap<ReplicaId, SocketAddr>;
 
