@@ -1,12 +1,14 @@
 //! How long nobody's commands are acknowledged when the leader is lost, as those who send them see it.
 //!
 //! A round: under load, the leader is killed, and the time runs from the kill until a command that was sent after it is
-//! acknowledged; then the killed replica is started again and waited for. Commands sent before the kill say nothing:
+//! acknowledged; then the killed replica is started again and waited for. Where the leader is asked to step down, what
+//! counts is the longest time in which none of the load's commands is acknowledged. Commands sent before the kill say nothing:
 //! their answers may have been on their way.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use chv_domain::Command;
 use chv_proto::client::{Client, new_command_id};
 
 use crate::cluster::{Cluster, Options, PATIENCE};
@@ -17,11 +19,16 @@ use crate::vms;
 /// How many clients keep sending.
 const SENDERS: usize = 8;
 
+/// For how long a handing over is looked at: longer than it may take.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// How a leader is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
     /// Its process is killed with -9.
     Kill,
+    /// It is asked to step down.
+    StepDown,
 }
 
 /// A cluster under load, whose leader is lost again and again.
@@ -96,6 +103,16 @@ impl Failover {
                 cluster.scheduler(leader).kill()?;
                 began
             }
+            Loss::StepDown => {
+                vms::submit(&self.client, Command::StepDown, PATIENCE).await?;
+                let silence = self.longest_silence().await;
+                let next = cluster.leader().await;
+                ensure!(
+                    next.as_ref().is_ok_and(|next| *next != leader),
+                    "replica {leader} leads still: {next:?}"
+                );
+                return Ok(silence);
+            }
         };
         one_more(&self.client).await?;
         let took = began.elapsed();
@@ -103,6 +120,24 @@ impl Failover {
             cluster.scheduler(leader).start()?;
         }
         Ok(took)
+    }
+}
+
+impl Failover {
+    /// The longest time without an acknowledged command, of the next two seconds. What is asked of a leader that steps
+    /// down may still be answered by itself, so one command's time says nothing.
+    async fn longest_silence(&self) -> Duration {
+        let (begun, mut known, mut since, mut longest) =
+            (Instant::now(), self.load.count(), Instant::now(), Duration::ZERO);
+        while begun.elapsed() < LOOK {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            longest = longest.max(since.elapsed());
+            let count = self.load.count();
+            if count != known {
+                (known, since) = (count, Instant::now());
+            }
+        }
+        longest
     }
 }
 

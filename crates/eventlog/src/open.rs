@@ -132,6 +132,7 @@ impl EventLog {
             raft.clone(),
             heard,
             able.clone(),
+            network.behind(),
             lease,
             stop.clone(),
         ));

@@ -32,7 +32,12 @@ async fn run(args: Args) -> Result<()> {
     let took = Failover::measure(Loss::Kill, args.rounds, |round, took| {
         println!("kill {round:3}: {:7.1} ms", millis(took));
     });
-    report("the leader is killed", &took.await?, goals)
+    let killed = report("the leader is killed", &took.await?, goals);
+    let goal = Duration::from_millis(300);
+    let took = Failover::measure(Loss::StepDown, args.rounds, |round, took| {
+        println!("step down {round:3}: {:7.1} ms", millis(took));
+    });
+    killed.and(report("the leader steps down", &took.await?, (goal, goal)))
 }
 
 fn report(what: &str, took: &[Duration], (half, nearly_all): (Duration, Duration)) -> Result<()> {

@@ -25,7 +25,7 @@ impl Heard {
         Self(Arc::new((Instant::now(), AtomicU64::new(0))))
     }
 
-    /// A leader of a term that counts is heard now.
+    /// A leader of a term that counts is heard now, or another candidate is voted for.
     pub(crate) fn note(&self) {
         let (start, last) = &*self.0;
         let now = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -56,11 +56,27 @@ impl Able {
     }
 }
 
+/// Whether another replica has refused its vote since the last attempt because it has more of the log. That one can win,
+/// this one can't: it stands later, or both would go on outbidding each other's terms.
+#[derive(Clone, Default)]
+pub(crate) struct Behind(Arc<AtomicBool>);
+
+impl Behind {
+    pub(crate) fn set(&self, behind: bool) {
+        self.0.store(behind, Ordering::Relaxed);
+    }
+
+    fn is(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Stands for election whenever no leader is heard for too long, until `stop`.
 pub(crate) async fn when_nobody_leads(
     raft: Raft<TypeConfig>,
     heard: Heard,
     able: Able,
+    behind: Behind,
     lease: Duration,
     stop: CancellationToken,
 ) {
@@ -68,18 +84,17 @@ pub(crate) async fn when_nobody_leads(
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let metrics = raft.metrics();
-    // Also a vote for another candidate is a reason to wait.
-    let (mut vote, mut voted) = (metrics.borrow().vote, Instant::now());
+    let mut last = heard.last();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
+        if std::mem::replace(&mut last, heard.last()) != last {
+            behind.set(false);
+        }
         let (standing, term) = {
             let metrics = metrics.borrow();
-            if metrics.vote != vote {
-                (vote, voted) = (metrics.vote, Instant::now());
-            }
             let mut voters = metrics.membership_config.voter_ids();
             let votes = voters.any(|voter| voter == metrics.id);
             let alone = votes && metrics.membership_config.voter_ids().count() == 1;
@@ -87,13 +102,14 @@ pub(crate) async fn when_nobody_leads(
                 ServerState::Leader | ServerState::Learner | ServerState::Shutdown => Standing::Out,
                 _ if !votes => Standing::Out,
                 _ if alone => Standing::Alone,
-                _ if able.is() => Standing::Follower,
+                _ if able.is() && !behind.is() => Standing::Follower,
                 _ => Standing::Reluctant,
             };
             (standing, metrics.current_term)
         };
-        if timer.tick(Instant::now(), heard.last().max(voted), standing, rand::random()) {
+        if timer.tick(Instant::now(), last, standing, rand::random()) {
             info!(term, "no leader is heard: standing for election");
+            behind.set(false);
             if let Err(error) = raft.trigger().elect().await {
                 debug!(%error, "Raft takes no election");
                 return;

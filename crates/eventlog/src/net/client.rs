@@ -24,6 +24,7 @@ use super::dial::{Connection, dial};
 use super::frame::{receive, send};
 use super::message::{Answer, Append, Ask, AskVote, Request, Told};
 use super::security::Security;
+use crate::elect::Behind;
 use crate::files::Identity;
 use crate::raft::log_storage::LogStorage;
 use crate::raft::{LogId, TypeConfig, Vote};
@@ -48,6 +49,7 @@ pub(crate) struct Peers {
     log: LogStorage,
     away: Away,
     answered: Answered,
+    behind: Behind,
     members: Arc<OnceLock<watch::Receiver<RaftMetrics<u64, BasicNode>>>>,
 }
 
@@ -107,6 +109,11 @@ impl Peers {
             .collect()
     }
 
+    /// Whether another replica refused its vote for having more of the log.
+    pub(crate) fn behind(&self) -> Behind {
+        self.behind.clone()
+    }
+
     /// Knows the others by `raft` from now on.
     pub(crate) fn follow(&self, raft: &Raft<TypeConfig>) {
         // Called once, at the start.
@@ -149,6 +156,7 @@ impl Peers {
             log,
             away: Away::default(),
             answered: Answered::default(),
+            behind: Behind::default(),
             members: Arc::default(),
         }
     }
@@ -164,6 +172,7 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
             security: self.security.clone(),
             away: self.away.clone(),
             answered: self.answered.clone(),
+            behind: self.behind.clone(),
             target,
             address,
             connection: None,
@@ -182,6 +191,7 @@ pub(crate) struct Peer {
     security: Security,
     away: Away,
     answered: Answered,
+    behind: Behind,
     target: u64,
     address: Option<SocketAddr>,
     connection: Option<Connection>,
@@ -327,7 +337,13 @@ impl RaftNetwork<TypeConfig> for Peer {
             .call(Ok(Ask::Vote(AskVote::of(&rpc))), option.hard_ttl())
             .await?
         {
-            Told::Vote(voted) => voted.response().map_err(network),
+            Told::Vote(voted) => {
+                let response = voted.response().map_err(network)?;
+                if !response.vote_granted && response.last_log_id > rpc.last_log_id {
+                    self.behind.set(true);
+                }
+                Ok(response)
+            }
             told => other(told),
         }
     }

@@ -241,7 +241,12 @@ async fn answer_to(replica: &Answering, ask: Ask) -> io::Result<Told> {
     Ok(match ask {
         Ask::Append(append) => append::take(replica, append).await?,
         Ask::Vote(ask) => match replica.raft.vote(ask.request()?).await {
-            Ok(response) => Told::Vote(Voted::of(&response)),
+            Ok(response) => {
+                if response.vote_granted {
+                    replica.heard.note();
+                }
+                Told::Vote(Voted::of(&response))
+            }
             Err(error) => Told::Failed(error.to_string()),
         },
         Ask::TakeOver(last) => Told::TakeOver(replica.take_over(last.into()).await.err().unwrap_or_default()),
