@@ -33,7 +33,7 @@ pub mod vm;
 pub use actor::Actor;
 pub use cluster::{Member, Replicas, Standing};
 pub use command::{Command, Observation, Submission, Verb, VmRef};
-pub use decide::{Context, Decided, decide, decide_onto};
+pub use decide::{Context, Decided, decide, decide_onto, fold_decided};
 pub use desired::{DesiredVm, HostSlice};
 pub use event::{Event, ExitReason, Resource};
 pub use format::FORMAT;

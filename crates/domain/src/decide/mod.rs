@@ -83,10 +83,15 @@ pub fn decide_onto(
     context: Context<'_>,
 ) -> Result<Decided, Rejection> {
     let decided = decide(state, submission, context)?;
-    if let Decided::Record(record) = &decided {
+    fold_decided(state, &decided);
+    Ok(decided)
+}
+
+/// Folds what was decided on `state` into it.
+pub fn fold_decided(state: &mut Projection, decided: &Decided) {
+    if let Decided::Record(record) = decided {
         state.fold(record);
     }
-    Ok(decided)
 }
 
 fn decide_events(

@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use chv_domain::{Context, Decided, Projection, Record, Submission, decide_onto};
+use chv_domain::{Context, Decided, Projection, Record, Submission, decide, fold_decided};
 use chv_proto::convert;
 use tracing::error;
 
@@ -37,10 +37,12 @@ pub fn decide_one(
         let answer = answer.clone();
         return Verdict { answer, record: None };
     }
-    let before = state.clone();
-    let attempt = catch_unwind(AssertUnwindSafe(|| decide_onto(state, submission, context)));
+    // Without a copy of the state to go back to, which would make each change copy what it touches: deciding changes
+    // nothing, and folding is total.
+    let attempt = catch_unwind(AssertUnwindSafe(|| decide(state, submission, context)));
     let (answer, record) = match attempt {
         Ok(Ok(decided)) => {
+            fold_decided(state, &decided);
             let answer = answer::accepted(state, &decided);
             let record = match decided {
                 Decided::Record(record) => Some(record),
@@ -52,7 +54,6 @@ pub fn decide_one(
         Err(_) => {
             // A defect in the rules must not take the other commands of the batch along.
             error!(id = %submission.id, verb = %submission.command.verb(), "deciding a command panicked");
-            *state = before;
             let message = "deciding this command failed; that is a defect, please report it";
             (Err(convert::refused("internal", message, "")), None)
         }
