@@ -176,7 +176,7 @@ fn enters(cluster: &Cluster, replica: ReplicaId, address: SocketAddr) -> Result<
 fn belongs(cluster: &Cluster, replica: ReplicaId) -> Result<Standing, Rejection> {
     let member = cluster.member(replica).ok_or_else(|| {
         let message =
-            format!("no replica {replica} belongs to the cluster; `chv cluster get` shows those that do");
+            format!("no replica {replica} belongs to the cluster; `chv status` shows those that do");
         Rejection::new(RejectionCode::NotFound, message)
     })?;
     Ok(member.standing)
