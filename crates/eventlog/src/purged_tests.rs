@@ -288,6 +288,14 @@ async fn a_replica_that_missed_purged_log_gets_a_snapshot_and_goes_on() {
     assert_eq!(expected.len(), 50);
     assert_eq!(all(back).await, expected);
     assert!(back.read(Seq(51), 100, 1 << 20).await.unwrap().is_empty());
+    // The state of any moment is what the records up to it fold to.
+    for upto in [1, 17, 40, 49] {
+        let mut folded = Projection::default();
+        assert_eq!(folded.replay(&expected[..upto]), upto);
+        let then = back.projection_at(expected[upto - 1].last()).await.unwrap();
+        assert_eq!((then.seq(), then.hash()), (folded.seq(), folded.hash()));
+        assert!(then.hosts_by_name().eq(folded.hosts_by_name()));
+    }
 
     // A restart changes none of that.
     let digest = back.projection().digest();

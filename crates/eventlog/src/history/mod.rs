@@ -1,11 +1,8 @@
 //! History: what the Raft log no longer needs, sealed in compressed and chained files that are never changed.
 //!
 //! [`format`] is the form of a file, and knows no disk; [`store`] is the files of a replica; [`seal`] makes them out
-//! of the log; [`pace`] says when snapshots are due and what the log may lose; [`upkeep`] is the thread that does it; [`fetch`] gets
-//! from other replicas what is missing here; [`checkpoint`] keeps states of the past.
-
-// Reading, fetching and offline checks each take a part into use.
-#![allow(dead_code)]
+//! of the log; [`pace`] says when snapshots are due and what the log may lose; [`upkeep`] is the thread that does it;
+//! [`fetch`] gets from other replicas what is missing here; [`checkpoint`] keeps states of the past.
 
 mod checkpoint;
 mod fetch;
@@ -23,6 +20,5 @@ pub(crate) use checkpoint::Checkpoints;
 pub(crate) use fetch::Fetch;
 pub(crate) use pace::Pace;
 pub(crate) use seal::{FileSize, Sealer};
-#[allow(unused_imports)]
-pub(crate) use store::{History, HistoryError, Sealed, Span};
+pub(crate) use store::{History, HistoryError};
 pub(crate) use upkeep::{Upkeep, UpkeepThread, lowest_priority};

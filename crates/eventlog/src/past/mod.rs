@@ -17,6 +17,9 @@ const PAGE: Limit = Limit {
     bytes: usize::MAX,
 };
 
+/// Over so many events a state is rather read from the disk than folded from the nearest that is in memory.
+const FAR: u64 = 4096;
+
 /// Why a state of the past can't be had.
 #[derive(Debug, thiserror::Error)]
 pub enum PastError {
@@ -38,7 +41,8 @@ pub enum PastError {
 
 impl EventLog {
     /// The state after the record that holds the event `seq`: what commands decide together happens together.
-    /// [`Seq::ZERO`] is before the first event. Only [`Projection::published`] is not what it was then.
+    /// [`Seq::ZERO`] is before the first event. Only [`Projection::published`] and the outcomes of commands are not
+    /// what they were then.
     pub async fn projection_at(&self, seq: Seq) -> Result<Projection, PastError> {
         let now = self.projection();
         if now.seq() == seq {
@@ -71,6 +75,13 @@ impl EventLog {
         let known = &self.inner.past;
         let _turn = known.turn().await.ok_or(PastError::Busy)?;
         let mut state = known.before(seq);
+        if seq.0 - state.seq().0 > FAR {
+            state = self
+                .checkpoint(seq)
+                .await?
+                .filter(|kept| kept.seq() > state.seq())
+                .unwrap_or(state);
+        }
         if state.seq() == Seq::ZERO && kept.oldest > Seq(1) {
             return Err(self.missing(kept.oldest).into());
         }
@@ -84,6 +95,17 @@ impl EventLog {
             known.passed(&state);
         }
         Ok(state)
+    }
+}
+
+impl EventLog {
+    /// The newest state up to `seq` that is on the disk.
+    async fn checkpoint(&self, seq: Seq) -> Result<Option<Projection>, ReadError> {
+        let history = self.inner.history.clone();
+        let read = tokio::task::spawn_blocking(move || history.checkpoint(seq)).await;
+        let failed = |error: &dyn std::fmt::Display| ReadError::Log(error.to_string());
+        read.map_err(|error| failed(&error))?
+            .map_err(|error| failed(&error))
     }
 }
 

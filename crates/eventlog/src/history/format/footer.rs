@@ -47,6 +47,7 @@ impl Footer {
     }
 
     /// How many records.
+    #[cfg(test)]
     pub(crate) fn records(&self) -> u64 {
         self.blocks.iter().map(|block| u64::from(block.records)).sum()
     }

@@ -24,14 +24,9 @@ mod layout;
 pub(crate) mod samples;
 mod trailer;
 
-#[allow(unused_imports)]
 pub(crate) use builder::Builder;
-#[allow(unused_imports)]
-pub(crate) use footer::{BlockInfo, Footer};
-#[allow(unused_imports)]
 pub(crate) use header::Header;
-#[allow(unused_imports)]
-pub(crate) use layout::{Layout, Source, verify};
+pub(crate) use layout::{Layout, verify};
 
 /// The version of the form; another one is refused.
 pub(crate) const VERSION: u32 = 1;
