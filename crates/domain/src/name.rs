@@ -1,9 +1,10 @@
 //! Names that people give: DNS labels (RFC 1123), so that each is also a token of a NATS subject and a
-//! host name.
+//! host name. Shared, not copied, when they are cloned: the projection's tables copy their keys with each change.
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -62,7 +63,7 @@ macro_rules! label {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The name as text.
@@ -81,7 +82,7 @@ macro_rules! label {
             type Err = NameError;
 
             fn from_str(text: &str) -> Result<Self, NameError> {
-                check($kind, text).map(|()| Self(text.to_owned()))
+                check($kind, text).map(|()| Self(text.into()))
             }
         }
 
@@ -89,13 +90,13 @@ macro_rules! label {
             type Error = NameError;
 
             fn try_from(text: String) -> Result<Self, NameError> {
-                check($kind, &text).map(|()| Self(text))
+                check($kind, &text).map(|()| Self(text.into()))
             }
         }
 
         impl From<$name> for String {
             fn from(name: $name) -> String {
-                name.0
+                name.as_str().to_owned()
             }
         }
 
@@ -131,7 +132,7 @@ label!(
 impl Default for ProjectName {
     /// `default`, the project of whoever names none.
     fn default() -> Self {
-        Self("default".to_owned())
+        Self("default".into())
     }
 }
 

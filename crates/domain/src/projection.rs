@@ -70,7 +70,7 @@ pub struct Projection {
     pub(crate) vm_names: OrdMap<(ProjectName, VmName), VmId>,
     pub(crate) hosts: OrdMap<HostId, Arc<Host>>,
     pub(crate) host_names: OrdMap<HostName, HostId>,
-    pub(crate) outcomes: OrdMap<CommandId, Outcome>,
+    pub(crate) outcomes: OrdMap<CommandId, Arc<Outcome>>,
     pub(crate) cluster: Cluster,
 }
 
@@ -150,7 +150,7 @@ impl Projection {
 
     /// What came of a command, while it is kept.
     pub fn outcome(&self, command: CommandId) -> Option<&Outcome> {
-        self.outcomes.get(&command)
+        self.outcomes.get(&command).map(Arc::as_ref)
     }
 
     /// The state without the outcomes of commands, which only the present needs: what a state of the past is kept as.
@@ -212,7 +212,7 @@ impl Projection {
                 last: record.last(),
                 resource: first.resource(),
             };
-            self.outcomes.insert(record.cause.command, outcome);
+            self.outcomes.insert(record.cause.command, Arc::new(outcome));
         }
         self.forget_outcomes();
     }
