@@ -2,10 +2,11 @@
 //! agree with the log.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::EntryPayload;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -19,6 +20,10 @@ use crate::raft::{Entry, LogId};
 /// How many bytes of the log are taken in at a time.
 const PAGE: usize = 4 << 20;
 
+/// How long the index may stay behind the log while nobody searches: taking in many entries at once costs little more
+/// than taking in one, and under load it would otherwise cost more than the commits.
+const EVERY: Duration = Duration::from_millis(250);
+
 /// How long to wait after a failure.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -30,6 +35,8 @@ const LET_GO: Duration = Duration::from_secs(30);
 pub(crate) struct Reached {
     pub(crate) index: Option<Index>,
     pub(crate) health: IndexHealth,
+    /// Told when somebody waits for the index to have all that is applied.
+    pub(crate) wanted: Arc<Notify>,
 }
 
 /// What following the log with the index needs.
@@ -125,6 +132,7 @@ impl Follower {
             reached.health.seq = mark.seq;
         });
         let mut applied = self.applied.entry.subscribe();
+        let wanted = Arc::clone(&self.reached.borrow().wanted);
         let mut chain = Chain::at(mark.seq, mark.hash);
         let mut differs = std::pin::pin!(self.until_it_differs(index));
         loop {
@@ -173,6 +181,11 @@ impl Follower {
                 () = &mut differs => return End::Differs,
                 () = tokio::time::sleep(AGAIN), if behind => {}
                 changed = applied.changed() => if changed.is_err() { return End::Stopped },
+            }
+            tokio::select! {
+                () = stop.cancelled() => return End::Stopped,
+                () = wanted.notified() => {}
+                () = tokio::time::sleep(EVERY) => {}
             }
         }
     }

@@ -138,6 +138,7 @@ impl EventLog {
     /// The index, once it has the event `seq`.
     pub(super) async fn index_with(&self, seq: Seq) -> Result<Index, ReadError> {
         let mut reached = self.inner.index.clone();
+        reached.borrow().wanted.notify_one();
         let ready = reached.wait_for(|reached| reached.index.is_some() && reached.health.seq >= seq);
         match tokio::time::timeout(PATIENCE, ready).await {
             Ok(Ok(held)) => held.index.clone().ok_or(ReadError::NotReady),
