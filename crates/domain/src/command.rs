@@ -130,6 +130,13 @@ pub enum Command {
         /// Who holds the log without a vote.
         learners: BTreeSet<ReplicaId>,
     },
+    /// Place a VM elsewhere whose host's lease is over. Only the leader may.
+    FailOverVm {
+        /// The VM.
+        vm: VmId,
+        /// The grant that its host has lost.
+        epoch: Epoch,
+    },
 }
 
 /// What a host measured of one VM.
@@ -197,6 +204,8 @@ pub enum Verb {
     ClusterStepDown,
     /// [`Command::ReportReplicas`].
     ClusterReport,
+    /// [`Command::FailOverVm`].
+    VmFailOver,
 }
 
 impl Verb {
@@ -216,6 +225,7 @@ impl Verb {
         Self::ClusterReplaceReplica,
         Self::ClusterStepDown,
         Self::ClusterReport,
+        Self::VmFailOver,
     ];
 
     /// As `noun.verb`.
@@ -235,6 +245,7 @@ impl Verb {
             Self::ClusterReplaceReplica => "cluster.replace-replica",
             Self::ClusterStepDown => "cluster.step-down",
             Self::ClusterReport => "cluster.report",
+            Self::VmFailOver => "vm.fail-over",
         }
     }
 }
@@ -263,6 +274,7 @@ impl Command {
             Self::ReplaceReplica { .. } => Verb::ClusterReplaceReplica,
             Self::StepDown => Verb::ClusterStepDown,
             Self::ReportReplicas { .. } => Verb::ClusterReport,
+            Self::FailOverVm { .. } => Verb::VmFailOver,
         }
     }
 }

@@ -28,6 +28,8 @@ pub enum ExitReason {
     Crashed(String),
     /// The hypervisor's process was gone, and nobody had asked for that.
     Vanished,
+    /// Ended for its host's lease: by the host, or as the leader knows that the host has done.
+    LeaseEnded,
 }
 
 impl fmt::Display for ExitReason {
@@ -38,6 +40,7 @@ impl fmt::Display for ExitReason {
             Self::StopTimedOut => f.write_str("killed after the stop timeout"),
             Self::Crashed(detail) => write!(f, "hypervisor failed: {detail}"),
             Self::Vanished => f.write_str("process gone, not by Chronovisor"),
+            Self::LeaseEnded => f.write_str("ended with its host's lease"),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use chv_domain::spec::{
-    Boot, Cmdline, Disk, DiskFormat, HostPath, IfName, MacAddress, Nic, NicBackend, StopTimeout,
+    Boot, Cmdline, Disk, DiskFormat, HostPath, IfName, MacAddress, Nic, NicBackend, OnHostLoss, StopTimeout,
 };
 use chv_domain::vm::{Ordered, Placement, Trouble};
 use chv_domain::*;
@@ -125,9 +125,10 @@ pub(crate) fn spec() -> impl Strategy<Value = VmSpec> {
         option::of(nic()),
         option::of(kind()),
         stop_timeout(),
+        prop_oneof![Just(OnHostLoss::Stay), Just(OnHostLoss::Failover)],
     )
         .prop_map(
-            |((vcpus, memory), boot, disk, nic, hypervisor, stop_timeout)| VmSpec {
+            |((vcpus, memory), boot, disk, nic, hypervisor, stop_timeout, on_host_loss)| VmSpec {
                 vcpus: Vcpus::new(vcpus).unwrap(),
                 memory: Memory::from_mib(memory).unwrap(),
                 boot,
@@ -135,6 +136,7 @@ pub(crate) fn spec() -> impl Strategy<Value = VmSpec> {
                 nic,
                 hypervisor,
                 stop_timeout,
+                on_host_loss,
             },
         )
 }
@@ -182,6 +184,7 @@ fn exit_reason() -> impl Strategy<Value = ExitReason> {
         Just(ExitReason::StopTimedOut),
         ".{0,20}".prop_map(ExitReason::Crashed),
         Just(ExitReason::Vanished),
+        Just(ExitReason::LeaseEnded),
     ]
 }
 
@@ -236,6 +239,7 @@ fn vm_or_host_command() -> impl Strategy<Value = Command> {
             }
         }),
         vm_ref().prop_map(|vm| Command::StartVm { vm }),
+        (vm_id(), epoch()).prop_map(|(vm, epoch)| Command::FailOverVm { vm, epoch }),
         (vm_ref(), option::of(stop_timeout())).prop_map(|(vm, timeout)| Command::StopVm { vm, timeout }),
         vm_ref().prop_map(|vm| Command::KillVm { vm }),
         (vm_ref(), any::<bool>()).prop_map(|(vm, force)| Command::DeleteVm { vm, force }),

@@ -147,6 +147,7 @@ impl VmView {
             &spec.hypervisor.map_or_else(String::new, |kind| kind.to_string()),
         )?;
         line("stop after", &format!("{}s", spec.stop_timeout.seconds()))?;
+        line("on host loss", spec.on_host_loss.as_str())?;
         line("created", &moment(&self.created, self.created_us))?;
         line("revision", &self.revision.to_string())
     }

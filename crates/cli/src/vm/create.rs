@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use chv_domain::spec::{
-    Boot, Cmdline, Disk, DiskFormat, HostPath, IfName, MacAddress, Nic, NicBackend, StopTimeout,
+    Boot, Cmdline, Disk, DiskFormat, HostPath, IfName, MacAddress, Nic, NicBackend, OnHostLoss, StopTimeout,
 };
 use chv_domain::{Command, HypervisorKind, Memory, Vcpus, VmName, VmRef, VmSpec};
 
@@ -50,6 +50,9 @@ pub(crate) struct Create {
     /// Seconds that a stop waits for the guest before it is done the hard way: 1 to 3600, 30 if not given.
     #[arg(long, value_name = "SECONDS", value_parser = stop_timeout)]
     stop_timeout: Option<StopTimeout>,
+    /// What becomes of it when its host is lost: stay, or failover to another host.
+    #[arg(long, value_name = "WHAT", default_value_t)]
+    on_host_loss: OnHostLoss,
     /// A label; can be given many times.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
@@ -92,6 +95,7 @@ impl Create {
             nic: self.nic,
             hypervisor: self.hypervisor,
             stop_timeout: self.stop_timeout.unwrap_or_default(),
+            on_host_loss: self.on_host_loss,
         }
     }
 }

@@ -6,6 +6,7 @@ mod cluster;
 mod host;
 mod report;
 mod vm_create;
+pub(crate) mod vm_failover;
 mod vm_power;
 
 use std::collections::BTreeSet;
@@ -155,6 +156,7 @@ fn decide_events(
         Command::ReportReplicas { voters, learners } => {
             cluster::report(state.cluster(), submission, voters, learners)
         }
+        Command::FailOverVm { vm, epoch } => vm_failover::fail_over(state, submission, context, *vm, *epoch),
     }
 }
 

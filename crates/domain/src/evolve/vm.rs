@@ -70,6 +70,8 @@ pub(super) fn placed(state: &mut Projection, seq: Seq, id: VmId, to: HostId) {
         host: to,
         epoch: Epoch(seq),
     });
+    // What stood in the way, did so elsewhere.
+    vm.trouble = None;
     let reserved = Capacity::of(&vm.spec);
     host::change(state, to, |host| {
         host.vms.insert(id);

@@ -4,6 +4,7 @@
 mod boot;
 mod disk;
 mod nic;
+mod on_host_loss;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,7 @@ use crate::units::{Memory, Vcpus};
 pub use boot::{Boot, Cmdline, CmdlineError, HostPath, HostPathError, MAX_CMDLINE};
 pub use disk::{Disk, DiskFormat};
 pub use nic::{IfName, IfNameError, MacAddress, MacError, Nic, NicBackend};
+pub use on_host_loss::OnHostLoss;
 
 /// The whole specification of a VM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,9 @@ pub struct VmSpec {
     /// How long a stop waits for the guest after the power button before it is done the hard way.
     #[serde(default)]
     pub stop_timeout: StopTimeout,
+    /// What becomes of it when its host is lost; it stays when not given.
+    #[serde(default, skip_serializing_if = "OnHostLoss::is_stay")]
+    pub on_host_loss: OnHostLoss,
 }
 
 /// Seconds that a graceful stop may take: 1 to 3,600, 30 when not given.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub)] // a test binary: a panic is its failure
 
 mod cases;
+mod failover;
 mod history;
 mod properties;
 mod replicas;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chv_domain::spec::OnHostLoss;
 use chv_domain::*;
 use proptest::prelude::*;
 
@@ -10,23 +11,39 @@ use crate::history::*;
 /// One move of somebody, over few enough names that they meet.
 #[derive(Debug, Clone)]
 enum Move {
-    Create { name: u8, vcpus: u32, memory: u32 },
+    Create {
+        name: u8,
+        vcpus: u32,
+        memory: u32,
+        failover: bool,
+    },
+    Lose(u8),
     Start(u8),
     Stop(u8),
     Kill(u8),
-    Delete { name: u8, force: bool },
+    Delete {
+        name: u8,
+        force: bool,
+    },
     Cordon(u8),
     Uncordon(u8),
-    Register { host: u8, vcpus: u32 },
+    Register {
+        host: u8,
+        vcpus: u32,
+    },
     Die(u8),
-    Report { name: u8, observation: u8 },
+    Report {
+        name: u8,
+        observation: u8,
+    },
     Wait(u32),
     Retry(prop::sample::Index),
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
     let one = prop_oneof![
-        4 => (0u8..6, 1u32..5, 1u32..2000).prop_map(|(name, vcpus, memory)| Move::Create { name, vcpus, memory }),
+        4 => (0u8..6, 1u32..5, 1u32..2000, any::<bool>()).prop_map(|(name, vcpus, memory, failover)| Move::Create { name, vcpus, memory, failover }),
+        2 => (0u8..6).prop_map(Move::Lose),
         1 => (0u8..6).prop_map(Move::Start),
         1 => (0u8..6).prop_map(Move::Stop),
         1 => (0u8..6).prop_map(Move::Kill),
@@ -64,10 +81,35 @@ fn play(cluster: &mut Cluster, moves: Vec<Move>) -> Vec<(Submission, Result<Deci
     for step in moves {
         let vm = |name: u8| named(&format!("vm{name}"));
         let (actor, command) = match step {
-            Move::Create { name, vcpus, memory } => (
-                "alice".to_owned(),
-                create(&format!("vm{name}"), spec(vcpus, memory)),
-            ),
+            Move::Create {
+                name,
+                vcpus,
+                memory,
+                failover,
+            } => {
+                let on_host_loss = match failover {
+                    true => OnHostLoss::Failover,
+                    false => OnHostLoss::Stay,
+                };
+                let spec = VmSpec {
+                    on_host_loss,
+                    ..spec(vcpus, memory)
+                };
+                ("alice".to_owned(), create(&format!("vm{name}"), spec))
+            }
+            Move::Lose(name) => {
+                let Some(placement) = cluster.state.resolve(&vm(name)).and_then(|vm| vm.placement) else {
+                    continue;
+                };
+                let vm = cluster.state.resolve(&vm(name)).unwrap().id;
+                (
+                    "replica/1".to_owned(),
+                    Command::FailOverVm {
+                        vm,
+                        epoch: placement.epoch,
+                    },
+                )
+            }
             Move::Start(name) => ("alice".to_owned(), Command::StartVm { vm: vm(name) }),
             Move::Stop(name) => (
                 "bob".to_owned(),

@@ -173,6 +173,10 @@ fn command_to_wire(command: &Command) -> Wire {
         Command::ReportReplicas { voters, learners } => {
             Wire::ReportReplicas(cluster::report_to_wire(voters, learners))
         }
+        Command::FailOverVm { vm, epoch } => Wire::FailOverVm(v1::FailOverVm {
+            vm: vm.to_string(),
+            epoch: epoch.0.0,
+        }),
     }
 }
 
@@ -214,6 +218,10 @@ fn command_from_wire(command: Wire) -> Result<Command, WireError> {
         Wire::ReportReplicas(report) => {
             cluster::report_from_wire(report).map_err(|error| error.within("report_replicas"))
         }
+        Wire::FailOverVm(lost) => Ok(Command::FailOverVm {
+            vm: parse("fail_over_vm.vm", &lost.vm)?,
+            epoch: Epoch(Seq(lost.epoch)),
+        }),
     }
 }
 

@@ -68,6 +68,7 @@ pub(super) fn exit_to_wire(reason: &ExitReason) -> v1::ExitReason {
         ExitReason::StopTimedOut => (Kind::StopTimedOut, ""),
         ExitReason::Crashed(detail) => (Kind::Crashed, detail.as_str()),
         ExitReason::Vanished => (Kind::Vanished, ""),
+        ExitReason::LeaseEnded => (Kind::LeaseEnded, ""),
     };
     v1::ExitReason {
         kind: kind.into(),
@@ -84,6 +85,7 @@ pub(super) fn exit_from_wire(reason: Option<v1::ExitReason>) -> Result<ExitReaso
         Kind::StopTimedOut => ExitReason::StopTimedOut,
         Kind::Crashed => ExitReason::Crashed(reason.detail),
         Kind::Vanished => ExitReason::Vanished,
+        Kind::LeaseEnded => ExitReason::LeaseEnded,
         Kind::Unspecified => {
             let problem = format!("{} is not a way to end; see the enum's values", reason.kind);
             return Err(WireError::new("reason.kind", problem));

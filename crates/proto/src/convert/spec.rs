@@ -26,6 +26,7 @@ pub fn spec_to_wire(spec: &VmSpec) -> v1::VmSpec {
         nic: spec.nic.as_ref().map(nic_to_wire),
         hypervisor: spec.hypervisor.map(|kind| kind.to_string()).unwrap_or_default(),
         stop_timeout_s: spec.stop_timeout.seconds(),
+        on_host_loss: spec.on_host_loss.to_string(),
     }
 }
 
@@ -49,6 +50,7 @@ pub fn spec_from_wire(spec: v1::VmSpec) -> Result<VmSpec, WireError> {
             .map_err(|error| error.within("nic"))?,
         hypervisor: parse_optional("hypervisor", &spec.hypervisor)?,
         stop_timeout: stop_timeout.unwrap_or_default(),
+        on_host_loss: parse_optional("on_host_loss", &spec.on_host_loss)?.unwrap_or_default(),
     })
 }
 

@@ -67,6 +67,7 @@ fn verb_of(command: &Wire) -> &'static str {
         Wire::ReplaceReplica(_) => "cluster.replace-replica",
         Wire::StepDown(_) => "cluster.step-down",
         Wire::ReportReplicas(_) => "cluster.report",
+        Wire::FailOverVm(_) => "vm.fail-over",
     }
 }
 
@@ -248,6 +249,7 @@ fn a_wrong_field_is_named_by_its_path() {
             }),
             "report_replicas.voters[0].replica",
         ),
+        (Wire::FailOverVm(v1::FailOverVm::default()), "fail_over_vm.vm"),
         (exited(0), "report_vm.exited.reason.kind"),
         (exited(99), "report_vm.exited.reason.kind"),
     ];
