@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
-use chv_domain::spec::{Boot, Cmdline, HostPath};
+use chv_domain::spec::{Boot, Cmdline, HostPath, OnHostLoss};
 use chv_domain::{Actor, Command, CommandId, Memory, Submission, UserName, Vcpus, VmRef, VmSpec};
 use chv_proto::client::{Client, CommandError, new_command_id};
 use chv_proto::subject::Audience;
@@ -36,6 +36,7 @@ fn spec(kernel: &str, initramfs: Option<&str>, memory_mib: u32) -> VmSpec {
         nic: None,
         hypervisor: None,
         stop_timeout: chv_domain::spec::StopTimeout::default(),
+        on_host_loss: OnHostLoss::Stay,
     }
 }
 
