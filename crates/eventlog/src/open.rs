@@ -124,15 +124,17 @@ impl EventLog {
             incoming,
             heard: heard.clone(),
             able: able.clone(),
+            lease: config.timing.election,
             disk: room.clone(),
         };
         tasks.spawn(net::serve(config.listener, answering, callers, stop.clone()));
         let lease = config.timing.election;
         tasks.spawn(elect::when_nobody_leads(
             raft.clone(),
+            network.clone(),
+            storage.clone(),
             heard,
             able.clone(),
-            network.behind(),
             lease,
             stop.clone(),
         ));

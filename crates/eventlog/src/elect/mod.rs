@@ -1,19 +1,25 @@
-//! Elections: a replica that no longer hears a leader stands for election, in place of Raft's own timer.
+//! Elections: a replica that no longer hears a leader asks whether it would be voted for, and then stands for election,
+//! in place of Raft's own timer.
 //!
 //! Who wins is Raft's business; this only says when to try.
 
+mod poll;
 mod timer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use openraft::{Raft, ServerState};
+use openraft::{BasicNode, Raft, RaftMetrics, ServerState};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use crate::net::Peers;
 use crate::raft::TypeConfig;
+use crate::raft::log_storage::LogStorage;
+pub(crate) use poll::Opinion;
+use poll::Outlook;
 use timer::{Standing, TICK, Timer};
 
 /// When a leader was last heard, noted by the side that answers it.
@@ -30,6 +36,15 @@ impl Heard {
         let (start, last) = &*self.0;
         let now = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         last.fetch_max(now, Ordering::Relaxed);
+    }
+
+    /// How long no leader was heard; `None` when none ever was.
+    pub(crate) fn quiet(&self) -> Option<Duration> {
+        let (start, last) = &*self.0;
+        match last.load(Ordering::Relaxed) {
+            0 => None,
+            last => Some(start.elapsed().saturating_sub(Duration::from_micros(last))),
+        }
     }
 
     fn last(&self) -> Instant {
@@ -56,27 +71,13 @@ impl Able {
     }
 }
 
-/// Whether another replica has refused its vote since the last attempt because it has more of the log. That one can win,
-/// this one can't: it stands later, or both would go on outbidding each other's terms.
-#[derive(Clone, Default)]
-pub(crate) struct Behind(Arc<AtomicBool>);
-
-impl Behind {
-    pub(crate) fn set(&self, behind: bool) {
-        self.0.store(behind, Ordering::Relaxed);
-    }
-
-    fn is(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Stands for election whenever no leader is heard for too long, until `stop`.
+/// Stands for election whenever no leader is heard for too long and a majority would vote for this replica, until `stop`.
 pub(crate) async fn when_nobody_leads(
     raft: Raft<TypeConfig>,
+    peers: Peers,
+    log: LogStorage,
     heard: Heard,
     able: Able,
-    behind: Behind,
     lease: Duration,
     stop: CancellationToken,
 ) {
@@ -85,35 +86,58 @@ pub(crate) async fn when_nobody_leads(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let metrics = raft.metrics();
     let mut last = heard.last();
+    // Another one has more of the log, and can win. This one stands later, lest both ask at the same moments.
+    let mut behind = false;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
         if std::mem::replace(&mut last, heard.last()) != last {
-            behind.set(false);
+            behind = false;
         }
-        let (standing, term) = {
-            let metrics = metrics.borrow();
-            let mut voters = metrics.membership_config.voter_ids();
-            let votes = voters.any(|voter| voter == metrics.id);
-            let alone = votes && metrics.membership_config.voter_ids().count() == 1;
-            let standing = match metrics.state {
-                ServerState::Leader | ServerState::Learner | ServerState::Shutdown => Standing::Out,
-                _ if !votes => Standing::Out,
-                _ if alone => Standing::Alone,
-                _ if able.is() && !behind.is() => Standing::Follower,
-                _ => Standing::Reluctant,
-            };
-            (standing, metrics.current_term)
+        let standing = standing(&metrics.borrow(), able.is() && !behind);
+        if !timer.tick(Instant::now(), last, standing, rand::random()) {
+            continue;
+        }
+        let known = metrics.borrow().clone();
+        let term = known.current_term;
+        let outlook = tokio::select! {
+            () = stop.cancelled() => return,
+            outlook = poll::poll(known, log.last(), &peers, lease / 2) => outlook,
         };
-        if timer.tick(Instant::now(), last, standing, rand::random()) {
-            info!(term, "no leader is heard: standing for election");
-            behind.set(false);
-            if let Err(error) = raft.trigger().elect().await {
-                debug!(%error, "Raft takes no election");
-                return;
+        behind = false;
+        match outlook {
+            // It may have spoken meanwhile.
+            Outlook::Wins if heard.last() == last => {
+                info!(term, "no leader is heard: standing for election");
+                if let Err(error) = raft.trigger().elect().await {
+                    debug!(%error, "Raft takes no election");
+                    return;
+                }
+                timer.again_after(Instant::now(), None);
             }
+            Outlook::LeaderHeard { safe } => timer.again_after(Instant::now(), Some(safe)),
+            Outlook::Behind => {
+                behind = true;
+                timer.again_after(Instant::now(), None);
+            }
+            Outlook::Wins | Outlook::Unanswered => timer.again_after(Instant::now(), None),
         }
+        debug!(term, ?outlook, "no leader is heard: the voters were asked");
+    }
+}
+
+fn standing(metrics: &RaftMetrics<u64, BasicNode>, willing: bool) -> Standing {
+    let votes = metrics
+        .membership_config
+        .voter_ids()
+        .any(|voter| voter == metrics.id);
+    match metrics.state {
+        ServerState::Leader | ServerState::Learner | ServerState::Shutdown => Standing::Out,
+        _ if !votes => Standing::Out,
+        _ if metrics.membership_config.voter_ids().count() == 1 => Standing::Alone,
+        _ if willing => Standing::Follower,
+        _ => Standing::Reluctant,
     }
 }

@@ -44,7 +44,7 @@ impl Timer {
         }
     }
 
-    /// Whether to stand for election now. `heard` is when a leader was last heard, or another candidate voted for;
+    /// Whether to ask for votes now. `heard` is when a leader was last heard, or another candidate voted for;
     /// `random` is from 0 to 1.
     pub(crate) fn tick(&mut self, now: Instant, heard: Instant, standing: Standing, random: f64) -> bool {
         let late = now.saturating_duration_since(self.ticked).saturating_sub(TICK);
@@ -68,6 +68,16 @@ impl Timer {
         self.quiet_since = now;
         self.delay = delay(self.lease, random);
         true
+    }
+
+    /// The others were asked, which took until `now`: ask them again after a whole delay, or once the leader that they
+    /// hear is no longer `safe`.
+    pub(crate) fn again_after(&mut self, now: Instant, safe: Option<Duration>) {
+        (self.quiet_since, self.ticked) = (now, now);
+        if let Some(safe) = safe {
+            // Of the delay that was drawn, what is beyond the lease, so that two that wait for the same moment part.
+            self.delay = safe + self.delay.saturating_sub(self.lease) / 4;
+        }
     }
 }
 
@@ -121,6 +131,19 @@ mod tests {
         let mut reluctant = Timer::new(start, LEASE, 0.0);
         let first = until_it_stands(&mut eager, start, start, Standing::Follower);
         assert!(first < until_it_stands(&mut reluctant, start, start, Standing::Reluctant));
+    }
+
+    #[test]
+    fn one_that_is_told_of_a_leader_asks_again_soon_after_that_one_is_no_longer_safe() {
+        let start = Instant::now();
+        let mut timer = Timer::new(start, LEASE, 0.0);
+        let asked = start + until_it_stands(&mut timer, start, start, Standing::Follower);
+        // given a voter that heard a leader 600 ms ago, and an answer that took a while
+        let (now, safe) = (asked + LEASE / 2, Duration::from_millis(200));
+        timer.again_after(now, Some(safe));
+        // then it asks again once that leader is not safe any more, and soon
+        let waited = until_it_stands(&mut timer, now, start, Standing::Follower);
+        assert!(waited >= safe && waited < safe * 2, "{waited:?}");
     }
 
     #[test]

@@ -22,9 +22,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::dial::{Connection, dial};
 use super::frame::{receive, send};
-use super::message::{Answer, Append, Ask, AskVote, Request, Told};
+use super::message::{Answer, Append, Ask, AskVote, Request, Told, WouldVote};
 use super::security::Security;
-use crate::elect::Behind;
+use crate::elect::Opinion;
 use crate::files::Identity;
 use crate::raft::log_storage::LogStorage;
 use crate::raft::{LogId, TypeConfig, Vote};
@@ -49,7 +49,6 @@ pub(crate) struct Peers {
     log: LogStorage,
     away: Away,
     answered: Answered,
-    behind: Behind,
     members: Arc<OnceLock<watch::Receiver<RaftMetrics<u64, BasicNode>>>>,
 }
 
@@ -109,9 +108,20 @@ impl Peers {
             .collect()
     }
 
-    /// Whether another replica refused its vote for having more of the log.
-    pub(crate) fn behind(&self) -> Behind {
-        self.behind.clone()
+    /// Whether the replica `voter` would vote for this one, whose log ends at `last`.
+    pub(crate) async fn would_vote(
+        &self,
+        voter: u64,
+        node: &BasicNode,
+        last: Option<LogId>,
+        patience: Duration,
+    ) -> io::Result<Opinion> {
+        let mut peer = self.clone().new_client(voter, node).await;
+        let asking = peer.ask(Ask::WouldVote(WouldVote::of(last)), patience);
+        match tokio::time::timeout(patience, asking).await?? {
+            Told::WouldVote(opinion) => Ok(opinion.into()),
+            _ => Err(io::Error::other("an answer to another question")),
+        }
     }
 
     /// Knows the others by `raft` from now on.
@@ -156,7 +166,6 @@ impl Peers {
             log,
             away: Away::default(),
             answered: Answered::default(),
-            behind: Behind::default(),
             members: Arc::default(),
         }
     }
@@ -172,7 +181,6 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
             security: self.security.clone(),
             away: self.away.clone(),
             answered: self.answered.clone(),
-            behind: self.behind.clone(),
             target,
             address,
             connection: None,
@@ -191,7 +199,6 @@ pub(crate) struct Peer {
     security: Security,
     away: Away,
     answered: Answered,
-    behind: Behind,
     target: u64,
     address: Option<SocketAddr>,
     connection: Option<Connection>,
@@ -337,13 +344,7 @@ impl RaftNetwork<TypeConfig> for Peer {
             .call(Ok(Ask::Vote(AskVote::of(&rpc))), option.hard_ttl())
             .await?
         {
-            Told::Vote(voted) => {
-                let response = voted.response().map_err(network)?;
-                if !response.vote_granted && response.last_log_id > rpc.last_log_id {
-                    self.behind.set(true);
-                }
-                Ok(response)
-            }
+            Told::Vote(voted) => voted.response().map_err(network),
             told => other(told),
         }
     }

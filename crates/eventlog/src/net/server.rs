@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chv_domain::ReplicaId;
-use openraft::Raft;
+use openraft::{Raft, ServerState};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use super::refused::Refused;
 use super::security::{Credential, LIFE, Security};
 use super::stream::Stream;
 use super::{append, history, snapshot};
-use crate::elect::{Able, Heard};
+use crate::elect::{Able, Heard, Opinion};
 use crate::files::{Identity, Room};
 use crate::history::History;
 use crate::raft::incoming::Incoming;
@@ -80,6 +80,8 @@ pub(crate) struct Answering {
     pub(crate) incoming: Incoming,
     pub(crate) heard: Heard,
     pub(crate) able: Able,
+    /// For how long after it was heard a leader is safe.
+    pub(crate) lease: Duration,
     pub(crate) disk: Room,
 }
 
@@ -249,6 +251,7 @@ async fn answer_to(replica: &Answering, ask: Ask) -> io::Result<Told> {
             }
             Err(error) => Told::Failed(error.to_string()),
         },
+        Ask::WouldVote(asked) => Told::WouldVote(replica.opinion_of(asked.last()).into()),
         Ask::TakeOver(last) => Told::TakeOver(replica.take_over(last.into()).await.err().unwrap_or_default()),
         Ask::Snapshot(piece) => match replica.disk.check() {
             Err(short) => Told::Failed(short.to_string()),
@@ -277,6 +280,20 @@ impl Answering {
         if vote >= self.raft.metrics().borrow().vote {
             self.heard.note();
         }
+    }
+
+    /// What it thinks of a candidate whose log ends at `theirs`.
+    fn opinion_of(&self, theirs: Option<LogId>) -> Opinion {
+        let quiet = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow();
+            match metrics.state {
+                // It hears the others instead.
+                ServerState::Leader => metrics.millis_since_quorum_ack.map(Duration::from_millis),
+                _ => self.heard.quiet(),
+            }
+        };
+        Opinion::of(theirs, self.log.last(), quiet, self.lease)
     }
 
     /// Stands for election, or says why not.

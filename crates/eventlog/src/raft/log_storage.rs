@@ -140,6 +140,12 @@ impl LogStorage {
         }
     }
 
+    /// The last entry that this replica has, or had before what came after it was purged into a snapshot.
+    pub(crate) fn last(&self) -> Option<LogId> {
+        let newest = self.lock();
+        newest.last.max(newest.purged)
+    }
+
     /// Whether the log once held more than it does now, at its beginning.
     pub(crate) fn was_purged(&self) -> bool {
         self.lock().purged.is_some()
