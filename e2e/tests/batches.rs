@@ -66,3 +66,45 @@ async fn given_commands_in_one_message_then_each_is_decided_by_itself_and_a_retr
     })
     .await
 }
+
+/// How many VMs a large manifest has.
+const MANY: usize = 100;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn given_a_manifest_of_100_vms_when_it_is_applied_while_the_leader_dies_then_each_is_created_once()
+-> Result<()> {
+    Cluster::run(Options::log_only(), async |cluster| {
+        let _host = cluster.stand_in().await?;
+        let vm = |number| {
+            format!(
+                "kind: Vm\nname: v{number}\nstart: false\nspec: {{vcpus: 1, memory: 20MiB, boot: {{kernel: tiny}}}}\n"
+            )
+        };
+        let manifest = cluster.directory().join("many.yaml");
+        std::fs::write(&manifest, (0..MANY).map(vm).collect::<Vec<_>>().join("---\n"))?;
+        let manifest = manifest.to_str().context("a path in UTF-8")?.to_owned();
+        let apply = ["apply".to_owned(), "-o".to_owned(), "json".to_owned(), "-f".to_owned(), manifest];
+        let sent = apply.clone();
+        let environment = cluster.environment_of("alice")?;
+
+        // When it is applied, and the leader is killed meanwhile,
+        let leader = cluster.wait_for_leader().await?;
+        let applying = tokio::spawn(async move { chv_e2e::chv::run(&environment, &sent).await });
+        cluster.scheduler(leader).kill()?;
+        let applied = applying.await??.done()?.json()?;
+
+        // then every VM was created, under a number of its own,
+        let told = applied.as_array().context("a list")?;
+        let seqs: std::collections::BTreeSet<_> = told.iter().filter_map(|vm| vm["firstSeq"].as_u64()).collect();
+        ensure!(told.len() == MANY && seqs.len() == MANY, "{} told, {} seqs", told.len(), seqs.len());
+        // and is there once; applied again, nothing changes.
+        let alice = cluster.client("alice").await?;
+        let found = vms::list(&alice, *seqs.last().context("a seq")?).await?;
+        ensure!(found.len() == MANY, "{} are there", found.len());
+        let again = cluster.chv(&apply).await?.done()?.json()?;
+        let same = |vm: &serde_json::Value| vm["action"] == "unchanged";
+        ensure!(again.as_array().is_some_and(|told| told.len() == MANY && told.iter().all(same)));
+        Ok(())
+    })
+    .await
+}

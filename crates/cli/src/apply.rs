@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use chv_domain::{Command, VmRef};
 use chv_proto::subject::Audience;
 use chv_proto::v1;
+use futures::{StreamExt as _, stream};
 
 use crate::change::{self, Change, Changed, Pending};
 use crate::cli::Waiting;
@@ -18,6 +19,9 @@ use crate::view::vm::VmView;
 use crate::wait::{Goal, Until};
 
 mod differ;
+
+/// How many VMs are asked for at a time.
+const AT_ONCE: usize = 16;
 
 /// Make what manifests say: create what is missing, leave what is equal.
 ///
@@ -66,10 +70,15 @@ async fn plan(
     goal: Goal,
 ) -> Result<(Vec<Change>, Vec<Pending>), Failure> {
     let (mut changes, mut unchanged, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-    for manifest in manifests {
+    let look = async |manifest: VmManifest| {
         let vm = VmRef::Name(manifest.project.clone(), manifest.name.clone());
         // What is compared must not be old news.
-        match session.find_vm(&vm, Audience::Leader, None).await? {
+        let found = session.find_vm(&vm, Audience::Leader, None).await?;
+        Ok::<_, Failure>((manifest, vm, found))
+    };
+    let mut looked = std::pin::pin!(stream::iter(manifests).map(look).buffered(AT_ONCE));
+    while let Some((manifest, vm, found)) = looked.next().await.transpose()? {
+        match found {
             None => changes.push(create(manifest, &vm, goal)),
             Some((found, _)) => {
                 let same = Pending {

@@ -1,18 +1,23 @@
-//! What every verb that changes something does: send one command, tell what came of it, wait until it is so,
-//! tell that. Which command, and what to wait for, is the verb's.
+//! What every verb that changes something does: send its commands, tell what came of each, wait until it is so,
+//! tell that. Which commands, and what to wait for, is the verb's.
 
+mod failures;
+
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use chv_domain::{Command, HostName, Seq, VmRef};
+use chv_domain::{Command, CommandId, HostName, Seq, VmRef};
 use chv_proto::v1;
 use serde::Serialize;
 
 use crate::cli::Waiting;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::manifest::Place;
 use crate::output::{Format, duration, structured};
 use crate::session::Session;
+use crate::vm::reference::Reference;
 use crate::wait::{self, Goal, Progress, Target};
 
 /// The condition under which a change may be made.
@@ -126,23 +131,16 @@ impl Change {
         make_all(session, &[self], Vec::new(), waiting, to).await
     }
 
-    /// Says of which of many changes this is the failure.
-    fn name(&self, mut failure: Failure) -> Failure {
-        if let Some(place) = &self.place {
-            failure.what = format!("{place}: VM {}: {}", self.about, failure.what);
+    /// What it is about, in words.
+    fn named(&self) -> String {
+        match self.kind {
+            "Vm" => format!("VM {}", self.about),
+            _ => self.about.clone(),
         }
-        failure
     }
 
-    async fn send(
-        &self,
-        session: &Session,
-        deadline: Instant,
-        progress: &mut Progress,
-    ) -> Result<Changed, Failure> {
-        let (id, accepted) = session
-            .submit(self.command.clone(), self.expected, deadline, progress)
-            .await?;
+    /// What came of it, from the answer.
+    fn made(&self, id: CommandId, accepted: v1::Accepted) -> Changed {
         let some = |text: String| (!text.is_empty()).then_some(text);
         let v1::Accepted {
             first_seq,
@@ -154,7 +152,7 @@ impl Change {
             placement,
             ..
         } = accepted;
-        Ok(Changed {
+        Changed {
             kind: self.kind,
             name: self.about.clone(),
             id: some(vm),
@@ -168,7 +166,7 @@ impl Change {
             placement: some(placement),
             reached: None,
             waited_ms: None,
-        })
+        }
     }
 }
 
@@ -213,8 +211,8 @@ pub(crate) struct Pending {
     pub goal: Option<Goal>,
 }
 
-/// Makes changes one after the other, then waits for all of them together, and for those `already` made. The
-/// first refusal ends it; what was done before stays.
+/// Makes changes, then waits for all of them together, and for those `already` made. One that is refused does not keep
+/// the others from being made, but then none is waited for.
 pub(crate) async fn make_all<W: Write>(
     session: &Session,
     changes: &[Change],
@@ -223,49 +221,66 @@ pub(crate) async fn make_all<W: Write>(
     to: &mut W,
 ) -> Result<(), Failure> {
     session.interrupt().listen();
-    let asked = changes.len() + already.len();
+    let (before, asked) = (already.len(), changes.len() + already.len());
     let began = Instant::now();
     let deadline = began + session.patience(Duration::from_secs(60));
     let people = session.format() == Format::Table;
     let mut progress = Progress::new();
-    let mut told = Vec::new();
+    let mut told: Vec<Option<Changed>> = vec![None; asked];
     let mut targets = Vec::new();
-    let mut tell = |pending: Pending, to: &mut W| -> std::io::Result<()> {
+    let mut tell = |index: usize, pending: Pending, to: &mut W| -> std::io::Result<()> {
         if people {
             writeln!(to, "{}", pending.changed.line())?;
             to.flush()?;
         }
         if !waiting.no_wait {
-            targets.extend(pending.target(told.len()));
+            targets.extend(pending.target(index));
         }
-        told.push(pending.changed);
+        told[index] = Some(pending.changed);
         Ok(())
     };
-    for pending in already {
-        tell(pending, to)?;
+    for (index, pending) in already.into_iter().enumerate() {
+        tell(index, pending, to)?;
     }
-    let mut refused = Ok(());
-    for change in changes {
-        let sent = change.send(session, deadline, &mut progress).await;
-        progress.clear();
-        match sent {
-            Ok(changed) => tell(
-                Pending {
-                    changed,
-                    goal: change.goal,
-                },
-                to,
-            )?,
+    let commands = changes
+        .iter()
+        .map(|change| (change.command.clone(), change.expected))
+        .collect();
+    let mut failed: BTreeMap<usize, Failure> = BTreeMap::new();
+    let mut hear = |place: usize, id: CommandId, answer: Result<v1::Accepted, Failure>| {
+        let change: &Change = &changes[place];
+        match answer {
+            Ok(accepted) => {
+                let changed = change.made(id, accepted);
+                tell(
+                    before + place,
+                    Pending {
+                        changed,
+                        goal: change.goal,
+                    },
+                    to,
+                )
+            }
             Err(failure) => {
-                refused = Err(change.name(failure));
-                break;
+                failed.insert(place, failure);
+                Ok(())
             }
         }
-    }
+    };
+    let sent = match changes {
+        [] => Ok(()),
+        _ => {
+            session
+                .submit_all(commands, deadline, &mut progress, &mut hear)
+                .await
+        }
+    };
+    progress.clear();
     let mut reached = |target: &Target, outcome: String| {
-        let changed: &mut Changed = &mut told[target.index];
-        changed.reached = Some(target.goal.word());
-        changed.waited_ms = u64::try_from(began.elapsed().as_millis()).ok();
+        if let Some(changed) = told[target.index].as_mut() {
+            changed.reached = Some(target.goal.word());
+            changed.waited_ms = u64::try_from(began.elapsed().as_millis()).ok();
+        }
         if people {
             writeln!(
                 to,
@@ -277,18 +292,45 @@ pub(crate) async fn make_all<W: Write>(
         }
         Ok(())
     };
-    let ended = match refused {
-        Ok(()) => wait::all(session, targets, deadline, &mut progress, &mut reached).await,
+    let ended = match sent.and_then(|()| failures::one(changes, failed)) {
+        Ok(()) => {
+            targets.sort_by_key(|target| target.index);
+            wait::all(session, targets, deadline, &mut progress, &mut reached).await
+        }
         Err(failure) => Err(failure),
     };
     progress.clear();
     // The shape follows from what was asked for, not from how far it got.
+    let told: Vec<Changed> = told.into_iter().flatten().collect();
     match told.as_slice() {
         [] if asked == 1 => false,
         [one] if asked == 1 => structured(session.format(), one, to)?,
         many => structured(session.format(), &many, to)?,
     };
     ended
+}
+
+/// Makes the same change of each of `vms`; of several at once only without a condition.
+pub(crate) async fn make_each(
+    session: &Session,
+    vms: &[Reference],
+    expect: Expect,
+    waiting: Waiting,
+    to: &mut impl Write,
+    change: impl Fn(&VmRef) -> Change,
+) -> Result<(), Failure> {
+    if vms.len() > 1 && expect.revision.is_some() {
+        let what = "--revision is about one VM, and several are named";
+        return Err(Failure::new(Exit::Usage, what).or_try("one VM at a time"));
+    }
+    let mut changes: Vec<Change> = Vec::with_capacity(vms.len());
+    for vm in vms {
+        let change = change(&vm.resolve(session.project())).expecting(expect);
+        if changes.iter().all(|named| named.about != change.about) {
+            changes.push(change);
+        }
+    }
+    make_all(session, &changes, Vec::new(), waiting, to).await
 }
 
 impl Pending {

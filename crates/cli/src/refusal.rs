@@ -40,6 +40,9 @@ pub(crate) fn command(error: CommandError) -> Failure {
             );
             Failure::new(Exit::TimedOut, what).or_try(look_up(id))
         }
+        CommandError::NotSent { .. } => {
+            Failure::new(Exit::TimedOut, what).or_try("again, or with a longer --timeout")
+        }
         CommandError::Protocol(_) => Failure::new(Exit::Internal, what).or_try(VERSIONS),
     }
 }
@@ -84,10 +87,22 @@ pub(crate) fn follow(error: Option<FollowError>) -> Failure {
     }
 }
 
-/// Interrupted while a command had no answer yet.
-pub(crate) fn interrupted(id: CommandId) -> Failure {
-    let what = format!("interrupted before command {id} was answered; it may or may not have been done");
-    Failure::new(Exit::Interrupted, what).or_try(look_up(id))
+/// Interrupted while these commands had no answer yet.
+pub(crate) fn interrupted(ids: &[CommandId]) -> Failure {
+    match ids {
+        [id] => {
+            let what =
+                format!("interrupted before command {id} was answered; it may or may not have been done");
+            Failure::new(Exit::Interrupted, what).or_try(look_up(*id))
+        }
+        ids => {
+            let what = format!(
+                "interrupted before {} commands were answered; each may or may not have been done",
+                ids.len()
+            );
+            Failure::new(Exit::Interrupted, what).or_try("`chv vm list`: it shows what was done")
+        }
+    }
 }
 
 fn look_up(id: CommandId) -> String {

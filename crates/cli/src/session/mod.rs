@@ -3,6 +3,7 @@
 
 mod question;
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use chv_domain::{
 };
 use chv_proto::client::{Client, ConnectOptions, Waiting};
 use chv_proto::v1;
+use futures::StreamExt as _;
 use tokio::sync::OnceCell;
 
 use crate::cli::Global;
@@ -121,46 +123,66 @@ impl Session {
         }
     }
 
-    /// Sends a command, and sends it again with the same id until it is answered or `deadline` has passed.
-    pub(crate) async fn submit(
+    /// Sends commands, each again with the same id until it is answered or `deadline` has passed. `told` hears what
+    /// came of each, by its place, as it becomes known.
+    pub(crate) async fn submit_all(
         &self,
-        command: Command,
-        expected: Option<Seq>,
+        commands: Vec<(Command, Option<Seq>)>,
         deadline: Instant,
         progress: &mut Progress,
-    ) -> Result<(CommandId, v1::Accepted), Failure> {
-        let id = chv_proto::client::new_command_id();
-        let submission = Submission {
-            id,
-            actor: Actor::User(self.user()?.clone()),
-            command,
-            expected,
-            deadline: None,
-            trace: Some(chv_telemetry::current().unwrap_or(self.trace)),
-            follows: None,
-        };
+        told: Told<'_>,
+    ) -> Result<(), Failure> {
         let client = tokio::select! {
             client = self.client() => client?,
             () = self.interrupt.heard() => {
                 return Err(Failure::new(Exit::Interrupted, "interrupted; nothing was sent"));
             }
         };
+        let actor = Actor::User(self.user()?.clone());
+        let trace = chv_telemetry::current().unwrap_or(self.trace);
+        let submission = |(command, expected)| Submission {
+            id: chv_proto::client::new_command_id(),
+            actor: actor.clone(),
+            command,
+            expected,
+            deadline: None,
+            trace: Some(trace),
+            follows: None,
+        };
+        let submissions: Vec<Submission> = commands.into_iter().map(submission).collect();
+        let mut open: BTreeSet<usize> = (0..submissions.len()).collect();
         let patience = deadline.saturating_duration_since(Instant::now());
         // Shown only when it lasts: most answers are there before a person has read what is waited for.
         let waiting = Mutex::new(String::new());
-        let mut hear = |now: Waiting| *lock(&waiting) = now.to_string();
-        let mut answer = std::pin::pin!(client.submit(&submission, patience, Some(&mut hear)));
+        let hear = |now: Waiting| *lock(&waiting) = now.to_string();
+        let mut answers = std::pin::pin!(client.submit_all(&submissions, patience, &hear));
         let mut lasts = tokio::time::interval_at(tokio::time::Instant::now() + LASTS, REDRAW);
         loop {
             tokio::select! {
-                answer = &mut answer => return match answer {
-                    Ok(accepted) => Ok((id, accepted)),
-                    Err(error) => Err(refusal::command(error)),
-                },
-                _ = lasts.tick() => progress.show(&lock(&waiting)),
-                () = self.interrupt.heard() => return Err(refusal::interrupted(id)),
+                answer = answers.next() => {
+                    let Some((place, outcome)) = answer else { return Ok(()) };
+                    open.remove(&place);
+                    progress.clear();
+                    told(place, submissions[place].id, outcome.map_err(refusal::command))?;
+                }
+                _ = lasts.tick() => progress.show(&line(&lock(&waiting), open.len(), submissions.len())),
+                () = self.interrupt.heard() => {
+                    let ids: Vec<CommandId> = open.iter().map(|place| submissions[*place].id).collect();
+                    return Err(refusal::interrupted(&ids));
+                }
             }
         }
+    }
+}
+
+/// Hears what came of the command at a place, and its id.
+pub(crate) type Told<'a> =
+    &'a mut dyn FnMut(usize, CommandId, Result<v1::Accepted, Failure>) -> std::io::Result<()>;
+
+fn line(waiting: &str, open: usize, all: usize) -> String {
+    match all {
+        1 => waiting.to_owned(),
+        all => format!("{} of {all} commands answered; {waiting}", all - open),
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use chv_domain::Command;
+use chv_domain::{Command, VmRef};
 
 use super::reference::Reference;
-use crate::change::{Change, Expect};
+use crate::change::{self, Change, Expect};
 use crate::cli::Waiting;
 use crate::failure::Failure;
 use crate::session::Session;
@@ -18,9 +18,9 @@ Examples:
   chv vm delete web
   chv vm delete web --force        also when it is meant to run")]
 pub(crate) struct Delete {
-    /// Its name, project/name, or id.
-    #[arg(value_name = "VM")]
-    vm: Reference,
+    /// Its name, project/name, or id; several at once where more are given.
+    #[arg(value_name = "VM", required = true)]
+    vms: Vec<Reference>,
     /// Also when it is meant to run; it is killed then.
     #[arg(long)]
     force: bool,
@@ -32,15 +32,13 @@ pub(crate) struct Delete {
 
 impl Delete {
     pub(super) async fn run(self, session: &Session, to: &mut impl Write) -> Result<(), Failure> {
-        let vm = self.vm.resolve(session.project());
-        let command = Command::DeleteVm {
-            vm: vm.clone(),
-            force: self.force,
+        let change = |vm: &VmRef| {
+            let command = Command::DeleteVm {
+                vm: vm.clone(),
+                force: self.force,
+            };
+            Change::of_vm("deleting", vm, command).until(Goal::Deleted)
         };
-        Change::of_vm("deleting", &vm, command)
-            .expecting(self.expect)
-            .until(Goal::Deleted)
-            .make(session, self.waiting, to)
-            .await
+        change::make_each(session, &self.vms, self.expect, self.waiting, to, change).await
     }
 }

@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use chv_domain::Command;
+use chv_domain::{Command, VmRef};
 
 use super::reference::Reference;
-use crate::change::{Change, Expect};
+use crate::change::{self, Change, Expect};
 use crate::cli::Waiting;
 use crate::failure::Failure;
 use crate::session::Session;
@@ -17,9 +17,9 @@ use crate::wait::Goal;
 Example:
   chv vm kill web")]
 pub(crate) struct Kill {
-    /// Its name, project/name, or id.
-    #[arg(value_name = "VM")]
-    vm: Reference,
+    /// Its name, project/name, or id; several at once where more are given.
+    #[arg(value_name = "VM", required = true)]
+    vms: Vec<Reference>,
     #[command(flatten)]
     expect: Expect,
     #[command(flatten)]
@@ -28,11 +28,9 @@ pub(crate) struct Kill {
 
 impl Kill {
     pub(super) async fn run(self, session: &Session, to: &mut impl Write) -> Result<(), Failure> {
-        let vm = self.vm.resolve(session.project());
-        Change::of_vm("killing", &vm, Command::KillVm { vm: vm.clone() })
-            .expecting(self.expect)
-            .until(Goal::Stopped)
-            .make(session, self.waiting, to)
-            .await
+        let change = |vm: &VmRef| {
+            Change::of_vm("killing", vm, Command::KillVm { vm: vm.clone() }).until(Goal::Stopped)
+        };
+        change::make_each(session, &self.vms, self.expect, self.waiting, to, change).await
     }
 }

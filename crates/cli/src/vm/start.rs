@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use chv_domain::Command;
+use chv_domain::{Command, VmRef};
 
 use super::reference::Reference;
-use crate::change::{Change, Expect};
+use crate::change::{self, Change, Expect};
 use crate::cli::Waiting;
 use crate::failure::Failure;
 use crate::session::Session;
@@ -18,9 +18,9 @@ Examples:
   chv vm start web
   chv vm start shop/web --for ready --timeout 5m")]
 pub(crate) struct Start {
-    /// Its name, project/name, or id.
-    #[arg(value_name = "VM")]
-    vm: Reference,
+    /// Its name, project/name, or id; several at once where more are given.
+    #[arg(value_name = "VM", required = true)]
+    vms: Vec<Reference>,
     #[command(flatten)]
     until: Until,
     #[command(flatten)]
@@ -31,11 +31,9 @@ pub(crate) struct Start {
 
 impl Start {
     pub(super) async fn run(self, session: &Session, to: &mut impl Write) -> Result<(), Failure> {
-        let vm = self.vm.resolve(session.project());
-        Change::of_vm("starting", &vm, Command::StartVm { vm: vm.clone() })
-            .expecting(self.expect)
-            .until(Goal::from(self.until))
-            .make(session, self.waiting, to)
-            .await
+        let goal = Goal::from(self.until);
+        let change =
+            |vm: &VmRef| Change::of_vm("starting", vm, Command::StartVm { vm: vm.clone() }).until(goal);
+        change::make_each(session, &self.vms, self.expect, self.waiting, to, change).await
     }
 }

@@ -100,22 +100,41 @@ async fn given_a_vm_that_is_still_on_its_way_when_applied_again_then_it_is_waite
 }
 
 #[tokio::test]
-async fn given_a_refusal_in_the_middle_when_applied_then_what_was_done_is_told() {
+async fn given_a_refusal_in_the_middle_when_applied_then_the_others_are_done_and_told() {
     let rig = Rig::with(Guests::Boot).await;
     let all = [vm("a", "64MiB"), vm("b", "1TiB"), vm("c", "64MiB")].join("---\n");
     let file = rig.file("three.yaml", &all);
     let ran = rig.chv(&["apply", "-f", &file, "-o", "json"]).await.ends_with(3);
     let told = ran.json();
-    assert_eq!(told.as_array().map(Vec::len), Some(1), "{told}");
-    assert_eq!(told[0]["name"], "default/a");
+    let names: Vec<_> = told
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|changed| changed["name"].clone())
+        .collect();
+    assert_eq!(names, ["default/a", "default/c"]);
     assert!(ran.err.contains("1TiB of memory asked"), "{ran:?}");
     assert!(ran.err.contains("three.yaml:9:7: VM default/b: "), "{ran:?}");
-    assert!(rig.fake().vm("a").is_some() && rig.fake().vm("c").is_none());
-    let all = [vm("d", "1TiB"), vm("e", "64MiB")].join("---\n");
+    assert!(rig.fake().vm("a").is_some() && rig.fake().vm("c").is_some());
+    let all = [vm("d", "1TiB"), vm("e", "2TiB")].join("---\n");
     let none = rig.file("none.yaml", &all);
     let ran = rig.chv(&["apply", "-f", &none, "-o", "json"]).await.ends_with(3);
     assert_eq!(ran.json(), serde_json::json!([]));
     let one = rig.file("one.yaml", &vm("f", "1TiB"));
     let ran = rig.chv(&["apply", "-f", &one, "-o", "json"]).await.ends_with(3);
     assert_eq!(ran.out, "");
+}
+
+#[tokio::test]
+async fn given_many_manifests_when_applied_then_their_commands_share_messages() {
+    let rig = Rig::with(Guests::Boot).await;
+    let all: Vec<String> = (0..40).map(|number| vm(&format!("v{number}"), "64MiB")).collect();
+    let file = rig.file("many.yaml", &all.join("---\n"));
+    let told = rig.chv(&["apply", "-f", &file, "-o", "json"]).await;
+    // The host has room for eight of them; what the others are refused for is told once.
+    let told = told.ends_with(3).tells("default/v").tells(" and 29 more: ");
+    assert_eq!(told.json().as_array().map(Vec::len), Some(8));
+    let mut batches = rig.fake().batches();
+    batches.sort_unstable();
+    assert_eq!(batches, [8, 16, 16]);
 }

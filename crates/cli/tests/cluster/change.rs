@@ -269,3 +269,27 @@ async fn given_a_terminal_when_waiting_then_the_line_is_rewritten_in_place_and_g
         "{ran:?}"
     );
 }
+
+#[tokio::test]
+async fn given_several_vms_when_stopped_and_deleted_then_each_is_told_and_a_bad_one_keeps_no_other() {
+    let rig = Rig::with(Guests::Boot).await;
+    for name in ["a", "b"] {
+        rig.create(name, &[]).await.ends_with(0);
+    }
+    rig.chv(&["vm", "stop", "a", "b", "a"])
+        .await
+        .ends_with(0)
+        .prints("default/a: stopped: powered off, after ")
+        .prints("default/b: stopped: powered off, after ");
+    assert_eq!(rig.fake().batches(), [2]);
+    rig.chv(&["vm", "stop", "a", "b", "--revision", "3"])
+        .await
+        .ends_with(2)
+        .tells("--revision is about one VM");
+    rig.chv(&["vm", "delete", "a", "none", "b"])
+        .await
+        .ends_with(5)
+        .prints("default/a: deleting")
+        .prints("default/b: deleting")
+        .tells("VM default/none: there is no VM default/none");
+}

@@ -89,6 +89,7 @@ pub(super) enum Verdict<T> {
 }
 
 /// Why there is no answer.
+#[derive(Clone)]
 pub(super) enum Unanswered {
     NotPermitted,
     ShutOut,
@@ -103,6 +104,19 @@ pub(super) enum Unanswered {
         /// Whether some attempt may have been heard, or may yet be.
         maybe_heard: bool,
     },
+}
+
+impl Unanswered {
+    /// The same, where an attempt before may have been heard, too.
+    pub(super) fn doubted(self, before: bool) -> Self {
+        match self {
+            Self::Late { waiting, maybe_heard } => Self::Late {
+                waiting,
+                maybe_heard: maybe_heard || before,
+            },
+            other => other,
+        }
+    }
 }
 
 impl Client {

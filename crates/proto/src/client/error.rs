@@ -106,6 +106,14 @@ pub enum CommandError {
         /// The largest that is taken.
         max: usize,
     },
+    /// The time was over before its turn to be sent came. The command was not done.
+    #[error("command {id} was not sent: the {waited:?} were over before its turn came")]
+    NotSent {
+        /// The command.
+        id: CommandId,
+        /// How long all of them had.
+        waited: Duration,
+    },
     /// It is not known whether the command was done. Asked again with the same id, within an hour, it is
     /// done once at most, and the answer is the first one.
     #[error(

@@ -5,6 +5,7 @@
 //! its id and the leader answers it once and for all. Nothing is decided here about what an answer means.
 
 mod ask;
+mod batch;
 mod connect;
 mod console;
 mod error;
@@ -22,6 +23,7 @@ use chv_domain::{CommandId, Timestamp};
 use ulid::Ulid;
 
 pub use ask::Waiting;
+pub use batch::Outcome;
 pub use connect::{ConnectError, ConnectOptions};
 pub use error::{CommandError, QueryError, Refusal, Whom};
 

@@ -43,7 +43,7 @@ impl Client {
             headers.insert("traceparent", trace.to_string());
         }
         let question = Question {
-            subject: subject.clone(),
+            subject,
             headers,
             payload,
             whom: Whom::Leader,
@@ -56,22 +56,27 @@ impl Client {
             .await
         {
             Ok(answer) => answer.map_err(CommandError::Refused),
-            Err(unanswered) => Err(self
-                .command_error(unanswered, submission, subject, patience)
-                .await),
+            Err(unanswered) => {
+                let replicas = self.count_replicas(&unanswered, &submission.actor).await;
+                Err(self.command_error(unanswered, submission, patience, replicas))
+            }
         }
     }
 
-    async fn command_error(
+    /// What it means for a command that there is no answer. `replicas` is how many there are, where that is known.
+    pub(super) fn command_error(
         &self,
         unanswered: Unanswered,
         submission: &Submission,
-        subject: String,
         waited: Duration,
+        replicas: Option<usize>,
     ) -> CommandError {
         let (user, url, id) = (self.user().to_owned(), self.url().to_owned(), submission.id);
         match unanswered {
-            Unanswered::NotPermitted => CommandError::NotPermitted { user, subject },
+            Unanswered::NotPermitted => CommandError::NotPermitted {
+                user,
+                subject: subject::command_of(&submission.actor, submission.command.verb()),
+            },
             Unanswered::ShutOut => CommandError::ShutOut { url, user },
             Unanswered::TooLarge { size, max } => CommandError::TooLarge { size, max },
             Unanswered::Garbled(problem) => CommandError::Protocol(problem),
@@ -82,15 +87,23 @@ impl Client {
             Unanswered::Late { waiting, .. } => match waiting {
                 Waiting::NextTry(refusal) => CommandError::Refused(refusal),
                 Waiting::Broker => CommandError::Unreachable { url, waited },
-                Waiting::Listener(_) | Waiting::Answer(_) => CommandError::NoLeader {
-                    waited,
-                    replicas: match submission.actor {
-                        Actor::User(_) => self.replicas_there().await,
-                        // These may not ask.
-                        Actor::Host(_) | Actor::Replica(_) => None,
-                    },
-                },
+                Waiting::Listener(_) | Waiting::Answer(_) => CommandError::NoLeader { waited, replicas },
             },
+        }
+    }
+
+    /// How many replicas there are, where that explains why nobody answered.
+    pub(super) async fn count_replicas(&self, unanswered: &Unanswered, actor: &Actor) -> Option<usize> {
+        match (unanswered, actor) {
+            (
+                Unanswered::Late {
+                    waiting: Waiting::Listener(_) | Waiting::Answer(_),
+                    maybe_heard: false,
+                },
+                Actor::User(_),
+            ) => self.replicas_there().await,
+            // Hosts and replicas may not ask.
+            _ => None,
         }
     }
 
@@ -103,34 +116,44 @@ impl Client {
     }
 }
 
-fn judge(message: &Message, id: CommandId) -> Verdict<Result<v1::Accepted, Refusal>> {
+/// What came of one command.
+pub(super) type Reply = Result<v1::Accepted, Refusal>;
+
+fn judge(message: &Message, id: CommandId) -> Verdict<Reply> {
     let reply = match v1::CommandReply::decode(message.payload.as_ref()) {
         Ok(reply) => reply,
         Err(error) => return Verdict::Garbled(error.to_string()),
     };
+    match read_reply(reply, id) {
+        Err(problem) => Verdict::Garbled(problem),
+        Ok(Err(refusal)) if refusal.retryable => Verdict::Later {
+            nothing_done: nothing_done(&refusal),
+            refusal,
+        },
+        Ok(answer) => Verdict::Final(answer),
+    }
+}
+
+/// Whether it is sure that a command that was refused for now was not done, and won't be: the other refusals may come
+/// from a leader that lost its office with the command in hand.
+pub(super) fn nothing_done(refusal: &Refusal) -> bool {
+    ["busy", "disk_full"].contains(&refusal.code.as_str())
+}
+
+/// What the reply says of command `id`, or why it says nothing.
+pub(super) fn read_reply(reply: v1::CommandReply, id: CommandId) -> Result<Reply, String> {
     if reply.version != VERSION {
-        return Verdict::Garbled(format!("it has version {}", reply.version));
+        return Err(format!("it has version {}", reply.version));
     }
     match reply.result {
-        Some(v1::command_reply::Result::Accepted(accepted)) if reply.id == id.to_string() => {
-            Verdict::Final(Ok(accepted))
-        }
+        Some(v1::command_reply::Result::Accepted(accepted)) if reply.id == id.to_string() => Ok(Ok(accepted)),
         // Refusals of what could not be read come without an id.
         Some(v1::command_reply::Result::Refused(refused))
             if reply.id.is_empty() || reply.id == id.to_string() =>
         {
-            let refusal = Refusal::from(refused);
-            if refusal.retryable {
-                // The others may come from a leader that lost its office with the command in hand.
-                let nothing_done = ["busy", "disk_full"].contains(&refusal.code.as_str());
-                return Verdict::Later {
-                    refusal,
-                    nothing_done,
-                };
-            }
-            Verdict::Final(Err(refusal))
+            Ok(Err(Refusal::from(refused)))
         }
-        Some(_) => Verdict::Garbled(format!("it is about command {:?}, not {id}", reply.id)),
-        None => Verdict::Garbled("it says nothing".to_owned()),
+        Some(_) => Err(format!("it is about command {:?}, not {id}", reply.id)),
+        None => Err("it says nothing".to_owned()),
     }
 }

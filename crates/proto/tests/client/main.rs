@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // tests only: a panic is their failure
 
+mod batches;
 mod broker;
 mod connecting;
 mod console;

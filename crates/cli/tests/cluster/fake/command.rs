@@ -27,19 +27,61 @@ pub(super) async fn answer_commands(
     while let Some(message) = commands.next().await {
         let (user, verb) = subject::parse_command(&message.subject).unwrap();
         let submission = convert::decode_envelope(&message.payload, Actor::User(user), &verb, None).unwrap();
-        let (reply, record, vm) = decided(&state, &submission);
-        if let Some(record) = &record {
-            publish(&nats, &state, record).await;
-        }
+        let (reply, done) = decide(&nats, &state, &submission).await;
         if let Some(to) = message.reply {
             nats.publish(to, reply.encode_to_vec().into()).await.unwrap();
         }
-        if let (Some(vm), Some(_)) = (vm, record) {
-            let reports = state.lock().unwrap().converge(vm);
-            for record in reports {
-                publish(&nats, &state, &record).await;
-            }
+        converge(&nats, &state, done).await;
+    }
+}
+
+pub(super) async fn answer_batches(
+    mut batches: async_nats::Subscriber,
+    nats: async_nats::Client,
+    state: Arc<Mutex<State>>,
+) {
+    while let Some(message) = batches.next().await {
+        let (user, verb) = subject::parse_command_batch(&message.subject).unwrap();
+        let submissions = convert::decode_batch(&message.payload, &Actor::User(user), &verb, None).unwrap();
+        let (mut replies, mut changed) = (Vec::new(), Vec::new());
+        for submission in &submissions {
+            let (reply, done) = decide(&nats, &state, submission).await;
+            replies.push(reply);
+            changed.push(done);
         }
+        state.lock().unwrap().batches.push(submissions.len());
+        let reply = v1::CommandBatchReply {
+            version: convert::VERSION,
+            replies,
+            refused: None,
+        };
+        if let Some(to) = message.reply {
+            nats.publish(to, reply.encode_to_vec().into()).await.unwrap();
+        }
+        for done in changed {
+            converge(&nats, &state, done).await;
+        }
+    }
+}
+
+/// The answer, and the VM that changed.
+async fn decide(
+    nats: &async_nats::Client,
+    state: &Mutex<State>,
+    submission: &Submission,
+) -> (v1::CommandReply, Option<VmId>) {
+    let (reply, record, vm) = decided(state, submission);
+    if let Some(record) = &record {
+        publish(nats, state, record).await;
+    }
+    (reply, vm.filter(|_| record.is_some()))
+}
+
+async fn converge(nats: &async_nats::Client, state: &Mutex<State>, vm: Option<VmId>) {
+    let Some(vm) = vm else { return };
+    let reports = state.lock().unwrap().converge(vm);
+    for record in reports {
+        publish(nats, state, &record).await;
     }
 }
 

@@ -39,7 +39,7 @@ mod command;
 mod console;
 mod query;
 
-use command::answer_commands;
+use command::{answer_batches, answer_commands};
 use console::answer_consoles;
 use query::answer_queries;
 
@@ -49,6 +49,8 @@ struct State {
     guests: Guests,
     typed: Vec<u8>,
     reads: u64,
+    /// How many commands came in each message that had several.
+    batches: Vec<usize>,
     /// Queries stay without an answer.
     mute: bool,
 }
@@ -94,6 +96,7 @@ impl Fake {
             guests,
             typed: Vec::new(),
             reads: 0,
+            batches: Vec::new(),
             mute: false,
         }));
         let register = Command::RegisterHost {
@@ -117,6 +120,12 @@ impl Fake {
             scheduler.clone(),
             state.clone(),
         ))];
+        let batches = scheduler.subscribe(subject::COMMAND_BATCHES).await.unwrap();
+        tasks.push(tokio::spawn(answer_batches(
+            batches,
+            scheduler.clone(),
+            state.clone(),
+        )));
         for audience in Audience::ALL {
             let queries = scheduler.subscribe(subject::queries(audience)).await.unwrap();
             tasks.push(tokio::spawn(answer_queries(
@@ -140,6 +149,11 @@ impl Fake {
     /// What was typed on the console.
     pub(crate) fn typed(&self) -> Vec<u8> {
         self.state.lock().unwrap().typed.clone()
+    }
+
+    /// How many commands came in each message that had several.
+    pub(crate) fn batches(&self) -> Vec<usize> {
+        self.state.lock().unwrap().batches.clone()
     }
 
     /// How often a console was read.
