@@ -24,6 +24,15 @@ pub struct SubscribeError {
     source: async_nats::SubscribeError,
 }
 
+/// Whether the client took a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handed {
+    /// It did, or will never take this one. What the broker does with it is another matter.
+    Over,
+    /// It did not: it had no room, or the broker is away. It may take it later.
+    NoRoom,
+}
+
 /// The queue group in which replicas share queries that any of them may answer.
 const ANY_REPLICA: &str = "replicas";
 
@@ -62,11 +71,11 @@ impl Connection {
         format!("{}.{what}.{unique}", subject::inbox_prefix(self.client.user()))
     }
 
-    /// Publishes. While the broker is away, or when the client can't take it, the message is lost: every
-    /// receiver here notices a missing message by itself, by its timeout, its feed position or the seq.
-    pub(crate) async fn publish(&self, subject: impl ToSubject, payload: Vec<u8>) {
+    /// Publishes. While the broker is away, or when the client can't take it, the message is lost, and its sender is
+    /// told so: every receiver here notices a missing message by itself, by its timeout, its feed position or the seq.
+    pub(crate) async fn publish(&self, subject: impl ToSubject, payload: Vec<u8>) -> Handed {
         self.publish_with_headers(subject, async_nats::HeaderMap::new(), payload)
-            .await;
+            .await
     }
 
     /// Publishes with headers, like [`Connection::publish`].
@@ -75,10 +84,10 @@ impl Connection {
         subject: impl ToSubject,
         headers: async_nats::HeaderMap,
         payload: Vec<u8>,
-    ) {
+    ) -> Handed {
         if !self.is_up() {
             debug!("a message is not sent: the broker is away");
-            return;
+            return Handed::NoRoom;
         }
         let (nats, payload) = (self.client.nats(), Bytes::from(payload));
         let sending = async {
@@ -90,9 +99,16 @@ impl Connection {
         };
         // The client's queue is bounded, and stands still when the broker does.
         match tokio::time::timeout(PATIENCE, sending).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "a message was not handed to the broker"),
-            Err(_) => warn!("a message was not handed to the broker: it takes none"),
+            Ok(Ok(())) => Handed::Over,
+            Ok(Err(error)) => {
+                // It is too large, or its subject is none: it would be so again.
+                warn!(%error, "a message was not handed to the broker");
+                Handed::Over
+            }
+            Err(_) => {
+                warn!("a message was not handed to the broker: it takes none");
+                Handed::NoRoom
+            }
         }
     }
 

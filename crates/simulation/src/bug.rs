@@ -18,17 +18,23 @@ pub enum Bug {
     Confirm,
     /// Events count as published once they are handed over.
     Mark,
+    /// A mark that is lost is not sent again.
+    LostMark,
+    /// What the client has no room for counts as handed over.
+    Room,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Fencing,
         Self::Dedupe,
         Self::Flush,
         Self::Gate,
         Self::Confirm,
         Self::Mark,
+        Self::LostMark,
+        Self::Room,
     ];
 
     /// Its name on the command line.
@@ -40,6 +46,8 @@ impl Bug {
             Self::Gate => "gate",
             Self::Confirm => "confirm",
             Self::Mark => "mark",
+            Self::LostMark => "lost-mark",
+            Self::Room => "room",
         }
     }
 }

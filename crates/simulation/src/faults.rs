@@ -131,6 +131,7 @@ impl World {
         self.weather.lost = 0;
         self.weather.slow = 0;
         self.weather.late = 0;
+        self.weather.full = 0;
         for replica in 0..REPLICAS {
             self.replicas[replica].paused_until = 0;
             self.restart(replica);

@@ -26,15 +26,21 @@ impl World {
                 ));
             }
         }
-        let leads = |tenure: &Tenure| matches!(tenure, Tenure::Open(office) if !office.closing);
-        if self
+        let leading = |tenure: &Tenure| match tenure {
+            Tenure::Open(office) if !office.closing => Some(office.publication.published()),
+            _ => None,
+        };
+        let leaders = self
             .replicas
             .iter()
-            .filter(|replica| leads(&replica.tenure))
-            .count()
-            != 1
-        {
+            .filter_map(|replica| leading(&replica.tenure));
+        let [published] = leaders.collect::<Vec<_>>()[..] else {
             return Err("there is not one leader in the end".to_owned());
+        };
+        if published < last {
+            return Err(format!(
+                "in the end {published} of {last} events count as published"
+            ));
         }
         if let Some(seq) = self.oracle.unpublished() {
             return Err(format!("event {seq} never reached the broker"));

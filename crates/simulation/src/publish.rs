@@ -52,7 +52,9 @@ impl World {
                 break;
             }
             let out = office.publication.page(&mut up, &page, link);
-            self.hand_over(replica, out);
+            if !self.hand_over(replica, out) {
+                break;
+            }
         }
         let link = self.replicas[replica].link;
         let Some(office) = self.office(replica) else {
@@ -69,6 +71,13 @@ impl World {
             return;
         };
         office.publication.check(link);
+        let overdue = office.publication.overdue(link);
+        if self.bug != Some(Bug::LostMark) {
+            self.hand_over(replica, overdue.into_iter().collect());
+        }
+        let Some(office) = self.office(replica) else {
+            return;
+        };
         if office.publication.is_behind(applied) {
             self.catch_up(replica);
         }
@@ -94,24 +103,40 @@ impl World {
         }
     }
 
-    fn hand_over(&mut self, replica: usize, out: Vec<Outgoing>) {
-        let Some(office) = self.office(replica).map(|office| office.serial) else {
-            return;
+    /// Hands messages over until the client has no room; whether it had room for all.
+    fn hand_over(&mut self, replica: usize, mut out: Vec<Outgoing>) -> bool {
+        let full = self.weather.full;
+        let room = out.iter().position(|_| self.chance.is(full));
+        let rest = room.map_or_else(Vec::new, |room| out.split_off(room));
+        let bug = self.bug;
+        let Some(office) = self.office(replica) else {
+            return false;
         };
+        if bug == Some(Bug::Room) {
+            out.extend(rest.into_iter().skip(1));
+        } else if !rest.is_empty() {
+            office.publication.not_taken(&rest);
+        }
+        let office = office.serial;
         for message in out {
-            match message {
-                Outgoing::Event(event) => self.tell_broker(replica, ToBroker::Event(Rc::new(event.message))),
-                Outgoing::Feed(delta) => {
-                    let host = self.host_numbered(delta.changes.host);
-                    let delta = Rc::new(convert::delta_to_wire(&delta.changes));
-                    self.tell_broker(replica, ToBroker::Feed { host, delta });
-                }
-                Outgoing::Mark(mark) if self.bug == Some(Bug::Mark) => {
-                    self.schedule
-                        .after(0, Event::ToReplica(replica, ToReplica::Mark { office, mark }));
-                }
-                Outgoing::Mark(mark) => self.tell_broker(replica, ToBroker::Mark { office, mark }),
+            self.hand(replica, office, message);
+        }
+        room.is_none()
+    }
+
+    fn hand(&mut self, replica: usize, office: u64, message: Outgoing) {
+        match message {
+            Outgoing::Event(event) => self.tell_broker(replica, ToBroker::Event(Rc::new(event.message))),
+            Outgoing::Feed(delta) => {
+                let host = self.host_numbered(delta.changes.host);
+                let delta = Rc::new(convert::delta_to_wire(&delta.changes));
+                self.tell_broker(replica, ToBroker::Feed { host, delta });
             }
+            Outgoing::Mark(mark) if self.bug == Some(Bug::Mark) => {
+                self.schedule
+                    .after(0, Event::ToReplica(replica, ToReplica::Mark { office, mark }));
+            }
+            Outgoing::Mark(mark) => self.tell_broker(replica, ToBroker::Mark { office, mark }),
         }
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Weather {
     pub(crate) election: Micros,
     /// How long clients think between two operations, at most.
     pub(crate) think: Micros,
+    /// The client of a leader has no room for a message.
+    pub(crate) full: u64,
 }
 
 impl Weather {
@@ -40,6 +42,7 @@ impl Weather {
             hours: chance.is(60),
             election: of(chance, &[120, 250]) * MS,
             think: of(chance, &[5, 20, 100, 300]) * MS,
+            full: of(chance, &[0, 5, 50]),
         }
     }
 

@@ -102,3 +102,13 @@ fn answering_without_making_sure_of_leadership_is_noticed() {
 fn counting_as_published_what_was_only_handed_over_is_noticed() {
     noticed(Bug::Mark);
 }
+
+#[test]
+fn a_lost_mark_that_is_not_sent_again_is_noticed() {
+    noticed(Bug::LostMark);
+}
+
+#[test]
+fn counting_as_handed_over_what_the_client_had_no_room_for_is_noticed() {
+    noticed(Bug::Room);
+}

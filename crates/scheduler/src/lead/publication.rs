@@ -3,7 +3,7 @@
 //! nothing, reads no log and knows no clock; `publisher` does.
 //!
 //! An event counts as published when a mark that was sent after it came back from the broker over the same
-//! connection. See docs/adr/0006.
+//! connection. A mark that stays away is sent again, and so is what the client had no room for. See docs/adr/0006.
 
 use std::collections::BTreeSet;
 
@@ -11,6 +11,9 @@ use chv_domain::{Event, Projection, Record, Resource, Seq};
 use chv_proto::{convert, subject, v1};
 
 use super::feed::{self, Delta};
+
+/// How often a mark that is on its way is looked for before it counts as lost.
+const LOOKS: u32 = 4;
 
 /// The connection to the broker at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +54,15 @@ pub struct Publication {
     published: Seq,
     connects: u64,
     /// The mark that is on its way.
-    mark: Option<Seq>,
+    mark: Option<Mark>,
+}
+
+/// A mark that is on its way.
+#[derive(Debug)]
+struct Mark {
+    seq: Seq,
+    /// How often it was looked for in vain since it was sent last.
+    looks: u32,
 }
 
 /// Publishing from the log up to one state.
@@ -148,7 +159,8 @@ impl Publication {
     pub fn came_back(&mut self, mark: Seq, link: Link) -> Vec<Outgoing> {
         let mut out = Vec::new();
         // After an outage the next check begins anew; until then no mark says anything.
-        if self.mark == Some(mark) && link.connects == self.connects {
+        let awaited = self.mark.as_ref().is_some_and(|awaited| awaited.seq == mark);
+        if awaited && link.connects == self.connects {
             self.mark = None;
             self.published = mark;
             self.mark(&mut out);
@@ -165,6 +177,32 @@ impl Publication {
             self.next = self.published.next();
         }
         was_away
+    }
+
+    /// The mark that is on its way once more, when it was looked for in vain often enough: the broker, or the client
+    /// on either way, may have dropped it. To be called at each check.
+    pub fn overdue(&mut self, link: Link) -> Option<Outgoing> {
+        let mark = self.mark.as_mut().filter(|_| link.up)?;
+        mark.looks += 1;
+        (mark.looks >= LOOKS).then(|| {
+            mark.looks = 0;
+            Outgoing::Mark(mark.seq)
+        })
+    }
+
+    /// The client took none of these: the events among them are to be published again. A host notices by itself
+    /// that a message of its feed is missing.
+    pub fn not_taken(&mut self, rest: &[Outgoing]) {
+        let first = rest.iter().find_map(|message| match message {
+            Outgoing::Event(event) => Some(Seq(event.message.seq)),
+            _ => None,
+        });
+        let Some(first) = first else {
+            return;
+        };
+        self.next = self.next.min(first);
+        // A mark after these events was not sent either; one that was sent earlier speaks of those before them.
+        self.mark.take_if(|mark| mark.seq >= first);
     }
 
     fn feeds(&mut self, state: Projection, touched: &BTreeSet<Resource>, link: Link) -> Vec<Outgoing> {
@@ -203,7 +241,7 @@ impl Publication {
     fn mark(&mut self, out: &mut Vec<Outgoing>) {
         let last = Seq(self.next.0.saturating_sub(1));
         if self.mark.is_none() && last > self.published {
-            self.mark = Some(last);
+            self.mark = Some(Mark { seq: last, looks: 0 });
             out.push(Outgoing::Mark(last));
         }
     }

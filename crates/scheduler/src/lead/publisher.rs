@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use super::Office;
 use super::decider::Committed;
 use super::publication::{Link, Outgoing, Publication, Published};
-use crate::connection::SubscribeError;
+use crate::connection::{Handed, SubscribeError};
 
 /// How much is read from the log at a time when catching up.
 const PAGE: (usize, usize) = (512, 1 << 20);
@@ -96,7 +96,9 @@ impl Publisher {
             };
             debug!(%from, records = page.len(), "publishing from the log");
             let out = self.publication.page(&mut up, &page, self.link());
-            self.send(out).await;
+            if self.send(out).await == Handed::NoRoom {
+                break;
+            }
         }
         let out = self.publication.caught_up(up, self.link());
         self.send(out).await;
@@ -114,11 +116,15 @@ impl Publisher {
     }
 
     /// After an outage, publishes again what may not have reached the broker. Then what was left behind: by a
-    /// full queue, or because it was committed after its sender had given up.
+    /// full queue, or because it was committed after its sender had given up, or because the client had no room.
     async fn check(&mut self) {
         if self.publication.check(self.link()) {
             let published = self.publication.published();
             debug!(after = %published, "the broker was away: publishing again");
+        }
+        if let Some(mark) = self.publication.overdue(self.link()) {
+            debug!("a mark did not come back: sending it again");
+            self.send(vec![mark]).await;
         }
         if self
             .publication
@@ -128,31 +134,37 @@ impl Publisher {
         }
     }
 
-    /// Hands messages to the broker. What is left of a term that is over is not: another leader publishes it.
-    async fn send(&self, out: Vec<Outgoing>) {
-        for message in out {
+    /// Hands messages to the broker, up to the first that it takes no room for. What is left of a term that is over
+    /// is not: another leader publishes it.
+    async fn send(&mut self, out: Vec<Outgoing>) -> Handed {
+        for (at, message) in out.iter().enumerate() {
             if self.office.stop.is_cancelled() {
-                return;
+                break;
             }
-            match message {
+            let handed = match message {
                 Outgoing::Feed(delta) => {
                     let message = convert::delta_to_wire(&delta.changes).encode_to_vec();
-                    self.publish(subject::feed(&delta.to), message).await;
+                    self.publish(subject::feed(&delta.to), message).await
                 }
-                Outgoing::Event(event) => self.event(*event).await,
+                Outgoing::Event(event) => self.event(event).await,
                 Outgoing::Mark(mark) => {
                     self.publish(self.marks.clone(), mark.0.to_be_bytes().to_vec())
                         .await
                 }
+            };
+            if handed == Handed::NoRoom {
+                self.publication.not_taken(&out[at..]);
+                return handed;
             }
         }
+        Handed::Over
     }
 
-    async fn publish(&self, to: String, message: Vec<u8>) {
-        self.office.reader.connection.publish(to, message).await;
+    async fn publish(&self, to: String, message: Vec<u8>) -> Handed {
+        self.office.reader.connection.publish(to, message).await
     }
 
-    async fn event(&self, event: Published) {
+    async fn event(&self, event: &Published) -> Handed {
         let Published {
             subject,
             kind,
@@ -162,14 +174,14 @@ impl Publisher {
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("Nats-Msg-Id", seq.as_str());
         headers.insert("Chv-Seq", seq.as_str());
-        headers.insert("Chv-Kind", kind);
+        headers.insert("Chv-Kind", *kind);
         if !message.traceparent.is_empty() {
             headers.insert("traceparent", message.traceparent.as_str());
         }
         self.office
             .reader
             .connection
-            .publish_with_headers(subject, headers, message.encode_to_vec())
-            .await;
+            .publish_with_headers(subject.clone(), headers, message.encode_to_vec())
+            .await
     }
 }
