@@ -61,8 +61,8 @@ impl EventLog {
         Err(StepDownError::NoHeir(last_words))
     }
 
-    /// A leader votes for nobody else for a lease after its own election.
-    async fn led_for_a_lease(&self) {
+    /// Resolves once this replica has led for a lease: before, it votes for nobody else, so nobody can take over.
+    pub async fn led_for_a_lease(&self) {
         let term = self.inner.raft.metrics().borrow().current_term;
         let known = { *self.inner.elected.lock().unwrap_or_else(PoisonError::into_inner) };
         if let Some((of, at)) = known

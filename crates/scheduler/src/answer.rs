@@ -101,7 +101,7 @@ impl TryAgain {
             Self::NotLeader => (
                 "not_leader",
                 "this replica does not lead; send it again, with the same id",
-                50,
+                20,
             ),
             Self::DiskFull => (
                 "disk_full",

@@ -25,7 +25,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// How long after nobody listened it is tried again: while leadership is handed over, that takes about as long.
-const NOBODY_PAUSE: Duration = Duration::from_millis(50);
+const NOBODY_PAUSE: Duration = Duration::from_millis(20);
 
 /// How soon the broker says so when nobody listens.
 const SAID_BY: Duration = Duration::from_millis(100);
@@ -300,6 +300,8 @@ impl<'c, 'p, T, J: FnMut(&Message) -> Verdict<T> + Send> Asking<'c, 'p, J> {
                     self.in_doubt -= 1;
                 }
                 self.on_its_way = None;
+                // Somebody is there: should the next try be lost, that is found out as soon as for the first.
+                self.pause = FIRST_PAUSE + self.question.answer_may_take;
                 let (least, most) = REFUSED_PAUSE;
                 self.due = Instant::now() + refusal.retry_after.clamp(least, most);
                 self.wait_for(Waiting::NextTry(refusal));

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::Office;
 use crate::answer::Answer;
+use crate::connection::Connection;
 
 /// Where the answer to a command goes.
 #[derive(Debug, Clone)]
@@ -146,7 +147,7 @@ pub(super) async fn run(office: Office, mut answers: mpsc::Receiver<Answers>) {
     while let Some(Answers { since, answers }) = answers.recv().await {
         let count = answers.len();
         for answer in answers {
-            send(&office, answer).await;
+            send(&office.reader.connection, answer).await;
         }
         office
             .reader
@@ -157,9 +158,9 @@ pub(super) async fn run(office: Office, mut answers: mpsc::Receiver<Answers>) {
 }
 
 /// Sends one answer.
-pub(super) async fn send(office: &Office, answer: Answered) {
+pub(super) async fn send(connection: &Connection, answer: Answered) {
     if let Some((inbox, message)) = answer.message() {
-        office.reader.connection.publish(inbox, message).await;
+        connection.publish(inbox, message).await;
     }
 }
 

@@ -30,7 +30,12 @@ pub(super) async fn when_asked(office: Office) {
         applied.mark_unchanged();
         if asked(&office.reader.log.projection(), office.term) {
             info!(term = %office.term, "asked to step down");
-            return office.hand_over.cancel();
+            // Before, nobody else can be elected, and commands need not wait for that.
+            tokio::select! {
+                () = office.stop.cancelled() => {}
+                () = office.reader.log.led_for_a_lease() => office.hand_over.cancel(),
+            }
+            return;
         }
         tokio::select! {
             () = office.stop.cancelled() => return,
@@ -69,11 +74,15 @@ pub(crate) async fn tell_whether_able(reader: Reader, stop: CancellationToken) {
     }
 }
 
-/// Hands leadership over, where that can be done.
-pub(super) async fn now(reader: &Reader) {
+/// Hands leadership over, where that can be done. Whether this replica leads no more.
+pub(super) async fn now(reader: &Reader) -> bool {
     match reader.log.step_down().await {
         Ok(heir) => info!(%heir, "another replica leads"),
         Err(StepDownError::NotLeader) => {}
-        Err(error) => warn!(%error, "this replica still leads"),
+        Err(error) => {
+            warn!(%error, "this replica still leads");
+            return false;
+        }
     }
+    true
 }

@@ -3,20 +3,21 @@
 //! The sender is the subject's, which the broker's permissions tie to one user, and an answer goes only to
 //! that user's inbox: otherwise a command could make the scheduler write to any subject.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
 use chv_domain::{Actor, Submission};
 use chv_proto::convert::{self, DecodeError};
 use chv_proto::{subject, v1};
-use futures::{StreamExt, stream};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use futures::{Stream, StreamExt, stream};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tracing::{Span, debug, info_span, warn};
 
 use super::Office;
 use super::answering::{self, ReplyTo};
 use crate::answer::TryAgain;
-use crate::connection::SubscribeError;
+use crate::connection::{Connection, SubscribeError};
 
 /// A command that waits to be decided.
 pub(crate) struct Waiting {
@@ -51,17 +52,30 @@ struct Read {
     submissions: Vec<Submission>,
 }
 
-pub(super) async fn run(office: Office, queue: mpsc::Sender<Waiting>) -> Result<(), SubscribeError> {
+/// What comes on the subjects of commands.
+pub(super) type Messages = Pin<Box<dyn Stream<Item = async_nats::Message> + Send>>;
+
+/// Takes commands in for as long as the term lasts, then leaves what else comes in `left`.
+pub(super) async fn run(
+    office: Office,
+    queue: mpsc::Sender<Waiting>,
+    left: oneshot::Sender<Messages>,
+) -> Result<(), SubscribeError> {
     let connection = &office.reader.connection;
     let users = connection.subscribe(subject::COMMANDS).await?;
     let batches = connection.subscribe(subject::COMMAND_BATCHES).await?;
     let registrations = connection.subscribe(subject::HOST_REGISTRATIONS).await?;
     let reports = connection.subscribe(subject::HOST_REPORTS).await?;
+    office.listening.cancel();
     let hosts = stream::select(registrations, reports);
-    let mut messages = stream::select(stream::select(users, batches), hosts);
+    let mut messages: Messages = Box::pin(stream::select(stream::select(users, batches), hosts));
     loop {
         tokio::select! {
-            () = office.stop.cancelled() => return Ok(()),
+            () = office.stop.cancelled() => {
+                // Where nobody takes it, this replica does not know who leads next.
+                let _ = left.send(messages);
+                return Ok(());
+            }
             message = messages.next() => match message {
                 Some(message) => take(&office, &queue, &message).await,
                 None => return Ok(()),
@@ -71,9 +85,25 @@ pub(super) async fn run(office: Office, queue: mpsc::Sender<Waiting>) -> Result<
 }
 
 async fn take(office: &Office, queue: &mpsc::Sender<Waiting>, message: &async_nats::Message) {
+    if let Some(read) = read_or_refuse(&office.reader.connection, message).await {
+        enqueue(office, queue, read, message.payload.len()).await;
+    }
+}
+
+/// Answers a message that it has to be sent again, to another leader.
+pub(super) async fn turn_away(connection: &Connection, message: &async_nats::Message) {
+    if let Some(read) = read_or_refuse(connection, message).await {
+        for to in read.to {
+            answering::send(connection, to.with(Err(TryAgain::NotLeader.refused()))).await;
+        }
+    }
+}
+
+/// Reads a message; answers one that is refused as a whole.
+async fn read_or_refuse(connection: &Connection, message: &async_nats::Message) -> Option<Read> {
     let Some(sender) = sender(&message.subject) else {
         debug!(subject = %message.subject, "a message on no command's subject");
-        return;
+        return None;
     };
     let inbox = message.reply.as_ref().map(ToString::to_string);
     let foreign = inbox
@@ -88,11 +118,15 @@ async fn take(office: &Office, queue: &mpsc::Sender<Waiting>, message: &async_na
         let message = format!("answers go to {prefix}.> only; set the client's inbox prefix to {prefix}");
         let refused = convert::refused("bad_reply_subject", message, "");
         let to = ReplyTo::alone(Some(format!("{prefix}.refused")), id);
-        return answering::send(office, to.with(Err(refused))).await;
+        answering::send(connection, to.with(Err(refused))).await;
+        return None;
     }
     match read(message, &sender, inbox) {
-        Ok(read) => enqueue(office, queue, read, message.payload.len()).await,
-        Err((to, refused)) => answering::send(office, to.with(Err(*refused))).await,
+        Ok(read) => Some(read),
+        Err((to, refused)) => {
+            answering::send(connection, to.with(Err(*refused))).await;
+            None
+        }
     }
 }
 
@@ -110,7 +144,7 @@ async fn enqueue(office: &Office, queue: &mpsc::Sender<Waiting>, read: Read, byt
     let Read { to, submissions } = read;
     let refuse = async |to: Vec<ReplyTo>, reason: TryAgain| {
         for to in to {
-            answering::send(office, to.with(Err(reason.refused()))).await;
+            answering::send(&office.reader.connection, to.with(Err(reason.refused()))).await;
         }
     };
     if office.reader.log.room().is_err() {

@@ -12,6 +12,7 @@ mod members;
 pub mod publication;
 mod publisher;
 mod tick;
+mod turn_away;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use chv_domain::Term;
 use chv_eventlog::Leadership;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -52,6 +53,8 @@ pub(crate) struct Office {
     pub(crate) room: Arc<Semaphore>,
     /// Asks this replica to let another one lead.
     pub(crate) hand_over: CancellationToken,
+    /// Cancelled once commands are listened for.
+    pub(crate) listening: CancellationToken,
     /// Ends the term's tasks.
     pub(crate) stop: CancellationToken,
     /// The term's tasks.
@@ -85,11 +88,12 @@ pub(crate) async fn whenever_elected(reader: Reader, stop: CancellationToken) {
             published: Arc::new(AtomicU64::new(reader.log.projection().published().0)),
             room: Arc::new(Semaphore::new(intake::ROOM_KIB)),
             hand_over: CancellationToken::new(),
+            listening: CancellationToken::new(),
             stop: stop.child_token(),
             tasks: TaskTracker::new(),
         };
         info!(%term, "this replica leads");
-        begin(&office);
+        let mut left = begin(&office);
         let over = leadership.wait_for(
             |state| !matches!(state, Leadership::Leader { term: now, ready: true } if *now == term),
         );
@@ -105,7 +109,14 @@ pub(crate) async fn whenever_elected(reader: Reader, stop: CancellationToken) {
         info!(%term, "the term's tasks have ended");
         // Nothing is appended any more. A replica that ends spares the others the wait for its silence.
         if stop.is_cancelled() || office.hand_over.is_cancelled() {
-            hand_over::now(&reader).await;
+            match left.try_recv() {
+                Ok(commands) => {
+                    turn_away::until_another_listens(&reader, commands, hand_over::now(&reader)).await;
+                }
+                Err(_) => {
+                    hand_over::now(&reader).await;
+                }
+            }
         }
         // Where the tasks ended by themselves, the log still says that this replica leads: what failed for
         // them would fail again at once.
@@ -116,7 +127,8 @@ pub(crate) async fn whenever_elected(reader: Reader, stop: CancellationToken) {
     }
 }
 
-fn begin(office: &Office) {
+/// Begins the term's tasks. When they end, what else comes in of commands is left in what is returned.
+fn begin(office: &Office) -> oneshot::Receiver<intake::Messages> {
     let tasks = &office.tasks;
     let (queue, commands) = mpsc::channel(QUEUE);
     let (committed, unpublished) = mpsc::channel(UNPUBLISHED);
@@ -132,8 +144,13 @@ fn begin(office: &Office) {
     tasks.spawn(hand_over::when_asked(office.clone()));
     tasks.spawn(hand_over::when_cut_off(office.clone()));
     tasks.spawn(members::run(office.clone(), queue.clone()));
-    tasks.spawn(or_resign(office.clone(), intake::run(office.clone(), queue)));
+    let (leave, left) = oneshot::channel();
+    tasks.spawn(or_resign(
+        office.clone(),
+        intake::run(office.clone(), queue, leave),
+    ));
     tasks.spawn(or_resign(office.clone(), query::answer_as_leader(office.clone())));
+    left
 }
 
 /// A leader that can't hear must not sit on its office's tasks: they end, and begin anew.

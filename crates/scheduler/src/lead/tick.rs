@@ -12,6 +12,11 @@ use super::Office;
 const EVERY: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(office: Office) {
+    // The first one tells the leader before, which turns commands away, that they are heard here.
+    tokio::select! {
+        () = office.stop.cancelled() => return,
+        () = office.listening.cancelled() => {}
+    }
     let mut timer = tokio::time::interval(EVERY);
     loop {
         tokio::select! {
