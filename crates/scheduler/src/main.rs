@@ -18,6 +18,11 @@ use chv_telemetry::Verbosity;
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
+/// A replica allocates much that it lets go of soon, on several threads at once. glibc gives such memory back to the
+/// system and asks for it again, which took a third of a loaded leader's time; see docs/performance.md.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// One replica of Chronovisor's event log, and the scheduler that decides when it is elected.
 #[derive(Parser)]
 #[command(name = "chv-scheduler", version)]
