@@ -294,12 +294,6 @@ impl History {
         Ok(blocks.get(at).map(|block| block.first))
     }
 
-    /// The records that are stored together with the one that holds `seq`, which is among them; empty when it is not
-    /// sealed.
-    pub(crate) fn stored_with(&self, seq: Seq) -> Result<Vec<Record>, HistoryError> {
-        Ok(self.block(seq)?.map_or_else(Vec::new, |(records, _)| records))
-    }
-
     /// The state with the most events up to `seq` that is kept: without the outcomes of commands, and without how far
     /// events were published. `None`: fold from the first event.
     pub(crate) fn checkpoint(&self, seq: Seq) -> io::Result<Option<Projection>> {

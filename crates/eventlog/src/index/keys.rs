@@ -1,9 +1,8 @@
-//! What a record is found by, and the keys for it. Pure.
+//! What a record is found by, and the keys of times. Pure.
 //!
 //! ```text
-//! entries   first seq of a log entry's first record    -> the entry
-//! found-by  what a record is found by, its first seq   -> nothing
-//! times     a record's time, its first seq             -> nothing; sparse
+//! blocks    number of a block of events         -> what is in it, see `block`
+//! times     a record's time, its first seq      -> nothing; sparse
 //! ```
 //!
 //! Numbers are big endian, so keys are in the order of numbers. Times never go back along the log, so a time is
@@ -12,7 +11,7 @@
 use chv_domain::{Actor, CommandId, Record, Resource, Seq, Timestamp};
 
 /// The form of the index. One of another form is made again.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// How many events there are between two keys of times.
 pub(crate) const TIMES_EVERY: u64 = 1024;
@@ -28,52 +27,62 @@ pub(crate) enum Term {
     Command(CommandId),
 }
 
+/// 32 bits that stand for a term in a block. Two terms may have the same: a block that has a term's print may not have
+/// the term, one that has not has it not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Print(pub(super) u32);
+
 impl Term {
-    /// What the keys of all records that this finds begin with.
-    pub(super) fn prefix(&self) -> Vec<u8> {
+    /// The term's print: stored, so it must stay what it is for as long as [`VERSION`] does.
+    pub(super) fn print(&self) -> Print {
+        let mut hasher = crc32fast::Hasher::new();
         match self {
-            Self::Resource(Resource::Vm(vm)) => [b"v".as_slice(), &vm.to_bytes()].concat(),
-            Self::Resource(Resource::Host(host)) => [b"h".as_slice(), &host.to_bytes()].concat(),
-            Self::Resource(Resource::Cluster) => b"l".to_vec(),
-            // A NUL ends the name, which has none: so no name's keys are another's.
-            Self::Actor(actor) => [b"a".as_slice(), actor.to_string().as_bytes(), b"\0"].concat(),
-            Self::Command(command) => [b"c".as_slice(), &command.to_bytes()].concat(),
+            Self::Resource(Resource::Vm(vm)) => {
+                hasher.update(b"v");
+                hasher.update(&vm.to_bytes());
+            }
+            Self::Resource(Resource::Host(host)) => {
+                hasher.update(b"h");
+                hasher.update(&host.to_bytes());
+            }
+            Self::Resource(Resource::Cluster) => hasher.update(b"l"),
+            Self::Actor(actor) => {
+                hasher.update(b"a");
+                hasher.update(actor.to_string().as_bytes());
+            }
+            Self::Command(command) => {
+                hasher.update(b"c");
+                hasher.update(&command.to_bytes());
+            }
+        }
+        Print(hasher.finalize())
+    }
+
+    /// Whether this finds `record`.
+    pub(crate) fn finds(&self, record: &Record) -> bool {
+        match self {
+            Self::Resource(resource) => record.events.iter().any(|event| event.resource() == *resource),
+            Self::Actor(actor) => record.actor == *actor,
+            Self::Command(command) => record.cause.command == *command,
         }
     }
 }
 
-/// The keys that find a record, each once.
-pub(super) fn found_by(record: &Record) -> Vec<Vec<u8>> {
-    let about = record.events.iter().map(|event| Term::Resource(event.resource()));
-    let rest = [
-        Term::Actor(record.actor.clone()),
-        Term::Command(record.cause.command),
-    ];
-    let mut keys: Vec<_> = about
-        .chain(rest)
-        .map(|term| key(&term.prefix(), record.first))
-        .collect();
-    keys.sort_unstable();
-    keys.dedup();
-    keys
-}
-
 /// The key of a record's time, if it has one.
-pub(super) fn time(record: &Record) -> Option<Vec<u8>> {
+pub(super) fn time(record: &Record) -> Option<[u8; 16]> {
     let before = Seq(record.first.0.saturating_sub(1));
     let marked = before.0 / TIMES_EVERY != record.last().0 / TIMES_EVERY;
     marked.then(|| time_key(record.time, record.first))
 }
 
-pub(super) fn time_key(time: Timestamp, first: Seq) -> Vec<u8> {
-    key(&time.0.to_be_bytes(), first)
+pub(super) fn time_key(time: Timestamp, first: Seq) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&time.0.to_be_bytes());
+    key[8..].copy_from_slice(&first.0.to_be_bytes());
+    key
 }
 
-pub(super) fn key(prefix: &[u8], seq: Seq) -> Vec<u8> {
-    [prefix, &seq.0.to_be_bytes()].concat()
-}
-
-/// The seq that a key ends with.
+/// The seq that a key of times ends with.
 pub(super) fn seq_of(key: &[u8]) -> Option<Seq> {
     key.len()
         .checked_sub(8)

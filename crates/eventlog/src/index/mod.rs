@@ -5,10 +5,11 @@
 //! goes and what the log held there, and one that disagrees with the log, has another form, or does not open, is
 //! dropped and rebuilt.
 
+mod block;
 mod follow;
 mod health;
 mod keys;
-mod meet;
+mod order;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -20,12 +21,12 @@ use serde::{Deserialize, Serialize};
 pub(crate) use follow::{Follower, Reached};
 pub use health::{IndexHealth, IndexState};
 pub(crate) use keys::Term;
-pub(crate) use meet::Met;
-pub use meet::Order;
-use meet::meet;
+pub use order::Order;
 
-/// How many keys one search looks at before it says where to go on.
-const SEEKS: usize = 20_000;
+use block::{Block, Blocks, Number};
+
+/// How many blocks one search looks at before it says where to go on.
+const LOOKS: usize = 20_000;
 
 /// How far the index goes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,8 +60,7 @@ pub(crate) struct Index {
 #[derive(Debug)]
 struct Opened {
     path: PathBuf,
-    entries: sled::Tree,
-    found_by: sled::Tree,
+    blocks: sled::Tree,
     times: sled::Tree,
     marks: sled::Tree,
 }
@@ -102,8 +102,7 @@ impl Index {
             let db = config.open()?;
             let opened = Opened {
                 path: path.to_owned(),
-                entries: db.open_tree("entries")?,
-                found_by: db.open_tree("found-by")?,
+                blocks: db.open_tree("blocks")?,
                 times: db.open_tree("times")?,
                 marks: db.open_tree("marks")?,
             };
@@ -160,27 +159,25 @@ impl Index {
 
     /// Takes the records of log entries in, and notes how far it goes now. Doing it again changes nothing.
     pub(crate) fn add(&self, records: &[(u64, &Record)], mark: Mark) -> Result<(), IndexError> {
-        let (mut entries, mut found_by, mut times) = (
-            sled::Batch::default(),
-            sled::Batch::default(),
-            sled::Batch::default(),
-        );
-        let mut last = None;
+        let (mut blocks, mut times) = (sled::Batch::default(), sled::Batch::default());
+        let mut put = |number, block| {
+            let block = self.with_stored(number, block)?;
+            blocks.insert(&number.key(), block.encode());
+            Ok::<_, IndexError>(())
+        };
+        let mut made = Blocks::default();
         for (entry, record) in records {
-            if last.replace(*entry) != Some(*entry) {
-                entries.insert(&record.first.0.to_be_bytes(), &entry.to_be_bytes());
-            }
-            for key in keys::found_by(record) {
-                found_by.insert(key, &[]);
-            }
+            made.take(*entry, record, &mut put)?;
             if let Some(key) = keys::time(record) {
-                times.insert(key, &[]);
+                times.insert(&key, &[]);
             }
+        }
+        if let Some((number, block)) = made.end() {
+            put(number, block)?;
         }
         let mark = stored::encode(&mark).map_err(|error| self.failed(error))?;
         let add = || {
-            self.opened.entries.apply_batch(entries)?;
-            self.opened.found_by.apply_batch(found_by)?;
+            self.opened.blocks.apply_batch(blocks)?;
             self.opened.times.apply_batch(times)?;
             // Last, so that an index that was cut short is behind its mark by nothing.
             self.opened.marks.insert(MARK, mark)?;
@@ -189,14 +186,39 @@ impl Index {
         add().map_err(|error: sled::Error| self.failed(error))
     }
 
+    /// The block with what is stored of it.
+    fn with_stored(&self, number: Number, mut block: Block) -> Result<Block, IndexError> {
+        let Some(mut stored) = self.block(number)? else {
+            return Ok(block);
+        };
+        stored.anchor = stored.anchor.into_iter().chain(block.anchor).min();
+        stored.prints.append(&mut block.prints);
+        Ok(stored.sorted())
+    }
+
+    fn block(&self, number: Number) -> Result<Option<Block>, IndexError> {
+        let stored = self
+            .opened
+            .blocks
+            .get(number.key())
+            .map_err(|error| self.failed(error))?;
+        let block =
+            |stored: sled::IVec| Block::decode(&stored).ok_or_else(|| self.failed("a block does not decode"));
+        stored.map(block).transpose()
+    }
+
     /// The log entry at which to begin to look for the record with the event `seq`: it holds that record or an
     /// earlier one.
     pub(crate) fn entry_at_or_before(&self, seq: Seq) -> Result<Option<u64>, IndexError> {
-        let mut before = self.opened.entries.range(..=seq.0.to_be_bytes());
-        let found = before.next_back().transpose();
-        Ok(found
-            .map_err(|error| self.failed(error))?
-            .and_then(|(_, entry)| keys::number(&entry)))
+        for stored in self.opened.blocks.range(..=Number::of(seq).key()).rev() {
+            let (_, block) = stored.map_err(|error| self.failed(error))?;
+            // A block can begin after `seq`, or be all of one record's.
+            let anchor = block::anchor(&block).flatten();
+            if let Some(anchor) = anchor.filter(|anchor| anchor.first <= seq) {
+                return Ok(Some(anchor.entry));
+            }
+        }
+        Ok(None)
     }
 
     /// A record's first event, from which on events of `time` or later are to be looked for; `None` for the
@@ -210,31 +232,50 @@ impl Index {
         Ok(found.and_then(|(key, _)| keys::seq_of(&key)))
     }
 
-    /// The first events, from `from` to `to` in `order`, of at most `limit` records that all of `terms` find.
+    /// Where to look for records that all of `terms` find: the first `most` blocks, from the one with the event `from` to
+    /// the one with `to`, in `order`.
     pub(crate) fn find(
         &self,
         terms: &[Term],
         order: Order,
-        span: (Seq, Seq),
-        limit: usize,
-    ) -> Result<Met, IndexError> {
-        let prefixes: Vec<_> = terms.iter().map(Term::prefix).collect();
-        let seek = |term: usize, at: Seq| {
-            let prefix: &[u8] = &prefixes[term];
-            let here = keys::key(prefix, at);
-            let hit = match order {
-                Order::OldestFirst => {
-                    let end = keys::key(prefix, Seq(u64::MAX));
-                    self.opened.found_by.range(here..=end).next()
-                }
-                Order::NewestFirst => {
-                    let end = keys::key(prefix, Seq::ZERO);
-                    self.opened.found_by.range(end..=here).next_back()
-                }
-            };
-            let hit = hit.transpose().map_err(|error| self.failed(error))?;
-            Ok(hit.and_then(|(key, _)| keys::seq_of(&key)))
+        (from, to): (Seq, Seq),
+        most: usize,
+    ) -> Result<Places, IndexError> {
+        let prints: Vec<_> = terms.iter().map(Term::print).collect();
+        let (first, last) = (Number::of(from), Number::of(to));
+        let mut blocks: Box<dyn Iterator<Item = _>> = match order {
+            Order::OldestFirst => Box::new(self.opened.blocks.range(first.key()..=last.key())),
+            Order::NewestFirst => Box::new(self.opened.blocks.range(last.key()..=first.key()).rev()),
         };
-        meet(terms.len(), order, span, (limit, SEEKS), seek)
+        let mut places = Places::default();
+        for _ in 0..LOOKS {
+            let Some(stored) = blocks.next() else {
+                places.next = None;
+                return Ok(places);
+            };
+            let (key, block) = stored.map_err(|error| self.failed(error))?;
+            let number = keys::number(&key).ok_or_else(|| self.failed("a block has no number"))?;
+            let span = (Number(number).first(), Number(number).last());
+            if prints.iter().all(|print| block::has(&block, *print)) {
+                places.spans.push(span);
+            }
+            places.next = order.after(match order {
+                Order::OldestFirst => span.1,
+                Order::NewestFirst => span.0,
+            });
+            if places.spans.len() >= most {
+                return Ok(places);
+            }
+        }
+        Ok(places)
     }
+}
+
+/// Where to look for what is sought.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Places {
+    /// The first and the last event of each block that may have it, in the order of the search. Nothing else has.
+    pub(crate) spans: Vec<(Seq, Seq)>,
+    /// Where to go on; `None` when there are no more blocks.
+    pub(crate) next: Option<Seq>,
 }

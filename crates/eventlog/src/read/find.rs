@@ -6,8 +6,11 @@ use chv_domain::{Record, Seq};
 
 use super::span::Span;
 use super::{Kept, Limit, ReadError, Search};
-use crate::index::{Index, Met, Order, Term};
+use crate::index::{Index, Order, Places, Term};
 use crate::log::EventLog;
+
+/// How many blocks one search reads before it says where to go on.
+const BLOCKS: usize = 64;
 
 /// How long a search waits for the index to have what is applied.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -65,59 +68,58 @@ impl EventLog {
         kept: Kept,
         limit: Limit,
     ) -> Result<(Vec<Record>, Option<Seq>), ReadError> {
-        let Met { hits, next } = self.hits(terms, order, span, kept, limit).await?;
-        let full = hits.len() >= limit.records;
-        let (mut found, mut size) = (Vec::new(), 0);
-        // Many commands are stored together: they are read once for all of their records.
-        let mut held: Vec<Record> = Vec::new();
-        for hit in hits {
-            if size >= limit.bytes && !found.is_empty() {
-                let next = after(&found, order);
-                return Ok((found, next));
+        let span = self.whole_records(span).await?;
+        let places = self.places(terms, order, span, kept, limit).await?;
+        let (mut found, mut size): (Vec<Record>, usize) = (Vec::new(), 0);
+        for (low, high) in places.spans {
+            let (low, high) = (low.max(span.low), high.min(span.high));
+            // No more records than events, and so not many.
+            let whole = Limit {
+                records: usize::try_from(high.0 - low.0)
+                    .unwrap_or(usize::MAX)
+                    .saturating_add(1),
+                bytes: usize::MAX,
+            };
+            let mut page = self.records(low, high, whole).await?;
+            if order == Order::NewestFirst {
+                page.reverse();
             }
-            if let Some(record) = self.record_at(hit, &mut held).await? {
+            for record in page {
+                // One that goes from a block into the next may be in both.
+                let again = found
+                    .last()
+                    .is_some_and(|last| !order.is_after(record.first, last.first));
+                if again || !terms.iter().all(|term| term.finds(&record)) {
+                    continue;
+                }
+                if found.len() >= limit.records || (size >= limit.bytes && !found.is_empty()) {
+                    let next = after(&found, order);
+                    return Ok((found, next));
+                }
                 size += record.stored().len();
                 found.push(record);
             }
         }
-        // A record is known by its first event: going on must not begin in the middle of one.
-        let next = match (next, order) {
-            (Some(_), _) if full => after(&found, order),
-            (Some(at), Order::NewestFirst) => {
-                self.record_at(at, &mut held).await?.map(|record| record.last())
-            }
+        // Going on must not begin in the middle of a record that was found.
+        let next = match (places.next, after(&found, order)) {
+            (Some(block), Some(record)) if order.is_after(record, block) => Some(record),
             (next, _) => next,
         };
         Ok((found, next))
     }
 
-    /// The record that begins with `first`, out of `held`, which is replaced when it is not there.
-    async fn record_at(&self, first: Seq, held: &mut Vec<Record>) -> Result<Option<Record>, ReadError> {
-        let at = |held: &[Record]| held.binary_search_by_key(&first, |record| record.first).ok();
-        if at(held).is_none() {
-            *held = self.stored_with(first).await?;
-        }
-        Ok(at(held).map(|at| held[at].clone()))
-    }
-
-    async fn hits(
+    /// The blocks in which to look for records of `span`.
+    async fn places(
         &self,
         terms: &[Term],
         order: Order,
         span: Span,
         kept: Kept,
         limit: Limit,
-    ) -> Result<Met, ReadError> {
-        // Records are known by their first event, which may be before the span.
-        let one = Limit {
-            records: 1,
-            bytes: usize::MAX,
-        };
-        let low = self.records(span.low, span.low, one).await?;
-        let low = low.first().map_or(span.low, |record| record.first);
-        let (from, to) = match order {
-            Order::OldestFirst => (low, span.high),
-            Order::NewestFirst => (span.high, low),
+    ) -> Result<Places, ReadError> {
+        let ends = match order {
+            Order::OldestFirst => (span.low, span.high),
+            Order::NewestFirst => (span.high, span.low),
         };
         let index = self.index_with(kept.last).await?;
         let terms = terms.to_vec();
@@ -127,12 +129,32 @@ impl EventLog {
         };
         let oldest = covered.map_err(|error| ReadError::Log(error.to_string()))??;
         // What the index leaves out is not answered with a hole.
-        if low < oldest {
+        if span.low < oldest {
             return Err(ReadError::Elsewhere { oldest });
         }
-        let found =
-            tokio::task::spawn_blocking(move || index.find(&terms, order, (from, to), limit.records)).await;
+        let most = limit.records.clamp(1, BLOCKS);
+        let found = tokio::task::spawn_blocking(move || index.find(&terms, order, ends, most)).await;
         Ok(found.map_err(|error| ReadError::Log(error.to_string()))??)
+    }
+
+    /// The span from the beginning of its first record to the end of its last: they are found by all of their events.
+    async fn whole_records(&self, span: Span) -> Result<Span, ReadError> {
+        let (first, last) = (
+            self.record_with(span.low).await?,
+            self.record_with(span.high).await?,
+        );
+        Ok(Span {
+            low: first.map_or(span.low, |record| record.first),
+            high: last.map_or(span.high, |record| record.last()),
+        })
+    }
+
+    async fn record_with(&self, seq: Seq) -> Result<Option<Record>, ReadError> {
+        let one = Limit {
+            records: 1,
+            bytes: usize::MAX,
+        };
+        Ok(self.records(seq, seq, one).await?.pop())
     }
 
     /// The index, once it has the event `seq`.

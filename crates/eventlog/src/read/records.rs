@@ -112,28 +112,6 @@ impl EventLog {
         self.without_hole(from, state, found)
     }
 
-    /// The applied records that are stored together with the one that holds `seq`, which is among them; empty when
-    /// it is not here.
-    pub(super) async fn stored_with(&self, seq: Seq) -> Result<Vec<Record>, ReadError> {
-        let at = self.entry_before(seq).await?;
-        let entry = self.entries(at, 1).await?.into_iter().next();
-        let records = entry
-            .map(|entry| applied(&entry, &mut Chain::unknown()))
-            .unwrap_or_default();
-        let holds = records
-            .iter()
-            .any(|record| (record.first..=record.last()).contains(&seq));
-        if holds {
-            return Ok(records);
-        }
-        let history = self.inner.history.clone();
-        let sealed = tokio::task::spawn_blocking(move || history.stored_with(seq)).await;
-        let failed = |error: &dyn std::fmt::Display| ReadError::Log(error.to_string());
-        sealed
-            .map_err(|error| failed(&error))?
-            .map_err(|error| failed(&error))
-    }
-
     /// The first event that is here, or will be.
     pub(super) async fn oldest(&self) -> Result<Seq, ReadError> {
         let state = self.projection();

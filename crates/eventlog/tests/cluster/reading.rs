@@ -212,8 +212,9 @@ async fn an_index_that_lies_anywhere_is_found_out_and_made_again() {
     // Given an index whose end agrees with the log,
     let mut replicas = Replicas::start(1).await;
     let leader = replicas.leader().await;
-    let records: Vec<Made> = (0..60)
-        .map(|number| (number % 4, number % 30, 1, vec![number % 5]))
+    let records: Vec<Made> = (0..=255)
+        .chain(0..44)
+        .map(|number: u8| (number % 4, number % 30, 1, vec![number % 5]))
         .collect();
     append(&replicas, leader, &records).await;
     let about = Search {
@@ -225,22 +226,29 @@ async fn an_index_that_lies_anywhere_is_found_out_and_made_again() {
         bytes: 1 << 20,
     };
     let right = replicas.log(leader).find(&about, limit).await.unwrap();
-    assert_eq!(right.records.len(), 12);
-    for damage in ["a key is gone", "a key is too much", "another form"] {
+    assert_eq!(right.records.len(), 60);
+    let damages = [
+        "a block is gone",
+        "a print is gone",
+        "a print is too much",
+        "another form",
+    ];
+    for damage in damages {
         // which somewhere holds another thing than it should,
         replicas.stop(1).await;
         {
             let index = opened(&replicas.dir(1).join("index")).await;
-            let found_by = index.open_tree("found-by").unwrap();
+            let blocks = index.open_tree("blocks").unwrap();
             let marks = index.open_tree("marks").unwrap();
+            let ((first, full), (last, open)) =
+                (blocks.first().unwrap().unwrap(), blocks.last().unwrap().unwrap());
             match damage {
-                "a key is gone" => drop(found_by.pop_min().unwrap().unwrap()),
-                "another form" => drop(marks.insert("form", &[0, 0, 0, 1]).unwrap()),
-                _ => drop(
-                    found_by
-                        .insert([b"junk".as_slice(), &[0, 0, 0, 0, 0, 0, 0, 7]].concat(), &[])
-                        .unwrap(),
-                ),
+                "a block is gone" => drop(blocks.remove(first).unwrap()),
+                "a print is gone" => drop(blocks.insert(last, &open[..open.len() - 4]).unwrap()),
+                "a print is too much" => {
+                    drop(blocks.insert(first, [&full[..], &[0xff; 4]].concat()).unwrap());
+                }
+                _ => drop(marks.insert("form", &[0, 0, 0, 1]).unwrap()),
             }
             index.flush().unwrap();
         }
@@ -250,7 +258,7 @@ async fn an_index_that_lies_anywhere_is_found_out_and_made_again() {
         let verified = async {
             loop {
                 let health = log.status().index;
-                if health.state == IndexState::Ready && health.verified == Seq(60) {
+                if health.state == IndexState::Ready && health.verified == Seq(300) {
                     break health;
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
