@@ -293,6 +293,8 @@ fn raft_config(config: &Config) -> Result<Arc<openraft::Config>, OpenError> {
         election_timeout_max: millis(election),
         // A piece of a snapshot, and for the last piece also its flush and its decoding.
         install_snapshot_timeout: millis(SNAPSHOT_PIECE),
+        // How much is sent at a time is the connection's to say: by bytes, and by what the follower has.
+        max_payload_entries: u64::from(u32::MAX),
         // Both are asked for by what looks after history: only what is sealed may go.
         max_in_snapshot_log_to_keep: u64::MAX,
         snapshot_policy: SnapshotPolicy::Never,

@@ -20,6 +20,7 @@ use openraft::{AnyError, BasicNode, OptionalSend, Raft, RaftMetrics, Snapshot};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::align;
 use super::dial::{Connection, dial};
 use super::frame::{receive, send};
 use super::message::{Answer, Append, Ask, AskVote, Request, Told, WouldVote};
@@ -185,6 +186,7 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
             address,
             connection: None,
             dialling: None,
+            aligned: false,
             shown: Shown {
                 log: self.log.clone(),
                 committed: None,
@@ -203,6 +205,8 @@ pub(crate) struct Peer {
     address: Option<SocketAddr>,
     connection: Option<Connection>,
     dialling: Option<AbortOnDropHandle<io::Result<Connection>>>,
+    /// Whether the replica took what was sent last, so that Raft knows where its log ends.
+    aligned: bool,
     shown: Shown,
 }
 
@@ -312,13 +316,32 @@ impl RaftNetwork<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, Failure> {
         rpc.leader_commit = self.shown.of(rpc.leader_commit, !rpc.entries.is_empty()).await;
-        match self
-            .call(Append::of(&rpc).map(Ask::Append), option.hard_ttl())
-            .await?
+        let (patience, upto) = (option.hard_ttl(), align::end(&rpc));
+        if let Some(last) = rpc.entries.last().map(|entry| entry.log_id)
+            && (!self.aligned || align::is_last_alone(&rpc))
         {
-            Told::Append(appended) => appended.response().map_err(network),
-            told => other(told),
+            let theirs = match self.aligned {
+                true => None,
+                false => Some(self.log_end(patience).await.map_err(network)?),
+            };
+            let aligned = align::align(&self.shown.log, &mut rpc, last, theirs).await;
+            aligned.map_err(|error| network(io::Error::other(error)))?;
         }
+        let told = self.call(Append::of(&rpc).map(Ask::Append), patience).await?;
+        let Told::Append(appended) = told else {
+            return other(told);
+        };
+        let response = appended.response().map_err(network)?;
+        self.aligned = matches!(
+            response,
+            AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_)
+        );
+        Ok(match response {
+            AppendEntriesResponse::Success if align::end(&rpc) < upto => {
+                AppendEntriesResponse::PartialSuccess(align::end(&rpc))
+            }
+            response => response,
+        })
     }
 
     async fn full_snapshot(

@@ -6,6 +6,7 @@
 //! alternate. What travels is prost; entries and a snapshot's description are the frames that the peer has on its own
 //! disk, whose checksum is verified before they are decoded. Nothing but a short greeting is decoded before.
 
+mod align;
 mod append;
 mod client;
 mod dial;

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::frame::{receive, receive_at_most, send};
-use super::message::{Answer, Ask, Hello, MAX_HELLO, PROTOCOL, Request, Told, Voted};
+use super::message::{Answer, Ask, Hello, LogEnd, MAX_HELLO, PROTOCOL, Request, Told, Voted};
 use super::outdated;
 use super::refused::Refused;
 use super::security::{Credential, LIFE, Security};
@@ -252,6 +252,7 @@ async fn answer_to(replica: &Answering, ask: Ask) -> io::Result<Told> {
             Err(error) => Told::Failed(error.to_string()),
         },
         Ask::WouldVote(asked) => Told::WouldVote(replica.opinion_of(asked.last()).into()),
+        Ask::LogEnd(()) => Told::LogEnd(LogEnd::of(replica.log.last())),
         Ask::TakeOver(last) => Told::TakeOver(replica.take_over(last.into()).await.err().unwrap_or_default()),
         Ask::Snapshot(piece) => match replica.disk.check() {
             Err(short) => Told::Failed(short.to_string()),

@@ -34,8 +34,11 @@ pub(crate) const PURGED: &str = "purged";
 /// How many of the newest entries are kept in memory.
 const KEPT: usize = 512;
 
+/// How many entries a follower is sent without a look at what it has.
+const LONG: u64 = 256;
+
 /// How many bytes one read of the log returns about; replication asks for the rest.
-const READ_BYTES: usize = 4 << 20;
+pub(crate) const READ_BYTES: usize = 4 << 20;
 
 /// Raft's log. Cheap to clone; all clones are one log.
 #[derive(Clone)]
@@ -211,6 +214,25 @@ impl LogStorage {
         (kept_from, kept.collect())
     }
 
+    /// The entries of `from..to` for a follower; of a long range the last one alone. What it has of the others is asked
+    /// before they are read: see [`crate::net`].
+    async fn of_range(&self, from: u64, to: u64) -> Result<Vec<Entry>, RaftError> {
+        let from = match to.saturating_sub(from) > LONG {
+            true => to - 1,
+            false => from,
+        };
+        self.entries(from, to, READ_BYTES).await
+    }
+
+    /// Whether the log has just this entry.
+    pub(crate) async fn has(&self, id: LogId) -> Result<bool, RaftError> {
+        if id.index < self.first_index() || self.last().is_none_or(|last| last.index < id.index) {
+            return Ok(false);
+        }
+        let found = self.entries(id.index, id.index + 1, 1).await?;
+        Ok(found.first().is_some_and(|entry| entry.log_id == id))
+    }
+
     /// The entries of `from..to` that there are, ending early after about `bytes`.
     pub(crate) async fn entries(&self, from: u64, to: u64, bytes: usize) -> Result<Vec<Entry>, RaftError> {
         // First what is in memory, together with where that begins: entries leave memory meanwhile, and what is
@@ -283,7 +305,7 @@ impl RaftLogReader<TypeConfig> for LogStorage {
     }
 
     async fn limited_get_log_entries(&mut self, from: u64, to: u64) -> Result<Vec<Entry>, RaftError> {
-        self.entries(from, to, READ_BYTES).await
+        self.of_range(from, to).await
     }
 }
 

@@ -69,3 +69,22 @@ impl From<Position> for LogId {
         )
     }
 }
+
+/// Where a log ends; nowhere when it is empty.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(in crate::net) struct LogEnd {
+    #[prost(message, optional, tag = "1")]
+    last: Option<Position>,
+}
+
+impl LogEnd {
+    pub(in crate::net) fn of(last: Option<LogId>) -> Self {
+        Self {
+            last: last.map(Position::from),
+        }
+    }
+
+    pub(in crate::net) fn last(self) -> Option<LogId> {
+        self.last.map(LogId::from)
+    }
+}

@@ -11,7 +11,7 @@ use std::io;
 use bytes::Bytes;
 
 pub(super) use append::{Append, Appended};
-pub(super) use ballot::Position;
+pub(super) use ballot::{LogEnd, Position};
 pub(super) use history::{HistoryPiece, HistoryWanted};
 pub(super) use snapshot::{SnapshotPiece, SnapshotTaken};
 pub(super) use vote::{AskVote, Opinion, Voted, WouldVote};
@@ -50,7 +50,7 @@ pub(super) struct Hello {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Request {
-    #[prost(oneof = "Ask", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "Ask", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub(super) ask: Option<Ask>,
 }
 
@@ -69,11 +69,14 @@ pub(super) enum Ask {
     Snapshot(SnapshotPiece),
     #[prost(message, tag = "6")]
     History(HistoryWanted),
+    /// Where the replica's log ends.
+    #[prost(message, tag = "7")]
+    LogEnd(()),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Answer {
-    #[prost(oneof = "Told", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Told", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub(super) told: Option<Told>,
 }
 
@@ -95,6 +98,8 @@ pub(super) enum Told {
     Snapshot(SnapshotTaken),
     #[prost(message, tag = "7")]
     History(HistoryPiece),
+    #[prost(message, tag = "8")]
+    LogEnd(LogEnd),
 }
 
 fn malformed(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
