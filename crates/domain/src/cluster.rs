@@ -10,6 +10,7 @@ use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::ReplicaId;
+use crate::retention::{Forgotten, Retention};
 use crate::seq::{Seq, Term};
 use crate::time::Timestamp;
 
@@ -22,6 +23,8 @@ pub struct Cluster {
     pub(crate) members: OrdMap<ReplicaId, Member>,
     pub(crate) left: OrdSet<ReplicaId>,
     pub(crate) step_down: Option<Term>,
+    pub(crate) retention: Retention,
+    pub(crate) forgotten: Option<Forgotten>,
 }
 
 /// A replica that belongs to the cluster, or is on its way in or out.
@@ -112,6 +115,21 @@ impl Cluster {
     /// The last term whose leader was asked to step down.
     pub const fn step_down(&self) -> Option<Term> {
         self.step_down
+    }
+
+    /// How much of history is kept.
+    pub const fn retention(&self) -> Retention {
+        self.retention
+    }
+
+    /// What was forgotten of it; `None` while all of it is kept.
+    pub const fn forgotten(&self) -> Option<Forgotten> {
+        self.forgotten
+    }
+
+    /// The first event that is kept.
+    pub fn oldest_kept(&self) -> Seq {
+        self.forgotten.map_or(Seq(1), |forgotten| forgotten.upto.next())
     }
 }
 

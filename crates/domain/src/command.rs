@@ -11,6 +11,7 @@ use crate::event::ExitReason;
 use crate::host::{HostFacts, HypervisorKind};
 use crate::ids::{CommandId, HostId, ReplicaId, VmId};
 use crate::name::{HostName, ProjectName, VmName};
+use crate::retention::{Forgotten, Retention};
 use crate::seq::{Epoch, Seq};
 use crate::spec::{StopTimeout, VmSpec};
 use crate::time::Timestamp;
@@ -137,6 +138,16 @@ pub enum Command {
         /// The grant that its host has lost.
         epoch: Epoch,
     },
+    /// Keep so much of history.
+    SetRetention {
+        /// How much.
+        retention: Retention,
+    },
+    /// Keep history no more before an event, since it is beyond the setting. Only the leader may.
+    ForgetHistory {
+        /// Up to where.
+        forgotten: Forgotten,
+    },
 }
 
 /// What a host measured of one VM.
@@ -206,6 +217,10 @@ pub enum Verb {
     ClusterReport,
     /// [`Command::FailOverVm`].
     VmFailOver,
+    /// [`Command::SetRetention`].
+    ClusterSetRetention,
+    /// [`Command::ForgetHistory`].
+    ClusterForgetHistory,
 }
 
 impl Verb {
@@ -226,6 +241,8 @@ impl Verb {
         Self::ClusterStepDown,
         Self::ClusterReport,
         Self::VmFailOver,
+        Self::ClusterSetRetention,
+        Self::ClusterForgetHistory,
     ];
 
     /// As `noun.verb`.
@@ -246,6 +263,8 @@ impl Verb {
             Self::ClusterStepDown => "cluster.step-down",
             Self::ClusterReport => "cluster.report",
             Self::VmFailOver => "vm.fail-over",
+            Self::ClusterSetRetention => "cluster.set-retention",
+            Self::ClusterForgetHistory => "cluster.forget-history",
         }
     }
 }
@@ -275,6 +294,8 @@ impl Command {
             Self::StepDown => Verb::ClusterStepDown,
             Self::ReportReplicas { .. } => Verb::ClusterReport,
             Self::FailOverVm { .. } => Verb::VmFailOver,
+            Self::SetRetention { .. } => Verb::ClusterSetRetention,
+            Self::ForgetHistory { .. } => Verb::ClusterForgetHistory,
         }
     }
 }

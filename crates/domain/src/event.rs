@@ -10,6 +10,7 @@ use crate::host::{HostFacts, HypervisorKind};
 use crate::ids::{HostId, ReplicaId, VmId};
 use crate::name::{HostName, ProjectName, VmName};
 use crate::placement::Placed;
+use crate::retention::{Forgotten, Retention};
 use crate::seq::Epoch;
 use crate::spec::VmSpec;
 use crate::vm::{Power, StopHow};
@@ -211,6 +212,16 @@ pub enum Event {
         /// That leader.
         leader: ReplicaId,
     },
+    /// So much of history is kept from now on.
+    RetentionSet {
+        /// How much.
+        retention: Retention,
+    },
+    /// History is kept no more before an event, by any replica.
+    HistoryForgotten {
+        /// Up to where.
+        forgotten: Forgotten,
+    },
 }
 
 /// What an event is about.
@@ -250,7 +261,9 @@ impl Event {
             | Self::ReplicaJoined { .. }
             | Self::ReplicaRemoved { .. }
             | Self::ReplicaLeft { .. }
-            | Self::StepDownRequested { .. } => Resource::Cluster,
+            | Self::StepDownRequested { .. }
+            | Self::RetentionSet { .. }
+            | Self::HistoryForgotten { .. } => Resource::Cluster,
         }
     }
 
@@ -279,6 +292,8 @@ impl Event {
             Self::ReplicaRemoved { .. } => "replica-removed",
             Self::ReplicaLeft { .. } => "replica-left",
             Self::StepDownRequested { .. } => "step-down-requested",
+            Self::RetentionSet { .. } => "retention-set",
+            Self::HistoryForgotten { .. } => "history-forgotten",
         }
     }
 }

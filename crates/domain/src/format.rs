@@ -33,7 +33,9 @@ impl Event {
             | Self::ReplicaJoined { .. }
             | Self::ReplicaRemoved { .. }
             | Self::ReplicaLeft { .. }
-            | Self::StepDownRequested { .. } => 1,
+            | Self::StepDownRequested { .. }
+            | Self::RetentionSet { .. }
+            | Self::HistoryForgotten { .. } => 1,
         }
     }
 }

@@ -13,6 +13,9 @@ pub fn violations(state: &Projection) -> Vec<String> {
     reservations(state, &mut found);
     outcomes(state, &mut found);
     cluster(state.cluster(), &mut found);
+    if state.cluster().oldest_kept() > state.seq().next() {
+        found.push("more is forgotten than ever was".to_owned());
+    }
     if state.published() > state.seq() {
         found.push(format!(
             "published {} of {} events",

@@ -46,6 +46,7 @@ mod timings;
 pub use config::{Config, Sealing, Timing};
 pub use confirm::NotConfirmed;
 pub use files::{FileError, IdentityError, NoRoom};
+pub use history::SealedFile;
 pub use index::{IndexError, IndexHealth, IndexState, Order};
 pub use log::{AppendError, Appending, EventLog, Leadership};
 pub use members::{Membership, MembershipError};

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::confirm::{Confirm, NotConfirmed};
 use crate::elect::Able;
 use crate::files::{Identity, NoRoom, Room};
-use crate::history::{History, UpkeepThread};
+use crate::history::{History, Sealed, SealedFile, UpkeepThread};
 use crate::index::Reached;
 use crate::net::Peers;
 use crate::net::outdated::Outdated;
@@ -164,6 +164,17 @@ impl EventLog {
             Ok(Err(error)) => Err(AppendError::Fatal(error.to_string())),
             Err(_) => Err(AppendError::Timeout),
         }
+    }
+
+    /// The sealed files here, oldest first.
+    pub fn sealed_files(&self) -> Vec<SealedFile> {
+        let files = self.inner.history.files();
+        let told = |file: &Sealed| SealedFile {
+            last: file.last,
+            to: file.to,
+            bytes: file.size,
+        };
+        files.iter().map(told).collect()
     }
 
     /// Whether there is room on the disk for more of the log. While there is not, nothing is appended.

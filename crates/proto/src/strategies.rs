@@ -208,6 +208,20 @@ fn observation() -> impl Strategy<Value = Observation> {
     ]
 }
 
+fn retention() -> impl Strategy<Value = Retention> {
+    (any::<u32>(), any::<u64>()).prop_map(|(seconds, bytes)| Retention {
+        keep_for: KeepFor::from_seconds(seconds).ok(),
+        keep_size: KeepSize::from_bytes(bytes).ok(),
+    })
+}
+
+fn forgotten() -> impl Strategy<Value = Forgotten> {
+    (seq(), any::<u64>()).prop_map(|(upto, at)| Forgotten {
+        upto,
+        kept_from: Timestamp(at),
+    })
+}
+
 fn cluster_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         (replica(), address()).prop_map(|(replica, address)| Command::AddReplica { replica, address }),
@@ -220,6 +234,8 @@ fn cluster_command() -> impl Strategy<Value = Command> {
         Just(Command::StepDown),
         (btree_map(replica(), address(), 0..4), btree_set(replica(), 0..4))
             .prop_map(|(voters, learners)| Command::ReportReplicas { voters, learners }),
+        retention().prop_map(|retention| Command::SetRetention { retention }),
+        forgotten().prop_map(|forgotten| Command::ForgetHistory { forgotten }),
     ]
 }
 
@@ -328,6 +344,8 @@ fn cluster_event() -> impl Strategy<Value = Event> {
         replica().prop_map(|replica| Event::ReplicaRemoved { replica }),
         replica().prop_map(|replica| Event::ReplicaLeft { replica }),
         replica().prop_map(|leader| Event::StepDownRequested { leader }),
+        retention().prop_map(|retention| Event::RetentionSet { retention }),
+        forgotten().prop_map(|forgotten| Event::HistoryForgotten { forgotten }),
     ]
 }
 

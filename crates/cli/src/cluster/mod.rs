@@ -3,6 +3,7 @@
 mod add_replica;
 mod remove_replica;
 mod replace_replica;
+mod set_retention;
 mod step_down;
 
 use std::io::Write;
@@ -18,12 +19,14 @@ use crate::session::Session;
 Examples:
   chv cluster add-replica 4 127.0.0.1:7104
   chv cluster replace-replica 3 4 127.0.0.1:7104
-  chv cluster step-down")]
+  chv cluster step-down
+  chv cluster set-retention --keep-for 90d")]
 pub(crate) enum Verb {
     AddReplica(add_replica::AddReplica),
     RemoveReplica(remove_replica::RemoveReplica),
     ReplaceReplica(replace_replica::ReplaceReplica),
     StepDown(step_down::StepDown),
+    SetRetention(set_retention::SetRetention),
 }
 
 impl Verb {
@@ -33,6 +36,7 @@ impl Verb {
             Self::RemoveReplica(verb) => verb.run(session, to).await,
             Self::ReplaceReplica(verb) => verb.run(session, to).await,
             Self::StepDown(verb) => verb.run(session, to).await,
+            Self::SetRetention(verb) => verb.run(session, to).await,
         }
     }
 }

@@ -199,6 +199,12 @@ fn details(event: &Event) -> String {
         | Event::ReplicaRemoved { replica }
         | Event::ReplicaLeft { replica }
         | Event::StepDownRequested { leader: replica } => format!("replica {replica}"),
+        Event::RetentionSet { retention } => retention.to_string(),
+        Event::HistoryForgotten { forgotten } => format!(
+            "up to event {}; kept from {}",
+            forgotten.upto,
+            rfc3339(forgotten.kept_from)
+        ),
         Event::VmStartRequested { .. }
         | Event::VmDeleteRequested { .. }
         | Event::VmReady { .. }

@@ -106,6 +106,8 @@ impl Watched {
             | Event::ReplicaRemoved { .. }
             | Event::ReplicaLeft { .. }
             | Event::StepDownRequested { .. }
+            | Event::RetentionSet { .. }
+            | Event::HistoryForgotten { .. }
             | Event::VmCreated { .. }
             | Event::HostRegistered { .. }
             | Event::HostFactsChanged { .. }

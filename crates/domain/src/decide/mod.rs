@@ -5,6 +5,7 @@
 mod cluster;
 mod host;
 mod report;
+mod retention;
 mod vm_create;
 pub(crate) mod vm_failover;
 mod vm_power;
@@ -157,6 +158,10 @@ fn decide_events(
             cluster::report(state.cluster(), submission, voters, learners)
         }
         Command::FailOverVm { vm, epoch } => vm_failover::fail_over(state, submission, context, *vm, *epoch),
+        Command::SetRetention { retention } => {
+            user(submission).and_then(|()| retention::set(state.cluster(), submission, *retention))
+        }
+        Command::ForgetHistory { forgotten } => retention::forget(state, submission, *forgotten),
     }
 }
 

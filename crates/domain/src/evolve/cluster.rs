@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use crate::cluster::{Cluster, Member, Standing};
 use crate::ids::ReplicaId;
 use crate::record::Record;
+use crate::retention::Forgotten;
 
 pub(super) fn formed(cluster: &mut Cluster, record: &Record, replicas: &BTreeMap<ReplicaId, SocketAddr>) {
     for (replica, address) in replicas {
@@ -66,6 +67,13 @@ pub(super) fn left(cluster: &mut Cluster, replica: ReplicaId) {
 
 pub(super) fn step_down(cluster: &mut Cluster, record: &Record) {
     cluster.step_down = Some(record.term);
+}
+
+/// What is forgotten stays so.
+pub(super) fn forgotten(cluster: &mut Cluster, now: Forgotten) {
+    if cluster.forgotten.is_none_or(|known| known.upto < now.upto) {
+        cluster.forgotten = Some(now);
+    }
 }
 
 fn stand(cluster: &mut Cluster, record: &Record, replica: ReplicaId, standing: Standing) {

@@ -66,5 +66,7 @@ pub(crate) fn evolve(state: &mut Projection, record: &Record, seq: Seq, event: &
         Event::ReplicaRemoved { replica } => cluster::removed(&mut state.cluster, record, *replica),
         Event::ReplicaLeft { replica } => cluster::left(&mut state.cluster, *replica),
         Event::StepDownRequested { .. } => cluster::step_down(&mut state.cluster, record),
+        Event::RetentionSet { retention } => state.cluster.retention = *retention,
+        Event::HistoryForgotten { forgotten } => cluster::forgotten(&mut state.cluster, *forgotten),
     }
 }

@@ -87,6 +87,8 @@ fn place(event: &Event) -> usize {
         Event::ReplicaRemoved { .. } => 19,
         Event::ReplicaLeft { .. } => 20,
         Event::StepDownRequested { .. } => 21,
+        Event::RetentionSet { .. } => 22,
+        Event::HistoryForgotten { .. } => 23,
     }
 }
 
@@ -95,7 +97,7 @@ fn every_kind_of_event_is_among_the_samples() {
     let mut places: Vec<usize> = events().iter().map(place).collect();
     places.sort_unstable();
     places.dedup();
-    assert_eq!(places, (0..=21).collect::<Vec<_>>());
+    assert_eq!(places, (0..=23).collect::<Vec<_>>());
 }
 
 #[test]

@@ -7,3 +7,4 @@ mod failover;
 mod history;
 mod properties;
 mod replicas;
+mod retention;

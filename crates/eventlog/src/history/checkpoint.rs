@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use chv_domain::{Batch, BatchOutcome, Projection, Seq};
 
-use super::store::{History, HistoryError};
+use super::error::HistoryError;
+use super::store::History;
 use crate::raft::snapshot::State;
 use crate::raft::snapshot_file::{self, SnapshotError};
 
@@ -57,7 +58,6 @@ pub(crate) fn at_or_before(history: &History, seq: Seq) -> io::Result<Option<Pro
 }
 
 /// Removes those that no kept event needs: all that are older than the newest one before `oldest`.
-#[allow(dead_code, reason = "for retention; see docs/status.md")]
 pub(crate) fn trim(history: &History, oldest: Seq) -> io::Result<()> {
     let mut before = seqs(history.dir())?;
     before.retain(|at| *at < oldest);
@@ -84,6 +84,11 @@ impl Checkpoints {
             every,
             at: None,
         }
+    }
+
+    /// The history that they are made from.
+    pub(crate) fn history(&self) -> &History {
+        &self.history
     }
 
     /// Makes the next checkpoint, if history has come that far; whether there may be more to make. `now` is the present
@@ -125,6 +130,28 @@ impl Checkpoints {
         let last = state.seq();
         self.at = Some((state, last));
         Ok(true)
+    }
+
+    /// Makes one at exactly `seq`, unless there is one: for a state of what is kept after it, nothing before it is
+    /// needed then.
+    pub(crate) fn make_at(&self, seq: Seq) -> Result<(), CheckpointError> {
+        let dir = self.history.dir();
+        if path(dir, seq).exists() {
+            return Ok(());
+        }
+        let found = at_or_before(&self.history, seq).map_err(|source| CheckpointError::File {
+            path: dir.to_owned(),
+            source: source.into(),
+        })?;
+        let mut state = found.unwrap_or_default();
+        while state.seq() < seq {
+            let mut records = self.history.records(state.seq().next(), PAGE, usize::MAX)?;
+            records.retain(|record| record.last() <= seq);
+            if records.is_empty() || state.replay(&records) < records.len() {
+                return Err(CheckpointError::Broken(state.seq()));
+            }
+        }
+        self.write(&state.without_outcomes())
     }
 
     /// The state to go on from.
@@ -238,5 +265,10 @@ mod tests {
 
         trim(&history, Seq(33)).unwrap();
         assert_eq!(seqs(temp.path()).unwrap(), [32, 40, 48, 56].map(Seq));
+        // Between two, as retention needs it.
+        checkpoints.make_at(Seq(45)).unwrap();
+        trim(&history, Seq(46)).unwrap();
+        assert_eq!(seqs(temp.path()).unwrap(), [45, 48, 56].map(Seq));
+        assert_eq!(at(47), Some(folded(&records[..45])));
     }
 }

@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::format::{Builder, verify};
-use super::store::{History, Sealed};
+use super::sealed::Sealed;
+use super::store::History;
 use super::upkeep::Missing;
 use crate::net::{Peer, Peers};
 use crate::raft::state_machine::Applied;
@@ -78,7 +79,7 @@ impl Fetch {
     }
 
     fn wanted(&self) -> Option<Wanted> {
-        let oldest = oldest_kept(&self.applied);
+        let oldest = self.applied.projection.borrow().cluster().oldest_kept();
         let missing = *self.missing.borrow();
         let before = self
             .history
@@ -149,11 +150,6 @@ impl Fetch {
             tokio::time::sleep(Duration::from_secs(1) * piece.data.len() as u32 / RATE).await;
         }
     }
-}
-
-/// The first event that is kept.
-fn oldest_kept(_: &Applied) -> Seq {
-    Seq(1)
 }
 
 fn append(path: &PathBuf, at: u64, data: &[u8]) -> io::Result<()> {

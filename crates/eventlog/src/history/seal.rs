@@ -4,11 +4,13 @@
 //! [`Sealer::covered`] hold nothing that is not sealed. Nothing is remembered over a restart but the files
 //! themselves: the log is walked from its beginning, and what follows the newest sealed record is what comes next.
 
-use chv_domain::{RecordHash, Seq};
+use chv_domain::{RecordHash, Seq, Timestamp};
 use openraft::EntryPayload;
 
+use super::error::HistoryError;
 use super::format::{Builder, Header};
-use super::store::{History, HistoryError, Sealed};
+use super::sealed::Sealed;
+use super::store::History;
 use crate::chain::Chain;
 use crate::raft::log_storage::LogStorage;
 use crate::raft::{Entry, RaftError};
@@ -47,6 +49,8 @@ pub(crate) struct Sealer {
     chain: Chain,
     /// What is to become the next file.
     file: Option<Builder>,
+    /// When its first record was decided.
+    begun: Option<Timestamp>,
     /// Entries up to this one hold nothing that is not sealed.
     covered: u64,
 }
@@ -60,6 +64,7 @@ impl Sealer {
             entry: 0,
             chain: Chain::at(Seq::ZERO, RecordHash::ZERO),
             file: None,
+            begun: None,
             covered: 0,
         };
         sealer.begin_again();
@@ -105,7 +110,7 @@ impl Sealer {
     fn begin_again(&mut self) {
         let (seq, hash) = self.sealed();
         self.chain = Chain::at(seq, hash);
-        self.file = None;
+        (self.file, self.begun) = (None, None);
         self.entry = self.log.first_index().saturating_sub(1);
         self.covered = self.entry;
     }
@@ -134,6 +139,7 @@ impl Sealer {
                 prev: before.1,
             })
         });
+        self.begun = self.begun.or(records.first().map(|record| record.time));
         for record in records {
             file.push(record)
                 .expect("it was found to continue the chain, and it was decoded from what it encodes to");
@@ -146,8 +152,17 @@ impl Sealer {
         Ok(())
     }
 
+    /// Seals what was taken in when it begins with a record that is older than `time`.
+    pub(crate) fn close_older(&mut self, time: Timestamp) -> Result<(), SealError> {
+        if self.begun.is_some_and(|begun| begun < time) {
+            self.close()?;
+        }
+        Ok(())
+    }
+
     /// Seals what was taken in, however little.
     pub(crate) fn close(&mut self) -> Result<Option<Sealed>, SealError> {
+        self.begun = None;
         let Some(bytes) = self.file.take().and_then(Builder::finish) else {
             return Ok(None);
         };

@@ -1,7 +1,7 @@
-//! The sealed files of one directory: which there are, reading records out of them, adding and removing files.
+//! The sealed files of one directory: which there are, adding and removing files.
 //!
-//! Only what each file holds is kept in memory; a file is opened for each read and closed again, so their number
-//! costs no descriptors. Files may overlap, since replicas cut them at different places. Calls block on the disk.
+//! Only what each file holds is kept in memory. Files may overlap, since replicas cut them at different places. Calls
+//! block on the disk.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,104 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use chv_domain::{ClusterId, Projection, Record, RecordHash, Seq, Timestamp};
+use chv_domain::{ClusterId, Seq};
 use tokio::sync::watch;
 
-use super::checkpoint;
+use super::error::HistoryError;
 use super::format::{FormatError, Layout, verify};
+use super::reading::{read_layout, set_aside};
+use super::sealed::{SUFFIX, Sealed, Span, file_name, span};
 use crate::files::Dir;
-
-const SUFFIX: &str = ".history";
-
-/// Why history can't be read or changed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum HistoryError {
-    /// A file in it.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// A file is not what was written.
-    #[error("{path}: {source}; it is set aside, and fetched from another replica if one has it")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What, and where.
-        source: FormatError,
-    },
-    /// A file of another cluster.
-    #[error("{path}: it belongs to cluster {found}, not to {expected}; move it away")]
-    OtherCluster {
-        /// The file.
-        path: PathBuf,
-        /// Whose it is.
-        found: ClusterId,
-        /// Whose the directory is.
-        expected: ClusterId,
-    },
-}
-
-/// What one sealed file holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Sealed {
-    /// The first event.
-    pub(crate) first: Seq,
-    /// The hash of the record before it.
-    pub(crate) prev: RecordHash,
-    /// The last event.
-    pub(crate) last: Seq,
-    /// The hash of the last record.
-    pub(crate) hash: RecordHash,
-    /// The time of the first record.
-    pub(crate) from: Timestamp,
-    /// The time of the last record.
-    pub(crate) to: Timestamp,
-    /// Bytes of the file.
-    pub(crate) size: u64,
-    /// SHA-256 of its content.
-    pub(crate) digest: [u8; 32],
-}
-
-impl Sealed {
-    fn of(layout: &Layout) -> Self {
-        let (from, to) = layout.footer.times();
-        Self {
-            first: layout.header.first,
-            prev: layout.header.prev,
-            last: layout.footer.last,
-            hash: layout.footer.hash,
-            from,
-            to,
-            size: layout.size,
-            digest: layout.digest,
-        }
-    }
-
-    /// The name of its file.
-    pub(crate) fn file_name(&self) -> String {
-        file_name(self.first)
-    }
-}
-
-fn file_name(first: Seq) -> String {
-    format!("{:020}{SUFFIX}", first.0)
-}
-
-/// The events that sealed files hold without a hole, up to the newest that is sealed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span {
-    /// The first event.
-    pub(crate) oldest: Seq,
-    /// The hash of the record before it.
-    pub(crate) prev: RecordHash,
-    /// The last event.
-    pub(crate) newest: Seq,
-    /// The hash of its record.
-    pub(crate) hash: RecordHash,
-}
 
 /// The sealed files of a replica. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
@@ -216,133 +126,6 @@ impl History {
         files[..after].last().filter(|file| seq <= file.last).cloned()
     }
 
-    /// Opens the file of `sealed`.
-    pub(crate) fn open_file(&self, sealed: &Sealed) -> Result<File, HistoryError> {
-        let path = self.path(sealed);
-        File::open(&path).map_err(|source| HistoryError::Io { path, source })
-    }
-
-    /// The sealed records with events from `from` on, in order, ending before a hole and after `records` of them
-    /// or about `bytes`, but never before one. Empty when `from` is not sealed.
-    pub(crate) fn records(
-        &self,
-        from: Seq,
-        records: usize,
-        bytes: usize,
-    ) -> Result<Vec<Record>, HistoryError> {
-        let (mut found, mut size, mut next) = (Vec::new(), 0, from.max(Seq(1)));
-        while found.len() < records && size < bytes {
-            let Some((block, average)) = self.block(next)? else {
-                break;
-            };
-            for record in block.into_iter().filter(|record| record.last() >= next) {
-                if found.len() >= records || (size >= bytes && !found.is_empty()) {
-                    return Ok(found);
-                }
-                size += average;
-                found.push(record);
-            }
-            next = found.last().map_or(next, |record| record.last().next());
-        }
-        Ok(found)
-    }
-
-    /// As [`Self::records`], backward: the record with `from` first, and then those before it.
-    #[allow(
-        dead_code,
-        reason = "for readers that go backward without an index; see docs/status.md"
-    )]
-    pub(crate) fn records_back(
-        &self,
-        from: Seq,
-        records: usize,
-        bytes: usize,
-    ) -> Result<Vec<Record>, HistoryError> {
-        let (mut found, mut size, mut next) = (Vec::<Record>::new(), 0, from);
-        while found.len() < records && size < bytes && next > Seq::ZERO {
-            let Some((block, average)) = self.block(next)? else {
-                break;
-            };
-            for record in block.into_iter().rev().filter(|record| record.first <= next) {
-                if found.len() >= records || (size >= bytes && !found.is_empty()) {
-                    return Ok(found);
-                }
-                size += average;
-                found.push(record);
-            }
-            next = found.last().map_or(next, |record| Seq(record.first.0 - 1));
-        }
-        Ok(found)
-    }
-
-    /// An event at or before the first one that was recorded at `time` or later, and close to it: where to begin
-    /// to look. `None` when all that is sealed is older, or there is none.
-    #[allow(
-        dead_code,
-        reason = "for readers by time without an index; see docs/status.md"
-    )]
-    pub(crate) fn before(&self, time: Timestamp) -> Result<Option<Seq>, HistoryError> {
-        let file = {
-            let files = self.lock();
-            let at = files.partition_point(|file| file.to < time);
-            files.get(at).cloned()
-        };
-        let Some(file) = file else { return Ok(None) };
-        let layout = read_layout(&self.path(&file))?;
-        let blocks = &layout.footer.blocks;
-        let at = blocks.partition_point(|block| block.to < time);
-        Ok(blocks.get(at).map(|block| block.first))
-    }
-
-    /// The state with the most events up to `seq` that is kept: without the outcomes of commands, and without how far
-    /// events were published. `None`: fold from the first event.
-    pub(crate) fn checkpoint(&self, seq: Seq) -> io::Result<Option<Projection>> {
-        checkpoint::at_or_before(self, seq)
-    }
-
-    /// The records of the block that holds `seq`, checked, and about how large each is.
-    fn block(&self, seq: Seq) -> Result<Option<(Vec<Record>, usize)>, HistoryError> {
-        let Some(sealed) = self.file_of(seq) else {
-            return Ok(None);
-        };
-        let path = self.path(&sealed);
-        let read = || {
-            let file = File::open(&path)?;
-            Ok::<_, io::Error>(Layout::read(&file).and_then(|layout| {
-                let Some(index) = layout.footer.block_of(seq) else {
-                    return Ok(None);
-                };
-                let info = layout.footer.blocks[index];
-                let average = info.raw as usize / info.records.max(1) as usize;
-                Ok(Some((layout.verified(&file, index)?, average)))
-            }))
-        };
-        match read() {
-            Ok(Ok(block)) => Ok(block),
-            // Trimmed meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.forget(&sealed);
-                Ok(None)
-            }
-            Ok(Err(FormatError::Io { why, .. })) => Err(HistoryError::Io {
-                path,
-                source: io::Error::other(why),
-            }),
-            Err(source) => Err(HistoryError::Io { path, source }),
-            Ok(Err(source)) => {
-                let aside = set_aside(&path);
-                self.forget(&sealed);
-                aside.map_err(|source| HistoryError::Io {
-                    path: path.clone(),
-                    source,
-                })?;
-                let error = HistoryError::Damaged { path, source };
-                tracing::error!(%error, "a sealed file is damaged");
-                Err(error)
-            }
-        }
-    }
-
     /// Writes a file that a builder finished, and makes it last.
     pub(crate) fn add(&self, bytes: &[u8]) -> Result<Sealed, HistoryError> {
         let aside = self.shared.dir.path().join("sealing.new");
@@ -407,12 +190,19 @@ impl History {
         Ok(sealed)
     }
 
-    /// Deletes the files all of whose events are before `oldest`.
-    #[allow(dead_code, reason = "for retention; see docs/status.md")]
+    /// Whether [`Self::trim`] would delete something.
+    pub(crate) fn reaches_before(&self, oldest: Seq) -> bool {
+        let files = self.lock();
+        let older = files.len().saturating_sub(1);
+        files[..older].iter().any(|file| file.last < oldest)
+    }
+
+    /// Deletes the files all of whose events are before `oldest`; never the newest, after which sealing goes on.
     pub(crate) fn trim(&self, oldest: Seq) -> Result<Vec<Sealed>, HistoryError> {
         let gone: Vec<Sealed> = {
             let mut files = self.shared.files.write().unwrap_or_else(PoisonError::into_inner);
-            files.extract_if(.., |file| file.last < oldest).collect()
+            let older = files.len().saturating_sub(1);
+            files.extract_if(..older, |file| file.last < oldest).collect()
         };
         for file in &gone {
             self.remove(file)?;
@@ -433,7 +223,7 @@ impl History {
         }
     }
 
-    fn forget(&self, sealed: &Sealed) {
+    pub(super) fn forget(&self, sealed: &Sealed) {
         self.shared
             .files
             .write()
@@ -442,7 +232,7 @@ impl History {
         self.tell();
     }
 
-    fn path(&self, sealed: &Sealed) -> PathBuf {
+    pub(super) fn path(&self, sealed: &Sealed) -> PathBuf {
         self.shared.dir.path().join(sealed.file_name())
     }
 
@@ -461,42 +251,4 @@ impl History {
     fn lock(&self) -> RwLockReadGuard<'_, Vec<Sealed>> {
         self.shared.files.read().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The last run of `files` without a hole, which may overlap.
-fn span(files: &[Sealed]) -> Option<Span> {
-    let last = files.last()?;
-    let mut span = Span {
-        oldest: last.first,
-        prev: last.prev,
-        newest: last.last,
-        hash: last.hash,
-    };
-    for file in files.iter().rev().skip(1) {
-        // Files that touch have to agree; where they overlap, reading the later one checks it.
-        let touches = file.last.next() == span.oldest && file.hash == span.prev || file.last >= span.oldest;
-        if !touches {
-            break;
-        }
-        (span.oldest, span.prev) = (file.first, file.prev);
-    }
-    Some(span)
-}
-
-fn read_layout(path: &Path) -> Result<Layout, HistoryError> {
-    let file = File::open(path).map_err(|source| HistoryError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    Layout::read(&file).map_err(|source| HistoryError::Damaged {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// Gives a damaged file another name, under which nobody looks, so that a person still can.
-fn set_aside(path: &Path) -> io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".damaged");
-    std::fs::rename(path, name)
 }

@@ -10,9 +10,10 @@ use openraft::Raft;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
-use super::checkpoint::Checkpoints;
+use super::checkpoint::{self, Checkpoints};
+use super::error::HistoryError;
 use super::pace::{Pace, purge_upto};
 use super::seal::{SealError, Sealer};
 use crate::files::Room;
@@ -29,6 +30,20 @@ const AGAIN: Duration = Duration::from_secs(2);
 
 /// The last event, and its record's hash, of history that this replica lacks.
 pub(crate) type Missing = Option<(Seq, RecordHash)>;
+
+/// In so many parts of the time that history is kept for it is sealed, at least.
+const PARTS: u32 = 8;
+
+/// What should be forgotten is still there.
+#[derive(Debug, thiserror::Error)]
+enum ForgetError {
+    /// The files.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The checkpoints.
+    #[error("checkpoints: {0}")]
+    Checkpoints(#[from] io::Error),
+}
 
 /// What the thread works on.
 pub(crate) struct Upkeep {
@@ -76,6 +91,9 @@ impl Upkeep {
                 }
             };
             let now = self.applied.projection.borrow().clone();
+            if let Err(error) = self.forget(now.cluster().oldest_kept()) {
+                error!(%error, "history is not forgotten for now");
+            }
             match self.checkpoints.step(&now) {
                 Ok(true) => pause = Duration::ZERO,
                 Ok(false) => {}
@@ -99,6 +117,7 @@ impl Upkeep {
         let seq = *self.applied.seq.borrow();
         let applied = self.applied.entry.borrow().map_or(0, |applied| applied.index);
         let complete = self.sealer.run(applied, seq)?;
+        self.seal_by_age()?;
         let known = *self.missing.borrow();
         let missing = match complete {
             true => None,
@@ -111,6 +130,37 @@ impl Upkeep {
                 warn!(%upto, "history up to there is not here; it is to be fetched");
             }
         }
+        Ok(())
+    }
+
+    /// What is kept for some time only is sealed after a part of it, so that it can be forgotten when its time comes. By
+    /// the log's own time: where nothing happens, nothing is sealed.
+    fn seal_by_age(&mut self) -> Result<(), SealError> {
+        let (retention, time) = {
+            let state = self.applied.projection.borrow();
+            (state.cluster().retention(), state.time())
+        };
+        match retention.keep_for {
+            Some(keep) => self.sealer.close_older(time.minus(keep.duration() / PARTS)),
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes what is before `oldest`, which no replica keeps any more.
+    fn forget(&mut self, oldest: Seq) -> Result<(), ForgetError> {
+        let history = self.checkpoints.history();
+        if !history.reaches_before(oldest) {
+            return Ok(());
+        }
+        let base = Seq(oldest.0 - 1);
+        if let Err(error) = self.checkpoints.make_at(base) {
+            // This replica was away, and has not all that leads there.
+            warn!(%error, seq = %base, "the state there is not here");
+        }
+        for file in history.trim(oldest)? {
+            info!(first = %file.first, last = %file.last, "history was forgotten");
+        }
+        checkpoint::trim(history, oldest)?;
         Ok(())
     }
 

@@ -34,6 +34,12 @@ pub enum PastError {
     /// The events that lead to it can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The events are here, and no state to begin with.
+    #[error("this replica came later and has no state to begin with before event {wanted}; ask another one")]
+    Elsewhere {
+        /// The event asked for.
+        wanted: Seq,
+    },
     /// Too many ask at once.
     #[error("too many states of the past are asked for at once; ask again")]
     Busy,
@@ -55,6 +61,7 @@ impl EventLog {
                 wanted: seq,
                 last: kept.last,
             }),
+            seq if seq < kept.oldest => Err(self.missing(kept.oldest).into()),
             seq => self.folded(seq, kept).await,
         }
     }
@@ -83,7 +90,7 @@ impl EventLog {
                 .unwrap_or(state);
         }
         if state.seq() == Seq::ZERO && kept.oldest > Seq(1) {
-            return Err(self.missing(kept.oldest).into());
+            return Err(PastError::Elsewhere { wanted: seq });
         }
         while state.seq() < seq {
             let records = self.records(state.seq().next(), seq, PAGE).await?;

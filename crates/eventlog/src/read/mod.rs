@@ -15,7 +15,7 @@ mod records;
 mod search;
 mod span;
 
-use chv_domain::{Record, Seq};
+use chv_domain::{Record, Seq, Timestamp};
 
 use crate::index::IndexError;
 use crate::log::EventLog;
@@ -37,6 +37,8 @@ pub enum ReadError {
     Gone {
         /// The first event that is kept.
         oldest: Seq,
+        /// When its record was decided.
+        since: Timestamp,
     },
     /// The events before that one are kept, but not here: this replica was given a snapshot instead.
     #[error("this replica has events from {oldest} on; ask another one for those before")]
@@ -62,6 +64,10 @@ impl EventLog {
     /// The applied records with events from `from` on, in order; ends after `records` of them or about `bytes`,
     /// but never before one. Empty when there are none yet.
     pub async fn read(&self, from: Seq, records: usize, bytes: usize) -> Result<Vec<Record>, ReadError> {
+        let oldest = self.projection().cluster().oldest_kept();
+        if from < oldest {
+            return Err(self.missing(oldest));
+        }
         self.records(from, Seq(u64::MAX), Limit { records, bytes }).await
     }
 

@@ -112,8 +112,13 @@ impl EventLog {
         self.without_hole(from, state, found)
     }
 
-    /// The first event that is here, or will be.
+    /// The first event that is kept and is here, or will be.
     pub(super) async fn oldest(&self) -> Result<Seq, ReadError> {
+        let kept = self.projection().cluster().oldest_kept();
+        Ok(self.oldest_here().await?.max(kept))
+    }
+
+    async fn oldest_here(&self) -> Result<Seq, ReadError> {
         let state = self.projection();
         if !self.inner.storage.was_purged() {
             return Ok(Seq(1));
@@ -139,15 +144,13 @@ impl EventLog {
 
     /// Why there is nothing before `oldest` here.
     pub(crate) fn missing(&self, oldest: Seq) -> ReadError {
-        match oldest <= self.forgotten() {
-            true => ReadError::Gone { oldest },
-            false => ReadError::Elsewhere { oldest },
+        match self.projection().cluster().forgotten() {
+            Some(forgotten) if oldest <= forgotten.upto.next() => ReadError::Gone {
+                oldest: forgotten.upto.next(),
+                since: forgotten.kept_from,
+            },
+            _ => ReadError::Elsewhere { oldest },
         }
-    }
-
-    /// Events before this one are kept by no replica. Nothing is forgotten yet.
-    fn forgotten(&self) -> Seq {
-        Seq(1)
     }
 
     /// `found`, unless the log was purged of what should come before it.

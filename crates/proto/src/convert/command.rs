@@ -8,6 +8,7 @@ use super::cluster;
 use super::error::{DecodeError, WireError, mismatch, other_version, parse, parse_optional};
 use super::host::{facts_from_wire, facts_to_wire};
 use super::observation::{observation_from_wire, observation_to_wire};
+use super::retention::{forgotten_from_wire, forgotten_to_wire, retention_from_wire, retention_to_wire};
 use super::spec::{spec_from_wire, spec_to_wire, stop_timeout};
 use super::vm::{vm_ref_from_wire, vm_ref_to_wire};
 use crate::v1;
@@ -177,6 +178,12 @@ fn command_to_wire(command: &Command) -> Wire {
             vm: vm.to_string(),
             epoch: epoch.0.0,
         }),
+        Command::SetRetention { retention } => Wire::SetRetention(v1::SetRetention {
+            retention: Some(retention_to_wire(*retention)),
+        }),
+        Command::ForgetHistory { forgotten } => Wire::ForgetHistory(v1::ForgetHistory {
+            forgotten: Some(forgotten_to_wire(*forgotten)),
+        }),
     }
 }
 
@@ -222,6 +229,12 @@ fn command_from_wire(command: Wire) -> Result<Command, WireError> {
             vm: parse("fail_over_vm.vm", &lost.vm)?,
             epoch: Epoch(Seq(lost.epoch)),
         }),
+        Wire::SetRetention(set) => retention_from_wire(set.retention)
+            .map(|retention| Command::SetRetention { retention })
+            .map_err(|error| error.within("set_retention")),
+        Wire::ForgetHistory(forget) => forgotten_from_wire(forget.forgotten)
+            .map(|forgotten| Command::ForgetHistory { forgotten })
+            .map_err(|error| error.within("forget_history")),
     }
 }
 

@@ -7,6 +7,7 @@ use super::error::{WireError, parse};
 use super::host::{facts_from_wire, facts_to_wire};
 use super::observation::{exit_from_wire, exit_to_wire};
 use super::placement::{placed_from_wire, placed_to_wire};
+use super::retention::{forgotten_from_wire, forgotten_to_wire, retention_from_wire, retention_to_wire};
 use super::spec::{spec_from_wire, spec_to_wire};
 use super::vm::{power_from_wire, power_to_wire, stop_how_from_wire, stop_how_to_wire};
 use crate::v1;
@@ -122,6 +123,12 @@ pub(super) fn kind_to_wire(event: &Event) -> Wire {
         Event::StepDownRequested { leader } => {
             Wire::StepDownRequested(v1::StepDownRequested { leader: leader.get() })
         }
+        Event::RetentionSet { retention } => Wire::RetentionSet(v1::RetentionSet {
+            retention: Some(retention_to_wire(*retention)),
+        }),
+        Event::HistoryForgotten { forgotten } => Wire::HistoryForgotten(v1::HistoryForgotten {
+            forgotten: Some(forgotten_to_wire(*forgotten)),
+        }),
     }
 }
 
@@ -201,6 +208,14 @@ pub(super) fn kind_from_wire(event: Wire) -> Result<Event, WireError> {
         Wire::StepDownRequested(event) => (
             "step_down_requested",
             replica_from_wire("leader", event.leader).map(|leader| Event::StepDownRequested { leader }),
+        ),
+        Wire::RetentionSet(event) => (
+            "retention_set",
+            retention_from_wire(event.retention).map(|retention| Event::RetentionSet { retention }),
+        ),
+        Wire::HistoryForgotten(event) => (
+            "history_forgotten",
+            forgotten_from_wire(event.forgotten).map(|forgotten| Event::HistoryForgotten { forgotten }),
         ),
     };
     event.map_err(|error| error.within(field))

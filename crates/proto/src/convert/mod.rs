@@ -12,6 +12,7 @@ mod host;
 mod observation;
 mod placement;
 mod query;
+mod retention;
 mod spec;
 mod vm;
 
@@ -23,6 +24,7 @@ pub use host::{
     facts_from_wire, facts_to_wire, host_to_wire, slice_from_wire, slice_to_wire,
 };
 pub use query::{Asked, At, decode_query, encode_query};
+pub use retention::{forgotten_from_wire, forgotten_to_wire, retention_from_wire, retention_to_wire};
 pub use spec::{spec_from_wire, spec_to_wire};
 pub use vm::{power_from_wire, power_to_wire, vm_ref_from_wire, vm_ref_to_wire, vm_to_wire};
 

@@ -11,6 +11,7 @@ mod intake;
 mod members;
 pub mod publication;
 mod publisher;
+mod retention;
 mod tick;
 mod turn_away;
 
@@ -144,6 +145,7 @@ fn begin(office: &Office) -> oneshot::Receiver<intake::Messages> {
     tasks.spawn(hand_over::when_asked(office.clone()));
     tasks.spawn(hand_over::when_cut_off(office.clone()));
     tasks.spawn(members::run(office.clone(), queue.clone()));
+    tasks.spawn(retention::run(office.clone(), queue.clone()));
     let (leave, left) = oneshot::channel();
     tasks.spawn(or_resign(
         office.clone(),

@@ -33,8 +33,9 @@ pub(super) async fn list(
 
 /// Why events can't be read, for who asked.
 pub(super) fn unreadable(error: &ReadError) -> v1::Refused {
-    if let ReadError::Gone { .. } = error {
-        return refused("gone", error.to_string(), "list_events.from_seq");
+    if let ReadError::Gone { since, .. } = error {
+        let message = format!("{error}, of {}", written(*since));
+        return refused("gone", message, "list_events.from_seq");
     }
     warn!(%error, "can't read events");
     v1::Refused {
@@ -42,6 +43,12 @@ pub(super) fn unreadable(error: &ReadError) -> v1::Refused {
         retry_after_ms: 500,
         ..refused("unavailable", error.to_string(), "")
     }
+}
+
+/// As people and other programs write it, in UTC.
+fn written(time: Timestamp) -> String {
+    let micros = i64::try_from(time.0).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_microsecond(micros).map_or_else(|_| time.0.to_string(), |time| time.to_string())
 }
 
 fn page(state: &Projection, search: &Search, found: &Found, limit: usize, room: usize) -> v1::EventPage {

@@ -25,6 +25,11 @@ pub(super) async fn state(reader: &Reader, at: At, query: &Query) -> Result<Proj
     };
     then.map_err(|error| match error {
         PastError::PastTheEnd { .. } => refused("past_end", error.to_string(), "at_seq"),
+        PastError::Elsewhere { .. } => v1::Refused {
+            retryable: true,
+            retry_after_ms: 50,
+            ..refused("unavailable", error.to_string(), "at_seq")
+        },
         PastError::Read(error) => event::unreadable(&error),
         PastError::Busy => TryAgain::Busy.refused(),
     })

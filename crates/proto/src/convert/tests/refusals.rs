@@ -68,6 +68,8 @@ fn verb_of(command: &Wire) -> &'static str {
         Wire::StepDown(_) => "cluster.step-down",
         Wire::ReportReplicas(_) => "cluster.report",
         Wire::FailOverVm(_) => "vm.fail-over",
+        Wire::SetRetention(_) => "cluster.set-retention",
+        Wire::ForgetHistory(_) => "cluster.forget-history",
     }
 }
 
@@ -250,6 +252,14 @@ fn a_wrong_field_is_named_by_its_path() {
             "report_replicas.voters[0].replica",
         ),
         (Wire::FailOverVm(v1::FailOverVm::default()), "fail_over_vm.vm"),
+        (
+            Wire::SetRetention(v1::SetRetention::default()),
+            "set_retention.retention",
+        ),
+        (
+            Wire::ForgetHistory(v1::ForgetHistory::default()),
+            "forget_history.forgotten",
+        ),
         (exited(0), "report_vm.exited.reason.kind"),
         (exited(99), "report_vm.exited.reason.kind"),
     ];
