@@ -11,7 +11,7 @@ use crate::host::HypervisorKind;
 use crate::ids::{CommandId, HostId, VmId};
 use crate::name::{ProjectName, VmName};
 use crate::seq::{Epoch, Seq};
-use crate::spec::{StopTimeout, VmSpec};
+use crate::spec::{OnHostLoss, StopTimeout, VmSpec};
 use crate::time::Timestamp;
 use crate::trace::TraceContext;
 
@@ -170,6 +170,11 @@ impl Vm {
     /// Whether its host says that its hypervisor runs it.
     pub const fn is_running(&self) -> bool {
         matches!(self.phase, Phase::Running { .. })
+    }
+
+    /// Whether it is to be placed elsewhere when its host's lease is over.
+    pub fn fails_over(&self) -> bool {
+        self.spec.on_host_loss == OnHostLoss::Failover && self.power == Power::Running
     }
 
     /// The state in one word.

@@ -14,6 +14,7 @@ pub mod files;
 pub mod follow;
 pub mod hypervisor;
 pub mod leader;
+pub mod lease;
 pub mod ledger;
 pub mod plan;
 pub mod probe;

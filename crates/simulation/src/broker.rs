@@ -13,7 +13,7 @@ use crate::schedule::MS;
 use crate::world::{Event, SUBSCRIBERS, World};
 
 /// How long a query waits for the event that it asks to see, as the scheduler has it.
-const PATIENCE: u64 = 2000 * MS;
+pub(crate) const PATIENCE: u64 = 2000 * MS;
 
 impl World {
     /// A replica hands a message to the broker. While the connection is away it is lost.
@@ -114,7 +114,7 @@ impl World {
         };
         match message {
             ToReplica::Command { from, submission } => self.intake(replica, from, submission),
-            ToReplica::Heartbeat { host } => self.heartbeat(replica, host),
+            ToReplica::Heartbeat(beat) => self.heartbeat(replica, beat),
             ToReplica::Mark { office, mark } => self.mark_back(replica, office, mark),
             ToReplica::AskSlice { host, asked, least } => {
                 self.wait(replica, wait(Until::Seq(least), Then::Slice { host, asked }));
@@ -178,7 +178,7 @@ impl World {
         self.carry_out(replica, out);
     }
 
-    fn wait(&mut self, replica: usize, wait: Wait) {
+    pub(crate) fn wait(&mut self, replica: usize, wait: Wait) {
         self.replicas[replica].waits.push(wait);
         self.settle_waits(replica);
         self.look_after(replica, PATIENCE);
@@ -216,6 +216,12 @@ impl World {
         let applied = &self.replicas[replica].applied;
         let answer = match then {
             Then::Batch { office, batch } => return self.batch_ends(replica, office, batch, result),
+            Then::Heartbeat(beat) => {
+                if result.is_ok() {
+                    self.grant(replica, beat);
+                }
+                return;
+            }
             Then::Query { client, asked } => ToUser::Read {
                 client,
                 asked,

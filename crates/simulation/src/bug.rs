@@ -22,11 +22,17 @@ pub enum Bug {
     LostMark,
     /// What the client has no room for counts as handed over.
     Room,
+    /// A new leader waits for no lease that it has not granted itself.
+    Lease,
+    /// Nobody but a host's daemon ends guests whose lease has ended.
+    Guard,
+    /// A host starts what it believes to be its own before it has followed what the leader named.
+    Behind,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Fencing,
         Self::Dedupe,
         Self::Flush,
@@ -35,6 +41,9 @@ impl Bug {
         Self::Mark,
         Self::LostMark,
         Self::Room,
+        Self::Lease,
+        Self::Guard,
+        Self::Behind,
     ];
 
     /// Its name on the command line.
@@ -48,6 +57,9 @@ impl Bug {
             Self::Mark => "mark",
             Self::LostMark => "lost-mark",
             Self::Room => "room",
+            Self::Lease => "lease",
+            Self::Guard => "guard",
+            Self::Behind => "behind",
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use chv_domain::{Command, CommandId, ProjectName, Seq, Submission, VmRef};
+use chv_domain::spec::OnHostLoss;
+use chv_domain::{Command, CommandId, ProjectName, Seq, Submission, VmRef, VmSpec};
 use ulid::Ulid;
 
 use crate::packet::{Answer, Seen, Sender, ToReplica};
@@ -130,9 +131,9 @@ impl World {
         let command = match self.chance.pick(0..12) {
             0..5 => Command::CreateVm {
                 project: ProjectName::default(),
-                name: name.parse().expect("it is a name"),
+                name: self.new_name(name).parse().expect("it is a name"),
                 labels: BTreeMap::new(),
-                spec: Box::new(self.oracle.spec.clone()),
+                spec: Box::new(self.spec()),
                 start: true,
             },
             5 => Command::StartVm { vm },
@@ -150,6 +151,25 @@ impl World {
         };
         let actor = format!("user{}", self.clients[client].number);
         self.submission(&actor, command)
+    }
+
+    /// Some VMs are left alone once they are there, long enough to lose their host.
+    fn new_name(&mut self, name: String) -> String {
+        match self.chance.is(300) {
+            true => format!("left-alone{}", self.chance.pick(0..NAMES)),
+            false => name,
+        }
+    }
+
+    fn spec(&mut self) -> VmSpec {
+        let on_host_loss = match self.chance.is(600) {
+            true => OnHostLoss::Failover,
+            false => OnHostLoss::Stay,
+        };
+        VmSpec {
+            on_host_loss,
+            ..self.oracle.spec.clone()
+        }
     }
 
     pub(crate) fn submission(&mut self, actor: &str, command: Command) -> Submission {

@@ -4,6 +4,10 @@ use crate::raft::REPLICAS;
 use crate::schedule::MS;
 use crate::world::{Event, HOSTS, SUBSCRIBERS, World};
 
+/// How long it may take, once all else is well, until what asks for failover is placed elsewhere: an election, the
+/// wait of a new leader, and what it takes to decide.
+const LEFT_BY: u64 = 8000 * MS;
+
 impl World {
     /// One fault, and when the next one comes.
     pub(crate) fn fault(&mut self) {
@@ -11,8 +15,25 @@ impl World {
             return;
         }
         self.faults += 1;
+        match self.chance.is(self.weather.hosts) {
+            true => self.some_host_fault(),
+            false => self.other_fault(),
+        }
+        let every = self.weather.fault_every;
+        let after = self.chance.pick(every / 4..every * 2);
+        self.schedule.after(after, Event::Fault);
+    }
+
+    fn some_host_fault(&mut self) {
+        let host = self.chance.index(HOSTS);
+        if self.hosts[host].machine.up {
+            self.host_fault(host);
+        }
+    }
+
+    fn other_fault(&mut self) {
         let replica = self.chance.index(REPLICAS);
-        match self.chance.pick(0..13) {
+        match self.chance.pick(0..12) {
             0 => self.down(replica, false),
             1 => self.down(replica, true),
             2 => {
@@ -28,18 +49,11 @@ impl World {
                 (0..REPLICAS).for_each(|replica| self.lose_broker(replica));
             }
             10 => self.clock_jumps(replica),
-            11 => {
-                let host = self.chance.index(HOSTS);
-                self.host_starts(host);
-            }
             _ => {
                 let subscriber = self.chance.index(SUBSCRIBERS);
                 self.resubscribe(subscriber);
             }
         }
-        let every = self.weather.fault_every;
-        let after = self.chance.pick(every / 4..every * 2);
-        self.schedule.after(after, Event::Fault);
     }
 
     /// Something was acknowledged: the worst moment to lose power.
@@ -132,6 +146,14 @@ impl World {
         self.weather.slow = 0;
         self.weather.late = 0;
         self.weather.full = 0;
+        // Hosts that are cut off or down come back when their time has come, while a leader lasts.
+        if self.chance.is(300) {
+            let host = self.chance.index(HOSTS);
+            self.note(|| format!("host {host} is lost for good"));
+            self.lose_power(host);
+            self.lost = Some(host);
+            self.schedule.after(LEFT_BY, Event::LeftBy);
+        }
         for replica in 0..REPLICAS {
             self.replicas[replica].paused_until = 0;
             self.restart(replica);

@@ -1,18 +1,20 @@
-//! A host: follows its feed with the daemon's own code, makes what is wanted so after a while, and reports it.
+//! A host's daemon: follows its feed with the daemon's own code, and reports what became of its guests.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use chv_domain::{
-    Capacity, Command, DesiredVm, ExitReason, HostFacts, HostId, HostSlice, HypervisorFacts, HypervisorKind,
-    Observation, Power, Seq, Submission, VmId,
+    Capacity, Command, DesiredVm, HostFacts, HostId, HostSlice, HypervisorFacts, HypervisorKind,
+    LeaseDuration, Power, Seq, Submission, VmId,
 };
 use chv_hostd::converge::Wish;
 use chv_hostd::follow::feed::Feed;
+use chv_hostd::lease::HeldLease;
 use chv_proto::{convert, v1};
 
-use crate::packet::{Answer, Sender, ToReplica, ToUser};
+use crate::machine::Machine;
+use crate::packet::{Answer, Beat, Sender, ToReplica, ToUser};
 use crate::schedule::MS;
 use crate::world::{Event, World};
 
@@ -43,7 +45,8 @@ pub(crate) struct Host {
     registered: bool,
     /// What is to be run, as the wishes say.
     pub(crate) wanted: BTreeMap<VmId, Arc<DesiredVm>>,
-    running: BTreeMap<VmId, u32>,
+    pub(crate) machine: Machine,
+    pub(crate) lease: HeldLease,
     reports: BTreeMap<u64, Rc<Submission>>,
     sent: u64,
     asked: Option<u64>,
@@ -61,7 +64,8 @@ impl Host {
             reached: Seq::ZERO,
             registered: false,
             wanted: BTreeMap::new(),
-            running: BTreeMap::new(),
+            machine: Machine::new(),
+            lease: HeldLease::default(),
             reports: BTreeMap::new(),
             sent: 0,
             asked: None,
@@ -81,6 +85,33 @@ impl Host {
             }],
             daemon: String::new(),
         }
+    }
+
+    /// Its daemon ends; the next one begins with what is on the disk.
+    pub(crate) fn ends(&mut self) {
+        self.life += 1;
+        self.feed = Feed::new(self.id, self.reached);
+        self.registered = false;
+        self.wanted.clear();
+        self.reports.clear();
+        self.asked = None;
+    }
+
+    /// How far it has followed its feed.
+    pub(crate) fn position(&self) -> Seq {
+        self.feed.position()
+    }
+
+    /// Where what runs is not what should.
+    pub(crate) fn runs_otherwise(&self, slice: &HostSlice) -> Option<String> {
+        let should = slice
+            .vms
+            .iter()
+            .filter(|vm| vm.power == Power::Running)
+            .map(|vm| vm.vm);
+        let (should, runs): (Vec<_>, Vec<_>) =
+            (should.collect(), self.machine.guests.keys().copied().collect());
+        (should != runs).then(|| format!("should run {should:?}, and runs {runs:?}"))
     }
 
     /// Where what it believes to be wanted is not `slice`.
@@ -105,18 +136,13 @@ impl World {
 
     /// A host's daemon begins; its guests run on meanwhile.
     pub(crate) fn host_starts(&mut self, host: usize) {
-        let there = &mut self.hosts[host];
-        there.life += 1;
-        there.feed = Feed::new(there.id, there.reached);
-        there.registered = false;
-        there.wanted.clear();
-        there.reports.clear();
-        there.asked = None;
+        self.hosts[host].ends();
+        self.takes_stock(host);
         let after = self.chance.pick(0..100 * MS);
         self.host_after(host, after, HostEvent::Beat);
     }
 
-    fn host_after(&mut self, host: usize, after: u64, event: HostEvent) {
+    pub(crate) fn host_after(&mut self, host: usize, after: u64, event: HostEvent) {
         let life = self.hosts[host].life;
         self.schedule.after(after, Event::Host { host, life, event });
     }
@@ -125,9 +151,15 @@ impl World {
         if self.hosts[host].life != life {
             return;
         }
+        let from = self.hosts[host].machine.daemon_from;
+        if from > self.schedule.now {
+            let after = from - self.schedule.now;
+            return self.schedule.after(after, Event::Host { host, life, event });
+        }
         match event {
             HostEvent::Beat => {
-                self.tell_replicas(&ToReplica::Heartbeat { host });
+                let sent = self.since_boot(host);
+                self.host_tells(host, &ToReplica::Heartbeat(Beat { host, life, sent }));
                 self.host_after(host, BEAT, HostEvent::Beat);
             }
             HostEvent::Converge(vm) => self.converge(host, vm),
@@ -141,28 +173,21 @@ impl World {
         }
     }
 
-    /// A replica hears a heartbeat, and answers when it leads.
-    pub(crate) fn heartbeat(&mut self, replica: usize, host: usize) {
-        let (id, name) = (
-            self.hosts[host].id,
-            self.hosts[host].name.parse().expect("it is a name"),
-        );
-        let instant = self.instant();
-        let there = &self.replicas[replica];
-        there.liveness.heard(name, id, instant);
-        if !there.leadership().is_some_and(|(_, ready)| ready) {
-            return;
+    /// A host's message to every replica.
+    fn host_tells(&mut self, host: usize, message: &ToReplica) {
+        if self.is_reached(host) {
+            self.tell_replicas(message);
         }
-        let known = there.applied.state.host(id);
-        let reply = ToUser::HeartbeatReply {
-            host,
-            registered: known.is_some(),
-            feed: known.map_or(Seq::ZERO, |host| host.feed),
-        };
-        self.tell_user(replica, reply);
     }
 
-    fn heartbeat_reply(&mut self, host: usize, registered: bool, feed: Seq) {
+    fn heartbeat_reply(&mut self, beat: Beat, registered: bool, feed: Seq, lease: Option<LeaseDuration>) {
+        let host = beat.host;
+        if self.hosts[host].life != beat.life {
+            return;
+        }
+        if let Some(lease) = lease {
+            self.granted(host, beat, lease, feed);
+        }
         let there = &mut self.hosts[host];
         if !registered || !there.registered {
             there.registered = registered;
@@ -190,19 +215,34 @@ impl World {
         let asked = there.asks;
         there.asked = Some(asked);
         self.host_after(host, SLICE, HostEvent::Ask(asked));
-        self.tell_any(ToReplica::AskSlice { host, asked, least });
+        if self.is_reached(host) {
+            self.tell_any(ToReplica::AskSlice { host, asked, least });
+        }
     }
 
     pub(crate) fn user_hears(&mut self, message: ToUser) {
+        if let Some(host) = message.to_host() {
+            if !self.is_reached(host) {
+                return;
+            }
+            let from = self.hosts[host].machine.daemon_from;
+            if from > self.schedule.now {
+                let after = from - self.schedule.now;
+                return self.schedule.after(after, Event::ToUser(message));
+            }
+        }
         match message {
             ToUser::Answer(Sender::Client(client), answer) => self.client_answered(client, &answer),
             ToUser::Answer(Sender::Host(host), answer) => self.report_answered(host, &answer),
+            ToUser::Answer(Sender::Leader, _) => {}
             ToUser::Read { client, asked, seen } => self.client_read(client, asked, seen.as_ref()),
             ToUser::HeartbeatReply {
-                host,
                 registered,
                 feed,
-            } => self.heartbeat_reply(host, registered, feed),
+                beat,
+                lease,
+                ..
+            } => self.heartbeat_reply(beat, registered, feed, lease),
             ToUser::Feed { host, delta } => self.feed_heard(host, &delta),
             ToUser::Slice { host, asked, slice } => self.slice_heard(host, asked, slice.as_deref()),
             ToUser::Event { subscriber, message } => self.event_heard(subscriber, (*message).clone()),
@@ -260,7 +300,7 @@ impl World {
                 }
                 Wish::All(vms, _) => {
                     there.wanted = vms.into_iter().map(|vm| (vm.vm, vm)).collect();
-                    changed.extend(there.wanted.keys().chain(there.running.keys()));
+                    changed.extend(there.wanted.keys().chain(there.machine.guests.keys()));
                 }
             }
             for vm in changed {
@@ -272,48 +312,7 @@ impl World {
         there.reached = there.reached.max(there.feed.position());
     }
 
-    fn converge(&mut self, host: usize, vm: VmId) {
-        let pid = u32::try_from(self.chance.pick(1..9999)).expect("it is small");
-        let there = &mut self.hosts[host];
-        let Some(wanted) = there.wanted.get(&vm).cloned() else {
-            there.running.remove(&vm);
-            return;
-        };
-        let running = there.running.get(&vm).copied();
-        let observation = match (&wanted.power, running) {
-            (Power::Running, None) => {
-                there.running.insert(vm, pid);
-                Observation::Started {
-                    hypervisor: HypervisorKind::QemuTcg,
-                    pid,
-                    took_us: 1,
-                }
-            }
-            (Power::Running, Some(pid)) => Observation::Adopted {
-                hypervisor: HypervisorKind::QemuTcg,
-                pid,
-                uptime_ms: 1,
-            },
-            (Power::Deleted, _) => {
-                there.running.remove(&vm);
-                Observation::Removed
-            }
-            (_, Some(_)) => {
-                there.running.remove(&vm);
-                Observation::Exited(ExitReason::PoweredOff)
-            }
-            (_, None) => return,
-        };
-        let epoch = wanted.epoch;
-        let command = Command::ReportVm {
-            vm,
-            epoch,
-            observation,
-        };
-        self.report(host, command);
-    }
-
-    fn report(&mut self, host: usize, command: Command) {
+    pub(crate) fn report(&mut self, host: usize, command: Command) {
         let actor = format!("host/{}", self.hosts[host].name);
         let submission = self.submission(&actor, command);
         let floor = self.oracle.acknowledged();
@@ -330,7 +329,7 @@ impl World {
             return;
         };
         let from = Sender::Host(host);
-        self.tell_replicas(&ToReplica::Command { from, submission });
+        self.host_tells(host, &ToReplica::Command { from, submission });
         let after = self.chance.pick(200 * MS..800 * MS);
         self.host_after(host, after, HostEvent::Again(number));
     }

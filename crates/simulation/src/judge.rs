@@ -53,7 +53,10 @@ impl World {
                 ));
             }
         }
-        for host in &self.hosts {
+        for (number, host) in self.hosts.iter().enumerate() {
+            if self.lost == Some(number) {
+                continue;
+            }
             let Some(slice) = HostSlice::of(&state, host.id) else {
                 // Where a leader's clock was hours ahead, what others send is refused for hours.
                 if self.weather.hours {
@@ -61,10 +64,30 @@ impl World {
                 }
                 return Err(format!("host {} is not registered", host.name));
             };
-            if let Some(wrong) = host.differs(&slice) {
+            if let Some(wrong) = host.differs(&slice).or_else(|| host.runs_otherwise(&slice)) {
                 return Err(format!("host {}: {wrong}", host.name));
             }
         }
         Ok(())
+    }
+
+    /// What asks for failover has left a host that is lost, unless no other one could take it.
+    pub(crate) fn judge_lost(&mut self) {
+        let (state, Some(host)) = (self.oracle.state(), self.lost) else {
+            return;
+        };
+        let Some(host) = state.host(self.hosts[host].id) else {
+            return;
+        };
+        let left_behind = host.vms.iter().filter_map(|vm| state.vm(*vm));
+        let left_behind = left_behind
+            .filter(|vm| vm.fails_over() && vm.trouble.is_none())
+            .count();
+        if left_behind > 0 {
+            let name = &host.name;
+            self.oracle.wrong(format!(
+                "{left_behind} VMs that ask for failover are still on the lost host {name}"
+            ));
+        }
     }
 }

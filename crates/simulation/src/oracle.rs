@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Instant;
 
+use chv_domain::spec::OnHostLoss;
 use chv_domain::{
-    BatchOutcome, CommandId, Projection, Record, RecordHash, Seq, Submission, Timestamp, VmSpec, invariants,
+    BatchOutcome, CommandId, Event, Projection, Record, RecordHash, Seq, Submission, Timestamp, VmId, VmSpec,
+    invariants,
 };
 use chv_proto::v1;
 use ulid::Ulid;
@@ -33,6 +35,10 @@ pub struct Count {
     pub reads: u64,
     /// Commands that one leader refused and another, later one did (docs/adr/0009).
     pub decided_anew: u64,
+    /// Guests that were started.
+    pub starts: u64,
+    /// VMs that were placed elsewhere.
+    pub failovers: u64,
     /// Faults.
     pub faults: u64,
 }
@@ -72,6 +78,11 @@ pub(crate) struct Oracle {
     broker: BTreeSet<Seq>,
     /// It has had every event up to this one.
     broker_upto: Seq,
+    /// Where each guest runs.
+    guests: BTreeMap<VmId, usize>,
+    /// The VMs that were created, and whether they ask for failover; those that were placed.
+    asks: BTreeMap<VmId, bool>,
+    placed: BTreeSet<VmId>,
 }
 
 impl Default for Oracle {
@@ -95,6 +106,9 @@ impl Default for Oracle {
             acknowledged: Seq::ZERO,
             broker: BTreeSet::new(),
             broker_upto: Seq::ZERO,
+            guests: BTreeMap::new(),
+            asks: BTreeMap::new(),
+            placed: BTreeSet::new(),
         }
     }
 }
@@ -218,7 +232,42 @@ impl Oracle {
                 "command {command} was done twice, at {first} and at {again}"
             ));
         }
+        record.events.iter().for_each(|event| self.placement(event));
         self.records.insert(record.first, Rc::clone(record));
+    }
+
+    /// Only what asks for failover is ever placed a second time.
+    fn placement(&mut self, event: &Event) {
+        match event {
+            Event::VmCreated { vm, spec, .. } => {
+                self.asks.insert(*vm, spec.on_host_loss == OnHostLoss::Failover);
+            }
+            Event::VmPlaced { vm, .. } if !self.placed.insert(*vm) => {
+                self.count.failovers += 1;
+                if self.asks.get(vm) != Some(&true) {
+                    self.wrong(format!(
+                        "{vm} does not ask for failover, and was placed elsewhere"
+                    ));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A guest starts: no other host may run it.
+    pub(crate) fn guest_starts(&mut self, vm: VmId, host: usize) {
+        self.count.starts += 1;
+        if let Some(other) = self.guests.insert(vm, host) {
+            self.wrong(format!(
+                "{vm} starts on host {host} while it runs on host {other}"
+            ));
+        }
+    }
+
+    pub(crate) fn guest_ends(&mut self, vm: VmId, host: usize) {
+        if self.guests.get(&vm) == Some(&host) {
+            self.guests.remove(&vm);
+        }
     }
 
     /// An answer reached its sender.

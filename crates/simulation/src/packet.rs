@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use chv_domain::{HostSlice, Projection, Seq, Submission};
+use chv_domain::{HostSlice, LeaseDuration, Projection, Seq, Submission};
+use chv_hostd::lease::SinceBoot;
 use chv_proto::v1;
 
 /// Who sends commands.
@@ -10,6 +11,8 @@ use chv_proto::v1;
 pub(crate) enum Sender {
     Client(usize),
     Host(usize),
+    /// The office's own.
+    Leader,
 }
 
 /// What came of a command, as its sender hears it.
@@ -38,6 +41,16 @@ impl Seen {
     }
 }
 
+/// A host's heartbeat.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Beat {
+    pub(crate) host: usize,
+    /// Of the daemon that sent it.
+    pub(crate) life: u64,
+    /// When, by the host's clock.
+    pub(crate) sent: SinceBoot,
+}
+
 /// A message to a replica.
 #[derive(Debug, Clone)]
 pub(crate) enum ToReplica {
@@ -45,9 +58,7 @@ pub(crate) enum ToReplica {
         from: Sender,
         submission: Rc<Submission>,
     },
-    Heartbeat {
-        host: usize,
-    },
+    Heartbeat(Beat),
     AskSlice {
         host: usize,
         asked: u64,
@@ -84,6 +95,9 @@ pub(crate) enum ToUser {
         host: usize,
         registered: bool,
         feed: Seq,
+        /// The request that is answered, and the lease that is granted with the answer.
+        beat: Beat,
+        lease: Option<LeaseDuration>,
     },
     Feed {
         host: usize,
@@ -107,6 +121,19 @@ pub(crate) enum ToUser {
         asked: u64,
         page: Option<Rc<EventPage>>,
     },
+}
+
+impl ToUser {
+    /// The host that it is for, if it is for one.
+    pub(crate) const fn to_host(&self) -> Option<usize> {
+        match self {
+            Self::Answer(Sender::Host(host), _)
+            | Self::HeartbeatReply { host, .. }
+            | Self::Feed { host, .. }
+            | Self::Slice { host, .. } => Some(*host),
+            _ => None,
+        }
+    }
 }
 
 /// A page of events, as a replica reads it from its log.

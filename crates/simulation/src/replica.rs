@@ -10,6 +10,7 @@ use chv_scheduler::liveness::Liveness;
 
 use crate::bug::Bug;
 use crate::office::Tenure;
+use crate::packet::Beat;
 use crate::raft::Raft;
 use crate::raft::disk::{Ballot, Disk, Entry, LogId, Snapshot};
 use crate::schedule::{MS, Micros};
@@ -51,6 +52,7 @@ pub(crate) enum Then {
         host: usize,
         asked: u64,
     },
+    Heartbeat(Beat),
     Page {
         subscriber: usize,
         asked: u64,

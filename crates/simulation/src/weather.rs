@@ -18,6 +18,8 @@ pub(crate) struct Weather {
     pub(crate) spite: u64,
     /// Between two faults.
     pub(crate) fault_every: Micros,
+    /// How many of the faults are a host's: few leases end where leaders don't last.
+    pub(crate) hosts: u64,
     /// Whether clocks may jump by hours.
     pub(crate) hours: bool,
     /// How long the shortest election timeout is.
@@ -39,6 +41,7 @@ impl Weather {
             late: of(chance, &[0, 10, 40]),
             spite: of(chance, &[0, 10, 40]),
             fault_every: of(chance, &[150, 400, 1000]) * MS,
+            hosts: of(chance, &[150, 300, 900, 1000]),
             hours: chance.is(60),
             election: of(chance, &[120, 250]) * MS,
             think: of(chance, &[5, 20, 100, 300]) * MS,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use chv_domain::{Projection, Record, Timestamp};
+use chv_domain::{Projection, Record, Timestamp, VmId};
 
 use crate::bug::Bug;
 use crate::chance::Chance;
@@ -20,7 +20,7 @@ use crate::subscriber::Subscriber;
 use crate::weather::Weather;
 
 pub(crate) const CLIENTS: usize = 3;
-pub(crate) const HOSTS: usize = 2;
+pub(crate) const HOSTS: usize = 3;
 pub(crate) const SUBSCRIBERS: usize = 2;
 
 /// How long there are faults, and how long it is then waited for all to be well.
@@ -88,6 +88,22 @@ pub(crate) enum Event {
         subscriber: usize,
         asked: u64,
     },
+    /// A host's guard looks.
+    Guard {
+        host: usize,
+        boot: u64,
+    },
+    Kill {
+        host: usize,
+        boot: u64,
+        vm: VmId,
+        pid: u32,
+    },
+    /// A host's machine boots; the broker is reached by it again.
+    Boot(usize),
+    Reach(usize),
+    /// What asks for failover must have left a host that is lost.
+    LeftBy,
     Restart(usize),
     Connect(usize),
     Mend(usize),
@@ -123,6 +139,8 @@ pub(crate) struct World {
     /// Pairs of replicas that don't hear each other.
     pub(crate) cut: BTreeSet<(usize, usize)>,
     pub(crate) healed: bool,
+    /// A host that is lost for good.
+    pub(crate) lost: Option<usize>,
     pub(crate) oracle: Oracle,
     trace: VecDeque<String>,
     traced: bool,
@@ -144,6 +162,7 @@ impl World {
             subscribers: (0..SUBSCRIBERS).map(Subscriber::new).collect(),
             cut: BTreeSet::new(),
             healed: false,
+            lost: None,
             oracle: Oracle::default(),
             trace: VecDeque::new(),
             traced,
@@ -162,7 +181,7 @@ impl World {
             self.schedule.after(after, Event::Client { client, operation: 0 });
         }
         for host in 0..HOSTS {
-            self.host_starts(host);
+            self.boot(host);
         }
         for subscriber in 0..SUBSCRIBERS {
             self.schedule
@@ -221,6 +240,11 @@ impl World {
             Event::Client { client, operation } => self.client_acts(client, operation),
             Event::Host { host, life, event } => self.host_acts(host, life, event),
             Event::Subscriber { subscriber, asked } => self.subscriber_acts(subscriber, asked),
+            Event::Guard { host, boot } => self.guard(host, boot),
+            Event::Kill { host, boot, vm, pid } => self.killed(host, boot, vm, pid),
+            Event::Boot(host) => self.boots_again(host),
+            Event::Reach(host) => self.hosts[host].machine.cut_off = false,
+            Event::LeftBy => self.judge_lost(),
             Event::Restart(replica) => self.restart(replica),
             Event::Connect(replica) => self.connect(replica),
             Event::Mend(replica) => self.mend(replica),

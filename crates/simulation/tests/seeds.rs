@@ -112,3 +112,13 @@ fn a_lost_mark_that_is_not_sent_again_is_noticed() {
 fn counting_as_handed_over_what_the_client_had_no_room_for_is_noticed() {
     noticed(Bug::Room);
 }
+
+#[test]
+fn not_waiting_for_the_leases_of_earlier_leaders_is_noticed() {
+    noticed(Bug::Lease);
+}
+
+#[test]
+fn having_nobody_end_guests_when_the_daemon_is_away_is_noticed() {
+    noticed(Bug::Guard);
+}

@@ -7,7 +7,7 @@ mod host;
 mod report;
 mod retention;
 mod vm_create;
-pub(crate) mod vm_failover;
+mod vm_failover;
 mod vm_power;
 
 use std::collections::BTreeSet;

@@ -10,8 +10,7 @@ use crate::placement::place;
 use crate::projection::Projection;
 use crate::rejection::{Rejection, RejectionCode};
 use crate::seq::Epoch;
-use crate::spec::OnHostLoss;
-use crate::vm::{Power, Vm};
+use crate::vm::Vm;
 
 /// How the trouble of a VM begins that should be elsewhere, and that no host can take.
 const LOST: &str = "its host is lost, and ";
@@ -37,7 +36,7 @@ pub(super) fn fail_over(
         let message = format!("VM {id} is no longer placed under epoch {epoch}");
         return Err(Rejection::new(RejectionCode::StaleEpoch, message));
     };
-    if !asks(vm) {
+    if !vm.fails_over() {
         let message = format!("VM {id} does not ask for failover, or is not to run; it stays where it is");
         return Err(Rejection::new(RejectionCode::State, message));
     }
@@ -60,11 +59,6 @@ pub(super) fn fail_over(
             reason: format!("{LOST}{}", rejection.message),
         }]),
     })
-}
-
-/// Whether a VM is to be placed elsewhere when its host's lease is over.
-pub(crate) fn asks(vm: &Vm) -> bool {
-    vm.spec.on_host_loss == OnHostLoss::Failover && vm.power == Power::Running
 }
 
 /// Whether it was told already that no host can take it.

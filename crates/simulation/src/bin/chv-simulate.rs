@@ -67,6 +67,8 @@ fn add(sum: Count, one: Count) -> Count {
         repeats: sum.repeats + one.repeats,
         reads: sum.reads + one.reads,
         decided_anew: sum.decided_anew + one.decided_anew,
+        starts: sum.starts + one.starts,
+        failovers: sum.failovers + one.failovers,
         faults: sum.faults + one.faults,
     }
 }
