@@ -32,6 +32,8 @@ pub(crate) struct Timer {
     quiet_since: Instant,
     ticked: Instant,
     delay: Duration,
+    /// Whether it stood since it led last, or began.
+    stood: bool,
 }
 
 impl Timer {
@@ -41,6 +43,7 @@ impl Timer {
             quiet_since: now,
             ticked: now,
             delay: delay(lease, random),
+            stood: false,
         }
     }
 
@@ -56,10 +59,12 @@ impl Timer {
         let patience = match standing {
             Standing::Out => {
                 self.quiet_since = now;
+                self.stood = false;
                 return false;
             }
-            Standing::Alone => Duration::ZERO,
-            Standing::Follower => self.delay,
+            Standing::Alone if !self.stood => Duration::ZERO,
+            // Each attempt writes a vote, and on a slow disk the next one would come before that is flushed.
+            Standing::Alone | Standing::Follower => self.delay,
             Standing::Reluctant => self.delay + self.lease,
         };
         if now.saturating_duration_since(self.quiet_since) < patience {
@@ -67,6 +72,7 @@ impl Timer {
         }
         self.quiet_since = now;
         self.delay = delay(self.lease, random);
+        self.stood = true;
         true
     }
 
@@ -119,7 +125,11 @@ mod tests {
     #[test]
     fn the_only_voter_stands_at_once_and_a_leader_or_learner_never() {
         let now = Instant::now();
-        assert!(Timer::new(now, LEASE, 0.0).tick(now, now, Standing::Alone, 0.0));
+        let mut timer = Timer::new(now, LEASE, 0.0);
+        assert!(timer.tick(now, now, Standing::Alone, 0.0));
+        // and is given time to win, also where a vote takes long to write.
+        assert!((1..40).all(|tick| !timer.tick(now + TICK * tick, now, Standing::Alone, 0.0)));
+        assert!((40..80).any(|tick| timer.tick(now + TICK * tick, now, Standing::Alone, 0.0)));
         let mut timer = Timer::new(now, LEASE, 0.0);
         assert!((0..1000).all(|tick| !timer.tick(now + TICK * tick, now, Standing::Out, 0.0)));
     }
