@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the guest in target/guest: vmlinuz, vmlinux (the same kernel uncompressed) and initramfs.cpio.
+# Builds the guest in target/guest: vmlinuz, vmlinux (the same kernel uncompressed) and initramfs.cpio. And machine.cpio,
+# the initramfs of the machines in which tests run a replica.
 #
 # The kernel is Debian's cloud kernel, unpacked and not installed. Run again, it downloads and builds nothing; a newer
 # kernel is taken only after target/guest/kernel was deleted. Needs Rust, apt-get and dpkg-deb, and no root.
@@ -58,9 +59,9 @@ version=$(basename "$(find "$kernel/lib/modules" -mindepth 1 -maxdepth 1 -type d
 packed=$kernel/boot/vmlinuz-$version
 [[ -f $packed ]] || fail "$kernel holds no kernel; delete it and run this again"
 
-say "building chv-uos"
+say "building chv-uos and chv-e2e-machine"
 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static" \
-    cargo build --quiet -p chv-uos --profile uos --target "$triple"
+    cargo build --quiet -p chv-uos -p chv-e2e-machine --profile uos --target "$triple"
 built=target/$triple/uos
 
 if ! cmp -s "$packed" "$guest/vmlinuz"; then
@@ -76,4 +77,6 @@ if [[ ! -f $guest/vmlinux ]]; then
 fi
 "$built/chv-initramfs" pack --init "$built/chv-uos" --modules "$kernel/lib/modules/$version" \
     --output "$guest/initramfs.cpio"
-say "ready: vmlinuz, vmlinux and initramfs.cpio in $guest (kernel $version)"
+"$built/chv-initramfs" pack --init "$built/chv-e2e-machine" --modules "$kernel/lib/modules/$version" \
+    --module crc32c_generic --module ext4 --output "$guest/machine.cpio"
+say "ready: vmlinuz, vmlinux, initramfs.cpio and machine.cpio in $guest (kernel $version)"

@@ -14,6 +14,7 @@ use crate::faults::{End, Links};
 use crate::guests::{self, Guest, Watch};
 use crate::hosts::HostOptions;
 use crate::layout::{Layout, images, password, render};
+use crate::machines::{DiskSpeed, Machine};
 use crate::peering::Peering;
 use crate::program::Program;
 use crate::wait::wait_until;
@@ -64,6 +65,8 @@ pub struct Options {
     pub parent: Option<PathBuf>,
     /// What connects the replicas and NATS; loopback when there is none.
     pub links: Option<Arc<Links>>,
+    /// Whether each replica runs in a machine of its own, which takes the guest's kernel, QEMU and [`Peering::Tls`].
+    pub machines: bool,
 }
 
 impl Options {
@@ -94,6 +97,7 @@ pub struct Cluster {
     pub(crate) schedulers: Vec<Program>,
     pub(crate) hosts: Vec<(HostOptions, Program)>,
     pub(crate) directory: PathBuf,
+    pub(crate) machines: bool,
     nats_url: String,
     environment: Vec<(String, String)>,
     _rig: RigDirectory,
@@ -141,6 +145,7 @@ impl Cluster {
             environment: &environment,
             peering: options.peering,
             links,
+            machines: options.machines,
         };
         let nats_server = options.nats_server.unwrap_or_else(|| NATS_SERVER.into());
         let nats = layout.nats(nats_server);
@@ -158,6 +163,7 @@ impl Cluster {
             hosts,
             directory,
             nats_url,
+            machines: options.machines,
             environment,
             _rig: rig,
         })
@@ -210,6 +216,23 @@ impl Cluster {
     /// The replica of this number, from 1.
     pub fn scheduler(&mut self, number: usize) -> &mut Program {
         &mut self.schedulers[number - 1]
+    }
+
+    /// Cuts the power of the machine of the replica of this number, from 1: its disk loses what was not flushed.
+    ///
+    /// # Errors
+    /// When its QEMU can't be killed, or its disk not be kept.
+    pub fn cut_power(&mut self, number: usize) -> Result<()> {
+        self.scheduler(number).kill()?;
+        Machine::new(&self.directory, number).after_cut()
+    }
+
+    /// Changes how fast the disk of a running machine is, from the replica's number.
+    ///
+    /// # Errors
+    /// When its QEMU refuses.
+    pub fn set_disk_speed(&self, number: usize, speed: DiskSpeed) -> Result<()> {
+        Machine::new(&self.directory, number).set_disk_speed(speed)
     }
 
     /// The daemon of the host of this name.

@@ -1,16 +1,21 @@
 //! Where the programs of a cluster lie, what they are told, and what is in its directory before any of them runs.
 
+use std::ffi::{OsStr, OsString};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::faults::{End, Links};
 use crate::hosts::HostOptions;
+use crate::machines::{Machine, OUTSIDE};
 use crate::peering::{CLUSTER, Peering};
 use crate::program::Program;
 use crate::programs::{find, guest_dir, workspace};
+
+/// Debian's emulator.
+const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 
 /// The people who have a NATS user in a rig.
 const PEOPLE: [&str; 2] = ["alice", "bob"];
@@ -65,6 +70,28 @@ pub(crate) fn images(directory: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Where each replica listens, from the first.
+fn peers(ports: &[u16], address: impl Fn(usize) -> String) -> String {
+    let peers = (1..)
+        .zip(ports)
+        .map(|(id, port)| format!("{id}={}:{port}", address(id)));
+    peers.collect::<Vec<_>>().join(",")
+}
+
+/// What a replica is told.
+fn run(data: &Path, listen: &str, peers: &str, number: usize) -> Vec<OsString> {
+    let words = [
+        "run".as_ref(),
+        "--data".as_ref(),
+        data.as_os_str(),
+        "--listen".as_ref(),
+        listen.as_ref(),
+    ];
+    let bootstrap = (number == 1).then_some("--bootstrap".as_ref());
+    let more = ["--peers".as_ref(), peers.as_ref()].into_iter().chain(bootstrap);
+    words.into_iter().chain(more).map(OsStr::to_owned).collect()
+}
+
 /// Where the programs of a cluster to be find each other.
 pub(crate) struct Layout<'a> {
     pub(crate) directory: &'a Path,
@@ -72,6 +99,7 @@ pub(crate) struct Layout<'a> {
     pub(crate) environment: &'a [(String, String)],
     pub(crate) peering: Peering,
     pub(crate) links: Option<&'a Links>,
+    pub(crate) machines: bool,
 }
 
 impl Layout<'_> {
@@ -102,21 +130,16 @@ impl Layout<'_> {
     }
 
     pub(crate) fn scheduler(&self, index: usize, ports: &[u16]) -> Result<Program> {
+        if self.machines {
+            return self.machine(index, ports);
+        }
         let number = index + 1;
-        let peers: Vec<String> = (1..)
-            .zip(ports)
-            .map(|(id, port)| format!("{id}={}:{port}", self.address(End::Replica(id))))
-            .collect();
+        let listen = format!("{}:{}", self.address(End::Replica(number)), ports[index]);
+        let peers = peers(ports, |id| self.address(End::Replica(id)).to_string());
+        let data = self.directory.join(format!("s{number}"));
         let program = self
             .program(&format!("scheduler-{number}"), find("chv-scheduler")?)
-            .arg("run")
-            .arg("--data")
-            .arg(self.directory.join(format!("s{number}")))
-            .args([
-                "--listen",
-                &format!("{}:{}", self.address(End::Replica(number)), ports[index]),
-            ])
-            .args(["--peers", &peers.join(",")])
+            .args(run(&data, &listen, &peers, number))
             .env("CHV_NATS_URL", self.nats_url)
             .env("CHV_NATS_USER", "scheduler")
             .env("CHV_NATS_PASSWORD", &password(self.directory, "scheduler")?);
@@ -124,12 +147,40 @@ impl Layout<'_> {
         let program = peering
             .iter()
             .fold(program, |program, (name, value)| program.env(name, value));
-        let program = self.placed(End::Replica(number), program);
-        Ok(if number == 1 {
-            program.arg("--bootstrap")
-        } else {
-            program
-        })
+        Ok(self.placed(End::Replica(number), program))
+    }
+
+    /// The same in a machine of its own, where the broker and the other replicas are outside.
+    fn machine(&self, index: usize, ports: &[u16]) -> Result<Program> {
+        let (number, port) = (index + 1, ports[index]);
+        self.peering.environment(self.directory, number)?;
+        let peers = peers(ports, |_| OUTSIDE.to_owned());
+        let words = run(Path::new("/data"), &format!("0.0.0.0:{port}"), &peers, number);
+        let program: Vec<String> = std::iter::once("/programs/chv-scheduler".into())
+            .chain(words)
+            .map(|word| {
+                word.into_string()
+                    .map_err(|word| anyhow!("{word:?} is not UTF-8"))
+            })
+            .collect::<Result<_>>()?;
+        let certificate = |name: &str| format!("/programs/certs-{number}/{name}");
+        let nats_port = self
+            .nats_url
+            .rsplit(':')
+            .next()
+            .context("the broker has a port")?;
+        let environment = [
+            ("CHV_NATS_URL", format!("nats://{OUTSIDE}:{nats_port}")),
+            ("CHV_NATS_USER", "scheduler".to_owned()),
+            ("CHV_NATS_PASSWORD", password(self.directory, "scheduler")?),
+            ("CHV_RAFT_CERT", certificate("replica.pem")),
+            ("CHV_RAFT_KEY", certificate("replica.key")),
+            ("CHV_RAFT_CA", certificate("ca.pem")),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value));
+        let args = Machine::new(self.directory, number).args(&program, &environment, port)?;
+        let qemu = self.program(&format!("scheduler-{number}"), QEMU.into());
+        Ok(qemu.args(args))
     }
 
     pub(crate) fn host(&self, host: &HostOptions) -> Result<Program> {

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 
 use crate::cluster::{Cluster, PATIENCE};
 use crate::layout::init_scheduler;
+use crate::machines::{self, Machine};
 
 impl Cluster {
     /// Starts everything, and waits until a replica leads and every host is registered and heard of.
@@ -24,8 +25,15 @@ impl Cluster {
     /// # Errors
     /// When one can't be started.
     pub fn start_schedulers(&mut self) -> Result<()> {
+        if self.machines {
+            machines::make_programs(&self.directory, self.schedulers.len())?;
+        }
         for (index, replica) in self.schedulers.iter_mut().enumerate() {
             init_scheduler(&self.directory, index)?;
+            if self.machines {
+                let data = self.directory.join(format!("s{}", index + 1));
+                Machine::new(&self.directory, index + 1).make_disk(&data)?;
+            }
             replica.start()?;
         }
         Ok(())

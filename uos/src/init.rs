@@ -40,6 +40,16 @@ pub fn run() -> ! {
     power::off(why)
 }
 
+/// Brings up a guest whose init does something else than uOS: the usual file systems, the console, the packed modules,
+/// and the network as the kernel's command line has it.
+pub fn prepare() {
+    mount::all();
+    console::attach();
+    modules::load_all();
+    let (events, _) = sync_channel(1);
+    net::run(settings().net, &events);
+}
+
 fn settings() -> Settings {
     let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_else(|error| {
         say!("can't read the kernel command line: {error}");

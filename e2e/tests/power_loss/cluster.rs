@@ -11,18 +11,18 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 /// How many clients keep sending.
-const SENDERS: usize = 16;
+pub(crate) const SENDERS: usize = 16;
 
 /// The seed of the moments, unless `CHV_FAULTS_SEED` says another.
 const SEED: u64 = 2_026;
 
 /// How often the power fails, unless `CHV_FAULTS_LONG` says how often instead.
-fn cuts(short: usize) -> usize {
+pub(crate) fn cuts(short: usize) -> usize {
     let long = std::env::var("CHV_FAULTS_LONG").ok();
     long.and_then(|count| count.parse().ok()).unwrap_or(short)
 }
 
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let given = std::env::var("CHV_FAULTS_SEED").ok();
     given.and_then(|seed| seed.parse().ok()).unwrap_or(SEED)
 }

@@ -1,0 +1,262 @@
+//! Machines in which replicas run: QEMU without hardware's help, Debian's kernel, and a disk that loses what was not
+//! flushed when the machine's power is cut, which is what killing its QEMU is.
+//!
+//! A cut loses two things. What the guest's kernel had not written to its disk is in the memory of the killed QEMU. And
+//! what it had written and not flushed: the disk is a layer (qcow2) over what the last cut left, in clusters of the file
+//! system's block size. QEMU writes where a new block lies only when the guest flushes, and keeps it in its own memory
+//! until then; killed, it leaves the layer without that block. A block that was flushed once since the machine was
+//! switched on and is written again is there early, as on a disk that writes back when it likes.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::peering::certificates;
+use crate::programs::{find, guest_dir};
+
+/// The size of a machine's disk, in MiB.
+const DISK_MIB: u64 = 160;
+
+/// A machine's memory, in MiB.
+const MEMORY_MIB: u64 = 384;
+
+/// The machine that runs the machines, as a guest sees it.
+pub(crate) const OUTSIDE: &str = "10.0.2.2";
+
+/// How long QEMU may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// The machine of the replica of one number, from 1. Its files are in the cluster's directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Machine {
+    directory: PathBuf,
+    number: usize,
+}
+
+/// How fast a machine's disk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskSpeed {
+    /// As fast as it can be.
+    Full,
+    /// This many operations a second.
+    Operations(u32),
+}
+
+impl Machine {
+    pub(crate) fn new(directory: &Path, number: usize) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            number,
+        }
+    }
+
+    fn file(&self, kind: &str) -> PathBuf {
+        self.directory.join(format!("machine-{}.{kind}", self.number))
+    }
+
+    /// What QEMU is told: `program` and its arguments run in the machine, with this environment, and its `port` is
+    /// reached on this machine's loopback.
+    pub(crate) fn args(
+        &self,
+        program: &[String],
+        environment: &[(String, String)],
+        port: u16,
+    ) -> Result<Vec<OsString>> {
+        let guest = guest_dir()?;
+        let net = format!("chv.net=static,addr=10.0.2.15/24,gw={OUTSIDE}");
+        let environment = environment.iter().map(|(name, value)| format!("{name}={value}"));
+        let words: Vec<String> = ["console=ttyS0", "quiet", "panic=-1", &net]
+            .into_iter()
+            .map(str::to_owned)
+            .chain(environment)
+            .chain(["--".to_owned()])
+            .chain(program.iter().cloned())
+            .collect();
+        let memory = MEMORY_MIB.to_string();
+        let net = format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:{port}");
+        let mut args: Vec<OsString> = [
+            "-accel",
+            "tcg",
+            "-cpu",
+            "max",
+            "-m",
+            &memory,
+            "-nodefaults",
+            "-no-user-config",
+            "-no-reboot",
+            "-display",
+            "none",
+            "-serial",
+            "stdio",
+            "-netdev",
+            &net,
+            "-device",
+            "virtio-net-pci,netdev=net,romfile=",
+            "-device",
+            "virtio-rng-pci",
+        ]
+        .map(OsString::from)
+        .into();
+        let option = |before: &str, path: &Path, after: &str| {
+            let mut option = OsString::from(before);
+            option.push(path);
+            option.push(after);
+            option
+        };
+        args.extend(["-kernel".into(), guest.join("vmlinuz").into_os_string()]);
+        args.extend(["-initrd".into(), guest.join("machine.cpio").into_os_string()]);
+        args.extend(["-append".into(), words.join(" ").into()]);
+        let programs = programs(&self.directory);
+        args.extend([
+            "-drive".into(),
+            option("file=", &programs, ",format=raw,if=virtio,readonly=on"),
+        ]);
+        let disk = option(
+            "id=data,file=",
+            &self.file("qcow2"),
+            ",format=qcow2,if=virtio,cache=writeback",
+        );
+        args.extend(["-drive".into(), disk]);
+        args.extend([
+            "-qmp".into(),
+            option("unix:", &self.file("qmp"), ",server=on,wait=off"),
+        ]);
+        Ok(args)
+    }
+
+    /// Makes its disk, with what is in `content` on it.
+    pub(crate) fn make_disk(&self, content: &Path) -> Result<()> {
+        let image = self.file("0");
+        fs::File::create(&image)?.set_len(DISK_MIB << 20)?;
+        // The kernel of the machine has no checksums for file systems; the log's own are what is tested.
+        make_file_system(&image, content, "^metadata_csum,has_journal")?;
+        self.layer(&image, "raw")
+    }
+
+    /// A cut leaves the layer as it is for good; the next start writes to another one above it.
+    pub(crate) fn after_cut(&self) -> Result<()> {
+        let top = self.file("qcow2");
+        let cuts = (1..).find(|cut| !self.file(&cut.to_string()).exists());
+        let left = self.file(&cuts.unwrap_or(1).to_string());
+        fs::rename(&top, &left).with_context(|| format!("can't keep {}", top.display()))?;
+        self.layer(&left, "qcow2")
+    }
+
+    fn layer(&self, below: &Path, format: &str) -> Result<()> {
+        let mut create = Command::new("qemu-img");
+        create.args([
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-F",
+            format,
+            "-o",
+            "cluster_size=4096",
+            "-b",
+        ]);
+        run(create.arg(below).arg(self.file("qcow2")))
+    }
+
+    /// Changes how fast its disk is, while it runs.
+    pub(crate) fn set_disk_speed(&self, speed: DiskSpeed) -> Result<()> {
+        let operations = match speed {
+            DiskSpeed::Full => 0,
+            DiskSpeed::Operations(count) => count,
+        };
+        let stream = UnixStream::connect(self.file("qmp")).context("can't reach QEMU")?;
+        stream.set_read_timeout(Some(ANSWER))?;
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        let mut ask = |command: String| -> Result<()> {
+            writeln!(&stream, "{command}")?;
+            for line in lines.by_ref() {
+                let answer: serde_json::Value = serde_json::from_str(&line?)?;
+                if let Some(error) = answer.get("error") {
+                    bail!("QEMU refuses {command}: {error}");
+                }
+                if answer.get("return").is_some() {
+                    return Ok(());
+                }
+            }
+            bail!("QEMU ended the conversation")
+        };
+        ask(serde_json::json!({ "execute": "qmp_capabilities" }).to_string())?;
+        let limits = serde_json::json!({
+            "device": "data", "iops": operations, "iops_rd": 0, "iops_wr": 0, "bps": 0, "bps_rd": 0, "bps_wr": 0,
+        });
+        ask(serde_json::json!({ "execute": "block_set_io_throttle", "arguments": limits }).to_string())
+    }
+}
+
+fn programs(directory: &Path) -> PathBuf {
+    directory.join("programs.ext4")
+}
+
+/// Makes the disk that all machines of a cluster run their programs from: the scheduler, what it is linked with, and
+/// the replicas' certificates.
+pub(crate) fn make_programs(directory: &Path, replicas: usize) -> Result<()> {
+    let content = directory.join("programs");
+    let libraries = content.join("lib64");
+    fs::create_dir_all(&libraries)?;
+    let program = find("chv-scheduler")?;
+    for library in linked_with(&program)? {
+        let name = library.file_name().context("a library has a name")?;
+        fs::copy(&library, libraries.join(name))?;
+    }
+    fs::copy(&program, content.join("chv-scheduler"))?;
+    for number in 1..=replicas {
+        let (from, to) = (
+            certificates(directory, number),
+            content.join(format!("certs-{number}")),
+        );
+        fs::create_dir(&to)?;
+        for file in fs::read_dir(from)? {
+            let file = file?;
+            fs::copy(file.path(), to.join(file.file_name()))?;
+        }
+    }
+    let image = programs(directory);
+    let room = 64 << 20;
+    fs::File::create(&image)?.set_len(fs::metadata(&program)?.len() + room)?;
+    make_file_system(&image, &content, "^metadata_csum,^has_journal")
+}
+
+/// The files that the dynamic linker takes for a program, itself included.
+fn linked_with(program: &Path) -> Result<Vec<PathBuf>> {
+    let output = Command::new("ldd")
+        .arg(program)
+        .output()
+        .context("can't run ldd")?;
+    let text = String::from_utf8(output.stdout)?;
+    let files = text.split_whitespace().filter(|word| word.starts_with('/'));
+    Ok(files.map(PathBuf::from).collect())
+}
+
+fn make_file_system(image: &Path, content: &Path, features: &str) -> Result<()> {
+    let mut make = Command::new("mkfs.ext4");
+    // Debian leaves it out of a person's PATH.
+    let path = std::env::var("PATH").unwrap_or_default();
+    make.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+    make.args(["-q", "-F", "-b", "4096", "-O", features]);
+    make.args(["-E", "lazy_itable_init=0,lazy_journal_init=0", "-d"]);
+    run(make.arg(content).arg(image))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command
+        .output()
+        .with_context(|| format!("can't run {command:?}"))?;
+    if !output.status.success() {
+        bail!(
+            "{command:?} fails: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! Replicas in machines of their own, whose power is cut at random moments under load.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use chv_e2e::faults::Load;
+use chv_e2e::history_check::all_kept;
+use chv_e2e::{Cluster, Options, PATIENCE, Replicas, contiguous, trail};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::cluster::{SENDERS, cuts, seed};
+
+/// How many commands are acknowledged between two cuts, at least: emulated machines are slow.
+const BETWEEN: usize = 50;
+
+#[test]
+fn given_a_replica_in_a_machine_under_load_when_its_power_is_cut_then_all_acknowledged_is_there_once_needs_guest()
+-> Result<()> {
+    power_is_cut(Replicas::One, cuts(1))
+}
+
+#[test]
+fn given_replicas_in_machines_under_load_when_the_power_of_all_is_cut_then_all_acknowledged_is_there_once_needs_guest()
+-> Result<()> {
+    power_is_cut(Replicas::Three, cuts(1))
+}
+
+#[tokio::main]
+async fn power_is_cut(replicas: Replicas, cuts: usize) -> Result<()> {
+    println!("the seed is {}", seed());
+    let mut moments = StdRng::seed_from_u64(seed());
+    let options = Options {
+        replicas,
+        machines: true,
+        ..Options::log_only()
+    };
+    Cluster::run(options, async |cluster| {
+        // Given replicas in machines, under load from clients that send again what was not answered.
+        let _host = cluster.stand_in().await?;
+        let alice = cluster.client("alice").await?;
+        let load = Load::start(&alice, SENDERS);
+        for _ in 0..cuts {
+            goes_on(cluster, &load).await?;
+            tokio::time::sleep(Duration::from_micros(moments.random_range(0..300_000))).await;
+
+            // When the power is cut, and comes back.
+            for number in 1..=replicas.count() {
+                cluster.cut_power(number)?;
+            }
+            let acknowledged = load.acknowledged();
+            for number in 1..=replicas.count() {
+                cluster.scheduler(number).start()?;
+            }
+
+            // Then all that was acknowledged is there, once, and the cluster goes on.
+            cluster.wait_for_leader().await?;
+            goes_on(cluster, &load).await?;
+            let trail = trail(&alice, None).await?;
+            contiguous(&trail)?;
+            println!(
+                "{} acknowledged, {} events are there",
+                acknowledged.len(),
+                trail.len()
+            );
+            all_kept(&acknowledged, &trail)?;
+        }
+        drop(load);
+        cluster.wait_for_agreement().await.map(drop)
+    })
+    .await
+}
+
+async fn goes_on(cluster: &mut Cluster, load: &Load) -> Result<()> {
+    let before = load.count();
+    cluster
+        .wait("the load goes on", PATIENCE, async || {
+            let more = load.count() - before;
+            ensure!(more >= BETWEEN, "{more} more commands are acknowledged");
+            Ok(())
+        })
+        .await
+}
