@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::ReplicaId;
+use crate::format::FIRST_FORMAT;
+use crate::ids::{DirectoryId, ReplicaId};
 use crate::retention::{Forgotten, Retention};
 use crate::seq::{Seq, Term};
 use crate::time::Timestamp;
@@ -25,6 +26,8 @@ pub struct Cluster {
     pub(crate) step_down: Option<Term>,
     pub(crate) retention: Retention,
     pub(crate) forgotten: Option<Forgotten>,
+    /// 0 until it was raised for the first time.
+    pub(crate) format: u32,
 }
 
 /// A replica that belongs to the cluster, or is on its way in or out.
@@ -37,6 +40,18 @@ pub struct Member {
     pub standing: Standing,
     /// Since when it stands so.
     pub since: Timestamp,
+    /// Its data directory, once a leader has heard of it. Under another one its number counts for nothing.
+    pub directory: Option<DirectoryId>,
+}
+
+/// What a replica says of itself when it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Introduction {
+    /// Its data directory.
+    pub directory: DirectoryId,
+    /// The highest record format that it reads.
+    pub format: u32,
 }
 
 /// How a replica stands to the cluster.
@@ -110,6 +125,14 @@ impl Cluster {
             .filter(|(replica, member)| member.standing != Standing::Leaving && !replaced.contains(replica))
             .map(|(replica, _)| replica)
             .collect()
+    }
+
+    /// The highest format of records that may be written: each replica has said that it reads it.
+    pub const fn format(&self) -> u32 {
+        match self.format {
+            0 => FIRST_FORMAT,
+            format => format,
+        }
     }
 
     /// The last term whose leader was asked to step down.

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::actor::Actor;
+use crate::cluster::Introduction;
 use crate::event::ExitReason;
 use crate::host::{HostFacts, HypervisorKind};
 use crate::ids::{CommandId, HostId, ReplicaId, VmId};
@@ -131,6 +132,11 @@ pub enum Command {
         /// Who holds the log without a vote.
         learners: BTreeSet<ReplicaId>,
     },
+    /// Tell what the replicas say of themselves. Only the leader may.
+    IntroduceReplicas {
+        /// Those that the leader has talked with, itself among them.
+        introduced: BTreeMap<ReplicaId, Introduction>,
+    },
     /// Place a VM elsewhere whose host's lease is over. Only the leader may.
     FailOverVm {
         /// The VM.
@@ -215,6 +221,8 @@ pub enum Verb {
     ClusterStepDown,
     /// [`Command::ReportReplicas`].
     ClusterReport,
+    /// [`Command::IntroduceReplicas`].
+    ClusterIntroduce,
     /// [`Command::FailOverVm`].
     VmFailOver,
     /// [`Command::SetRetention`].
@@ -240,6 +248,7 @@ impl Verb {
         Self::ClusterReplaceReplica,
         Self::ClusterStepDown,
         Self::ClusterReport,
+        Self::ClusterIntroduce,
         Self::VmFailOver,
         Self::ClusterSetRetention,
         Self::ClusterForgetHistory,
@@ -262,6 +271,7 @@ impl Verb {
             Self::ClusterReplaceReplica => "cluster.replace-replica",
             Self::ClusterStepDown => "cluster.step-down",
             Self::ClusterReport => "cluster.report",
+            Self::ClusterIntroduce => "cluster.introduce",
             Self::VmFailOver => "vm.fail-over",
             Self::ClusterSetRetention => "cluster.set-retention",
             Self::ClusterForgetHistory => "cluster.forget-history",
@@ -293,6 +303,7 @@ impl Command {
             Self::ReplaceReplica { .. } => Verb::ClusterReplaceReplica,
             Self::StepDown => Verb::ClusterStepDown,
             Self::ReportReplicas { .. } => Verb::ClusterReport,
+            Self::IntroduceReplicas { .. } => Verb::ClusterIntroduce,
             Self::FailOverVm { .. } => Verb::VmFailOver,
             Self::SetRetention { .. } => Verb::ClusterSetRetention,
             Self::ForgetHistory { .. } => Verb::ClusterForgetHistory,

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{HostFacts, HypervisorKind};
-use crate::ids::{HostId, ReplicaId, VmId};
+use crate::ids::{DirectoryId, HostId, ReplicaId, VmId};
 use crate::name::{HostName, ProjectName, VmName};
 use crate::placement::Placed;
 use crate::retention::{Forgotten, Retention};
@@ -222,6 +222,18 @@ pub enum Event {
         /// Up to where.
         forgotten: Forgotten,
     },
+    /// The leader heard which data directory a replica has. Under another one its number counts for nothing.
+    ReplicaIntroduced {
+        /// The replica.
+        replica: ReplicaId,
+        /// Its data directory.
+        directory: DirectoryId,
+    },
+    /// Every replica reads records up to this format, so they may be written from now on.
+    FormatRaised {
+        /// The format.
+        format: u32,
+    },
 }
 
 /// What an event is about.
@@ -263,7 +275,9 @@ impl Event {
             | Self::ReplicaLeft { .. }
             | Self::StepDownRequested { .. }
             | Self::RetentionSet { .. }
-            | Self::HistoryForgotten { .. } => Resource::Cluster,
+            | Self::HistoryForgotten { .. }
+            | Self::ReplicaIntroduced { .. }
+            | Self::FormatRaised { .. } => Resource::Cluster,
         }
     }
 
@@ -294,6 +308,8 @@ impl Event {
             Self::StepDownRequested { .. } => "step-down-requested",
             Self::RetentionSet { .. } => "retention-set",
             Self::HistoryForgotten { .. } => "history-forgotten",
+            Self::ReplicaIntroduced { .. } => "replica-introduced",
+            Self::FormatRaised { .. } => "format-raised",
         }
     }
 }

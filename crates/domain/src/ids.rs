@@ -110,6 +110,11 @@ ulid_id!(
     ClusterId,
     "cluster"
 );
+ulid_id!(
+    /// One data directory of a replica, made with it: another one under the same replica's number has lost its log.
+    DirectoryId,
+    "directory"
+);
 
 impl VmId {
     /// The id of the VM that the command `id` creates.

@@ -33,7 +33,7 @@ pub mod units;
 pub mod vm;
 
 pub use actor::Actor;
-pub use cluster::{Member, Replicas, Standing};
+pub use cluster::{Introduction, Member, Replicas, Standing};
 pub use command::{Command, Observation, Submission, Verb, VmRef};
 pub use decide::{Context, Decided, decide, decide_onto, fold_decided};
 pub use desired::{DesiredVm, HostSlice};
@@ -41,7 +41,7 @@ pub use event::{Event, ExitReason, Resource};
 pub use format::FORMAT;
 pub use hash::RecordHash;
 pub use host::{Capacity, Host, HostFacts, HypervisorFacts, HypervisorKind};
-pub use ids::{ClusterId, CommandId, HostId, ReplicaId, VmId};
+pub use ids::{ClusterId, CommandId, DirectoryId, HostId, ReplicaId, VmId};
 pub use lease::LeaseDuration;
 pub use name::{HostName, ProjectName, UserName, VmName};
 pub use placement::{Placed, Refusal, Verdict};

@@ -34,6 +34,8 @@ pub enum RejectionCode {
     NoQuorum,
     /// A cluster has at least one replica.
     LastReplica,
+    /// Some replica's program could not read what this would record.
+    ReplicasTooOld,
 }
 
 impl RejectionCode {
@@ -53,6 +55,7 @@ impl RejectionCode {
         Self::UnderWay,
         Self::NoQuorum,
         Self::LastReplica,
+        Self::ReplicasTooOld,
     ];
 
     /// The code's stable text.
@@ -72,6 +75,7 @@ impl RejectionCode {
             Self::UnderWay => "under_way",
             Self::NoQuorum => "no_quorum",
             Self::LastReplica => "last_replica",
+            Self::ReplicasTooOld => "replicas_too_old",
         }
     }
 }

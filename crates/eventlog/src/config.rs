@@ -25,6 +25,8 @@ pub struct Config {
     pub bootstrap: bool,
     /// How Raft keeps time.
     pub timing: Timing,
+    /// The highest record format that this program reads: [`chv_domain::FORMAT`], but in tests of older programs.
+    pub format: u32,
     /// A snapshot is made after this many events, or after some tens of megabytes of them.
     pub snapshot_every: u64,
     /// The size of a new segment file, in bytes.
@@ -50,6 +52,7 @@ impl Config {
             security,
             bootstrap: false,
             timing: Timing::default(),
+            format: chv_domain::FORMAT,
             snapshot_every: 64 << 10,
             segment_size: 16 << 20,
             sealing: Sealing::default(),

@@ -86,12 +86,8 @@ fn membership() -> openraft::Membership<u64, BasicNode> {
 fn small_files_read_as_they_were_written() {
     let temp = tempfile::tempdir().unwrap();
     let written = temp.path().join("replica");
-    let identity = Identity::init(
-        &written,
-        ClusterId::from_bytes([9; 16]),
-        ReplicaId::new(2).unwrap(),
-    )
-    .unwrap();
+    let identity = Identity::for_tests(ClusterId::from_bytes([9; 16]), ReplicaId::new(2).unwrap());
+    identity.write(&written).unwrap();
     let dir = Dir::open(&written).unwrap();
     let vote = Vote::new_committed(3, 2);
     dir.replace(VOTE, &vote).unwrap();

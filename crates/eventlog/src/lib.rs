@@ -50,6 +50,7 @@ pub use history::SealedFile;
 pub use index::{IndexError, IndexHealth, IndexState, Order};
 pub use log::{AppendError, Appending, EventLog, Leadership};
 pub use members::{Membership, MembershipError};
+pub use net::greeting::Unwelcome;
 pub use net::outdated::Outdated;
 pub use net::{CertificateError, replica_name};
 pub use open::OpenError;

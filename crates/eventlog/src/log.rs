@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chv_domain::{Batch, BatchOutcome, ClusterId, Projection, ReplicaId, Seq, Term};
+use chv_domain::{Batch, BatchOutcome, ClusterId, Introduction, Projection, ReplicaId, Seq, Term};
 use openraft::error::ClientWriteError;
 use openraft::raft::ClientWriteResult;
 use openraft::{BasicNode, Raft, ServerState};
@@ -20,6 +20,7 @@ use crate::files::{Identity, NoRoom, Room};
 use crate::history::{History, Sealed, SealedFile, UpkeepThread};
 use crate::index::Reached;
 use crate::net::Peers;
+use crate::net::greeting::Unwelcome;
 use crate::net::outdated::Outdated;
 use crate::past::Known;
 use crate::raft::TypeConfig;
@@ -115,6 +116,7 @@ pub(crate) struct Inner {
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) fatal: watch::Receiver<Fatal>,
     pub(crate) outdated: watch::Receiver<Option<Outdated>>,
+    pub(crate) unwelcome: watch::Receiver<Option<Unwelcome>>,
     pub(crate) index: watch::Receiver<Reached>,
     pub(crate) past: Known,
     pub(crate) stop: CancellationToken,
@@ -267,6 +269,26 @@ impl EventLog {
             // The log has ended, and nothing will be told any more.
             std::future::pending().await
         }
+    }
+
+    /// Resolves when the other replicas talk with this one no more, for its data directory or its version. The process
+    /// should end then.
+    pub fn unwelcome(&self) -> impl Future<Output = Unwelcome> + Send + 'static {
+        let mut unwelcome = self.inner.unwelcome.clone();
+        async move {
+            if let Ok(told) = unwelcome.wait_for(Option::is_some).await
+                && let Some(why) = told.as_ref()
+            {
+                return why.clone();
+            }
+            // The log has ended, and nothing will be told any more.
+            std::future::pending().await
+        }
+    }
+
+    /// What the replicas said of themselves when they were last talked with, this one among them.
+    pub fn introductions(&self) -> BTreeMap<ReplicaId, Introduction> {
+        self.inner.peers.introductions()
     }
 
     /// Resolves when the log can't go on, with the reason. The process should end then: what is on the disk is

@@ -55,6 +55,17 @@ pub enum OpenError {
     /// A log file.
     #[error("the log does not open: {0}")]
     Log(String),
+    /// The cluster writes what this program does not read.
+    #[error(
+        "the cluster writes records up to format {needed}, and this program reads up to {reads}; start a newer version \
+         on the same data"
+    )]
+    TooOld {
+        /// What the cluster writes.
+        needed: u32,
+        /// What this program reads.
+        reads: u32,
+    },
     /// Its parts read, but don't fit together.
     #[error(transparent)]
     Misfit(#[from] Misfit),
@@ -99,7 +110,16 @@ impl EventLog {
             .map_err(|error| OpenError::Log(error.to_string()))??;
         let (applied, snapshots) = (machine.applied(), machine.snapshots());
         let raft_config = raft_config(&config)?;
-        let network = net::Peers::new(identity, security.clone(), storage.clone());
+        let needed = applied.projection.borrow().cluster().format();
+        if needed > config.format {
+            return Err(OpenError::TooOld {
+                needed,
+                reads: config.format,
+            });
+        }
+        let (unwelcome, unwelcome_told) = watch::channel(None);
+        let greeting = net::greeting::Greeting::new(identity, config.format, applied.clone(), unwelcome);
+        let network = net::Peers::new(greeting.clone(), security.clone(), storage.clone());
         let (heard, able) = (Heard::new(), Able::new());
         let raft = Raft::new(
             identity.replica.get(),
@@ -116,7 +136,7 @@ impl EventLog {
         tasks.spawn(looking);
         tasks.spawn(security.clone().keep_current(stop.clone()));
         let (outdated, outdated_told) = watch::channel(None);
-        let callers = net::Callers::new(identity, security, applied.clone(), outdated);
+        let callers = net::Callers::new(greeting, security, applied.clone(), outdated);
         let answering = net::Answering {
             raft: raft.clone(),
             log: storage.clone(),
@@ -205,6 +225,7 @@ impl EventLog {
             leadership,
             fatal: fatal_told,
             outdated: outdated_told,
+            unwelcome: unwelcome_told,
             index: index_reached,
             past: Known::default(),
             stop,

@@ -222,6 +222,14 @@ fn forgotten() -> impl Strategy<Value = Forgotten> {
     })
 }
 
+fn introduction() -> impl Strategy<Value = Introduction> {
+    (directory(), any::<u32>()).prop_map(|(directory, format)| Introduction { directory, format })
+}
+
+fn directory() -> impl Strategy<Value = DirectoryId> {
+    any::<[u8; 16]>().prop_map(DirectoryId::from_bytes)
+}
+
 fn cluster_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         (replica(), address()).prop_map(|(replica, address)| Command::AddReplica { replica, address }),
@@ -236,6 +244,8 @@ fn cluster_command() -> impl Strategy<Value = Command> {
             .prop_map(|(voters, learners)| Command::ReportReplicas { voters, learners }),
         retention().prop_map(|retention| Command::SetRetention { retention }),
         forgotten().prop_map(|forgotten| Command::ForgetHistory { forgotten }),
+        btree_map(replica(), introduction(), 0..4)
+            .prop_map(|introduced| Command::IntroduceReplicas { introduced }),
     ]
 }
 
@@ -346,6 +356,9 @@ fn cluster_event() -> impl Strategy<Value = Event> {
         replica().prop_map(|leader| Event::StepDownRequested { leader }),
         retention().prop_map(|retention| Event::RetentionSet { retention }),
         forgotten().prop_map(|forgotten| Event::HistoryForgotten { forgotten }),
+        (replica(), directory())
+            .prop_map(|(replica, directory)| Event::ReplicaIntroduced { replica, directory }),
+        any::<u32>().prop_map(|format| Event::FormatRaised { format }),
     ]
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chv_domain::{ClusterId, ReplicaId};
-use chv_eventlog::{ClusterSecret, EventLog, PeerSecurity, TlsFiles};
+use chv_eventlog::{ClusterSecret, EventLog, PeerSecurity, TlsFiles, Unwelcome};
 use chv_proto::client::ConnectOptions;
 use chv_scheduler::{Replica, ReplicaConfig, ReplicaError};
 use chv_telemetry::Verbosity;
@@ -147,7 +147,9 @@ fn main() -> ExitCode {
         Err(error) => {
             tracing::error!("{error:#}");
             match error.downcast_ref::<ReplicaError>() {
-                Some(ReplicaError::Outdated(_)) => ExitCode::from(OUTDATED),
+                Some(ReplicaError::Outdated(_) | ReplicaError::Unwelcome(Unwelcome::TooOld { .. })) => {
+                    ExitCode::from(OUTDATED)
+                }
                 _ => ExitCode::FAILURE,
             }
         }

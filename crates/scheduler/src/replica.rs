@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chv_domain::ReplicaId;
-use chv_eventlog::{Config, EventLog, OpenError, Outdated, PeerSecurity};
+use chv_eventlog::{Config, EventLog, OpenError, Outdated, PeerSecurity, Unwelcome};
 use chv_proto::client::{Client, ConnectError, ConnectOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +60,9 @@ pub enum ReplicaError {
     /// Another replica writes what this version does not know.
     #[error(transparent)]
     Outdated(#[from] Outdated),
+    /// The other replicas talk with this one no more.
+    #[error(transparent)]
+    Unwelcome(#[from] Unwelcome),
     /// The log can't go on: what is on the disk is unknown.
     #[error("the log can't go on, so this replica ends; restart it once the disk is well: {0}")]
     Log(String),
@@ -142,11 +145,13 @@ impl Replica {
     /// Serves until `shutdown` resolves or the log can't go on, then ends every task and closes the log.
     pub async fn serve_until(self, shutdown: impl Future<Output = ()>) -> Result<(), ReplicaError> {
         let (fatal, outdated) = (self.reader.log.fatal(), self.reader.log.outdated());
+        let unwelcome = self.reader.log.unwelcome();
         let end = tokio::select! {
             () = shutdown => Ok(()),
             () = self.stop.cancelled() => Ok(()),
             reason = fatal => Err(ReplicaError::Log(reason)),
             outdated = outdated => Err(outdated.into()),
+            unwelcome = unwelcome => Err(unwelcome.into()),
         };
         self.stop.cancel();
         self.tasks.wait().await;
@@ -168,6 +173,7 @@ async fn connect(broker: ConnectOptions, log: &EventLog) -> Result<Client, Repli
                 tokio::select! {
                     reason = &mut fatal => return Err(ReplicaError::Log(reason)),
                     outdated = log.outdated() => return Err(outdated.into()),
+                    unwelcome = log.unwelcome() => return Err(unwelcome.into()),
                     () = tokio::time::sleep(RECONNECT) => {}
                 }
             }

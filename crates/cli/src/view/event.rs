@@ -205,6 +205,10 @@ fn details(event: &Event) -> String {
             forgotten.upto,
             rfc3339(forgotten.kept_from)
         ),
+        Event::ReplicaIntroduced { replica, directory } => {
+            format!("replica {replica} has data directory {directory}")
+        }
+        Event::FormatRaised { format } => format!("records up to format {format}"),
         Event::VmStartRequested { .. }
         | Event::VmDeleteRequested { .. }
         | Event::VmReady { .. }

@@ -108,6 +108,8 @@ impl Watched {
             | Event::StepDownRequested { .. }
             | Event::RetentionSet { .. }
             | Event::HistoryForgotten { .. }
+            | Event::ReplicaIntroduced { .. }
+            | Event::FormatRaised { .. }
             | Event::VmCreated { .. }
             | Event::HostRegistered { .. }
             | Event::HostFactsChanged { .. }

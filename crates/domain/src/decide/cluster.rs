@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use super::{Context, Finding, expects, not_permitted};
 use crate::actor::Actor;
-use crate::cluster::{Cluster, Standing};
+use crate::cluster::{Cluster, Introduction, Standing};
 use crate::command::Submission;
 use crate::event::{Event, Resource};
 use crate::ids::ReplicaId;
@@ -117,13 +117,7 @@ pub(super) fn report(
     voters: &BTreeMap<ReplicaId, SocketAddr>,
     learners: &BTreeSet<ReplicaId>,
 ) -> Result<Finding, Rejection> {
-    let Actor::Replica(_) = submission.actor else {
-        return Err(not_permitted(format!(
-            "{} is no replica; only the leading one may send {}",
-            submission.actor,
-            submission.command.verb()
-        )));
-    };
+    from_replica(submission)?;
     if !cluster.is_formed() && !voters.is_empty() {
         return Ok(Finding::Events(vec![Event::ClusterFormed {
             replicas: voters.clone(),
@@ -151,6 +145,48 @@ pub(super) fn report(
     match events.is_empty() {
         true => Ok(already(cluster)),
         false => Ok(Finding::Events(events)),
+    }
+}
+
+/// What the replicas say of themselves. The first directory that is heard of is a replica's for good, and the format
+/// is raised to what all of them read, those that join or leave included.
+pub(super) fn introduce(
+    cluster: &Cluster,
+    submission: &Submission,
+    introduced: &BTreeMap<ReplicaId, Introduction>,
+) -> Result<Finding, Rejection> {
+    from_replica(submission)?;
+    let mut events = Vec::new();
+    let mut lowest = None;
+    for (replica, member) in cluster.members() {
+        let told = introduced.get(&replica);
+        if let (None, Some(told)) = (member.directory, told) {
+            events.push(Event::ReplicaIntroduced {
+                replica,
+                directory: told.directory,
+            });
+        }
+        // One that said nothing may read no more than what is written now.
+        let reads = told.map_or(cluster.format(), |told| told.format);
+        lowest = Some(lowest.map_or(reads, |lowest: u32| lowest.min(reads)));
+    }
+    if let Some(format) = lowest.filter(|lowest| *lowest > cluster.format()) {
+        events.push(Event::FormatRaised { format });
+    }
+    match events.is_empty() {
+        true => Ok(already(cluster)),
+        false => Ok(Finding::Events(events)),
+    }
+}
+
+fn from_replica(submission: &Submission) -> Result<(), Rejection> {
+    match submission.actor {
+        Actor::Replica(_) => Ok(()),
+        Actor::User(_) | Actor::Host(_) => Err(not_permitted(format!(
+            "{} is no replica; only the leading one may send {}",
+            submission.actor,
+            submission.command.verb()
+        ))),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::actor::Actor;
 use crate::cluster::Replicas;
 use crate::command::{Command, Submission};
 use crate::event::{Event, Resource};
+use crate::format;
 use crate::ids::HostId;
 use crate::name::HostName;
 use crate::projection::{CLOCK_SLACK, OUTCOME_WINDOW, Outcome, Projection};
@@ -72,7 +73,10 @@ pub fn decide(
     // behind must not take an old command for a new one.
     in_time(submission, context.now.max(state.time()))?;
     match decide_events(state, submission, context)? {
-        Finding::Events(events) => Ok(Decided::Record(record(state, submission, context, events))),
+        Finding::Events(events) => {
+            format::all_read(&events, state.cluster().format())?;
+            Ok(Decided::Record(record(state, submission, context, events)))
+        }
         Finding::Already(resource, revision) => Ok(Decided::Unchanged { resource, revision }),
     }
 }
@@ -156,6 +160,9 @@ fn decide_events(
         }
         Command::ReportReplicas { voters, learners } => {
             cluster::report(state.cluster(), submission, voters, learners)
+        }
+        Command::IntroduceReplicas { introduced } => {
+            cluster::introduce(state.cluster(), submission, introduced)
         }
         Command::FailOverVm { vm, epoch } => vm_failover::fail_over(state, submission, context, *vm, *epoch),
         Command::SetRetention { retention } => {

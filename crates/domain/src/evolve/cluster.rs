@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::cluster::{Cluster, Member, Standing};
-use crate::ids::ReplicaId;
+use crate::ids::{DirectoryId, ReplicaId};
 use crate::record::Record;
 use crate::retention::Forgotten;
 
@@ -41,6 +41,7 @@ fn enter(
         address,
         standing,
         since: record.time,
+        directory: None,
     };
     cluster.members.insert(replica, member);
 }
@@ -74,6 +75,16 @@ pub(super) fn forgotten(cluster: &mut Cluster, now: Forgotten) {
     if cluster.forgotten.is_none_or(|known| known.upto < now.upto) {
         cluster.forgotten = Some(now);
     }
+}
+
+pub(super) fn introduced(cluster: &mut Cluster, replica: ReplicaId, directory: DirectoryId) {
+    if let Some(member) = cluster.members.get_mut(&replica) {
+        member.directory = Some(directory);
+    }
+}
+
+pub(super) fn format_raised(cluster: &mut Cluster, format: u32) {
+    cluster.format = cluster.format.max(format);
 }
 
 fn stand(cluster: &mut Cluster, record: &Record, replica: ReplicaId, standing: Standing) {

@@ -68,5 +68,9 @@ pub(crate) fn evolve(state: &mut Projection, record: &Record, seq: Seq, event: &
         Event::StepDownRequested { .. } => cluster::step_down(&mut state.cluster, record),
         Event::RetentionSet { retention } => state.cluster.retention = *retention,
         Event::HistoryForgotten { forgotten } => cluster::forgotten(&mut state.cluster, *forgotten),
+        Event::ReplicaIntroduced { replica, directory } => {
+            cluster::introduced(&mut state.cluster, *replica, *directory);
+        }
+        Event::FormatRaised { format } => cluster::format_raised(&mut state.cluster, *format),
     }
 }

@@ -89,6 +89,8 @@ fn place(event: &Event) -> usize {
         Event::StepDownRequested { .. } => 21,
         Event::RetentionSet { .. } => 22,
         Event::HistoryForgotten { .. } => 23,
+        Event::ReplicaIntroduced { .. } => 24,
+        Event::FormatRaised { .. } => 25,
     }
 }
 
@@ -97,7 +99,7 @@ fn every_kind_of_event_is_among_the_samples() {
     let mut places: Vec<usize> = events().iter().map(place).collect();
     places.sort_unstable();
     places.dedup();
-    assert_eq!(places, (0..=23).collect::<Vec<_>>());
+    assert_eq!(places, (0..=25).collect::<Vec<_>>());
 }
 
 #[test]

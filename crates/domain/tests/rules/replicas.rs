@@ -229,3 +229,65 @@ proptest! {
         }
     }
 }
+
+fn introduce(told: impl IntoIterator<Item = (u64, u8, u32)>) -> Command {
+    let one = |(number, directory, format)| {
+        let directory = DirectoryId::from_bytes([directory; 16]);
+        (replica(number), Introduction { directory, format })
+    };
+    Command::IntroduceReplicas {
+        introduced: told.into_iter().map(one).collect(),
+    }
+}
+
+#[test]
+fn a_replicas_directory_is_the_first_that_was_heard_of() {
+    let mut cluster = formed(3);
+    let decided = cluster.send("replica/1", introduce([(1, 11, 1), (2, 12, 1), (9, 19, 1)]));
+    assert_eq!(
+        kinds(&decided.unwrap()),
+        ["replica-introduced", "replica-introduced"]
+    );
+    // when another one is told of the second, then the first stays; what is new of the third is recorded
+    let decided = cluster.send("replica/1", introduce([(2, 77, 1), (3, 13, 1)]));
+    assert_eq!(kinds(&decided.unwrap()), ["replica-introduced"]);
+    let directory = |number| cluster.state.cluster().member(replica(number)).unwrap().directory;
+    for number in [1, 2, 3] {
+        assert_eq!(
+            directory(u64::from(number)),
+            Some(DirectoryId::from_bytes([10 + number; 16]))
+        );
+    }
+    assert_eq!(
+        code(cluster.send("alice", introduce([(1, 11, 1)]))),
+        "not_permitted"
+    );
+}
+
+#[test]
+fn the_format_is_raised_once_every_replica_reads_it_and_never_lowered() {
+    // given a cluster of which one replica's program is older, and one says nothing
+    let mut cluster = formed(3);
+    let format = |cluster: &Cluster| cluster.state.cluster().format();
+    cluster
+        .send("replica/1", introduce([(1, 11, 3), (2, 12, 3)]))
+        .unwrap();
+    cluster
+        .send("replica/1", introduce([(1, 11, 3), (2, 12, 3), (3, 13, 1)]))
+        .unwrap();
+    assert_eq!(format(&cluster), 1);
+    // when that one is upgraded, then the format is what all of them read
+    let decided = cluster.send("replica/1", introduce([(1, 11, 3), (2, 12, 3), (3, 13, 2)]));
+    assert_eq!(kinds(&decided.unwrap()), ["format-raised"]);
+    assert_eq!(format(&cluster), 2);
+    // and an older program that comes later does not lower it
+    let decided = cluster.send("replica/1", introduce([(1, 11, 3), (2, 12, 3), (3, 13, 1)]));
+    assert_eq!(kinds(&decided.unwrap()), [""; 0]);
+    assert_eq!(format(&cluster), 2);
+    // and a new replica counts from the moment when it is to join
+    cluster.send("alice", add(4)).unwrap();
+    cluster
+        .send("replica/1", introduce([(1, 11, 3), (2, 12, 3), (3, 13, 3)]))
+        .unwrap();
+    assert_eq!(format(&cluster), 2);
+}

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use chv_domain::{ClusterId, ReplicaId};
+use chv_domain::{ClusterId, DirectoryId, ReplicaId};
 use serde::{Deserialize, Serialize};
 
 use super::{Dir, FileError};
@@ -21,6 +21,8 @@ pub(crate) struct Identity {
     pub(crate) cluster: ClusterId,
     /// The replica.
     pub(crate) replica: ReplicaId,
+    /// The directory itself: one that is made anew has another.
+    pub(crate) directory: DirectoryId,
 }
 
 /// Why a data directory can't be made or taken.
@@ -54,11 +56,22 @@ impl Identity {
             layout: LAYOUT,
             cluster,
             replica,
+            directory: DirectoryId::from_bytes([7; 16]),
         }
     }
 
     /// Makes `path` the data directory of `replica`. Refuses one that holds anything.
     pub(crate) fn init(path: &Path, cluster: ClusterId, replica: ReplicaId) -> Result<Self, IdentityError> {
+        Self {
+            layout: LAYOUT,
+            cluster,
+            replica,
+            directory: DirectoryId::from_bytes(rand::random()),
+        }
+        .write(path)
+    }
+
+    pub(crate) fn write(self, path: &Path) -> Result<Self, IdentityError> {
         let io = |source| FileError::Io {
             path: path.to_owned(),
             source,
@@ -67,13 +80,8 @@ impl Identity {
         if std::fs::read_dir(path).map_err(io)?.next().is_some() {
             return Err(IdentityError::NotEmpty(path.to_owned()));
         }
-        let identity = Self {
-            layout: LAYOUT,
-            cluster,
-            replica,
-        };
-        dir.replace(FILE, &identity)?;
-        Ok(identity)
+        dir.replace(FILE, &self)?;
+        Ok(self)
     }
 
     pub(crate) fn read(dir: &Dir) -> Result<Self, IdentityError> {

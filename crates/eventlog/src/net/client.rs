@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use chv_domain::ReplicaId;
+use chv_domain::{Introduction, ReplicaId};
 use openraft::error::{
     Fatal, Infallible, InstallSnapshotError, NetworkError, RPCError, RaftError, ReplicationClosed,
     StreamingError, Unreachable,
@@ -23,10 +23,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::align;
 use super::dial::{Connection, dial};
 use super::frame::{receive, send};
+use super::greeting::Greeting;
 use super::message::{Answer, Append, Ask, AskVote, Request, Told, WouldVote};
 use super::security::Security;
 use crate::elect::Opinion;
-use crate::files::Identity;
 use crate::raft::log_storage::LogStorage;
 use crate::raft::{LogId, TypeConfig, Vote};
 
@@ -45,7 +45,7 @@ const TAKE_OVER: Duration = Duration::from_millis(500);
 /// How this replica calls the others; where each is, the membership says.
 #[derive(Clone)]
 pub(crate) struct Peers {
-    identity: Identity,
+    greeting: Greeting,
     security: Security,
     log: LogStorage,
     away: Away,
@@ -105,7 +105,7 @@ impl Peers {
         let nodes = metrics.membership_config.nodes();
         nodes
             .filter_map(|(id, node)| Some((ReplicaId::new(*id)?, node.clone())))
-            .filter(|(replica, _)| *replica != self.identity.replica)
+            .filter(|(replica, _)| *replica != self.greeting.identity.replica)
             .collect()
     }
 
@@ -131,6 +131,11 @@ impl Peers {
         let _ = self.members.set(raft.metrics());
     }
 
+    /// What the replicas said of themselves, this one among them.
+    pub(crate) fn introductions(&self) -> BTreeMap<ReplicaId, Introduction> {
+        self.greeting.told()
+    }
+
     /// The replicas that answered within the last seconds.
     pub(crate) fn answering(&self) -> BTreeSet<ReplicaId> {
         self.answered.lately()
@@ -145,7 +150,7 @@ impl Peers {
     ) -> io::Result<TakeOver> {
         let address = address.parse().map_err(io::Error::other)?;
         let asking = async {
-            let mut connection = dial(self.identity, self.security.clone(), heir, address).await?;
+            let mut connection = dial(self.greeting.clone(), self.security.clone(), heir, address).await?;
             let ask = Some(Ask::TakeOver(last.into()));
             send(&mut connection.stream, &Request { ask }).await?;
             receive::<Answer>(&mut connection.stream).await
@@ -160,9 +165,9 @@ impl Peers {
         }
     }
 
-    pub(crate) fn new(identity: Identity, security: Security, log: LogStorage) -> Self {
+    pub(crate) fn new(greeting: Greeting, security: Security, log: LogStorage) -> Self {
         Self {
-            identity,
+            greeting,
             security,
             log,
             away: Away::default(),
@@ -178,7 +183,7 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
     async fn new_client(&mut self, target: u64, node: &BasicNode) -> Peer {
         let address = node.addr.parse().ok();
         Peer {
-            identity: self.identity,
+            greeting: self.greeting.clone(),
             security: self.security.clone(),
             away: self.away.clone(),
             answered: self.answered.clone(),
@@ -197,7 +202,7 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
 
 /// A connection to one replica.
 pub(crate) struct Peer {
-    identity: Identity,
+    greeting: Greeting,
     security: Security,
     away: Away,
     answered: Answered,
@@ -246,9 +251,14 @@ impl Peer {
                 format!("no address is known for replica {}", self.target),
             ));
         };
-        let (identity, security) = (self.identity, &self.security);
+        let (greeting, security) = (&self.greeting, &self.security);
         let dialling = self.dialling.get_or_insert_with(|| {
-            AbortOnDropHandle::new(tokio::spawn(dial(identity, security.clone(), replica, address)))
+            AbortOnDropHandle::new(tokio::spawn(dial(
+                greeting.clone(),
+                security.clone(),
+                replica,
+                address,
+            )))
         });
         let dialled = dialling.await;
         self.dialling = None;

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use chv_domain::ReplicaId;
 
 use super::frame::{receive_at_most, send};
-use super::message::{Hello, MAX_HELLO, PROTOCOL};
+use super::greeting::Greeting;
+use super::message::{Hello, MAX_HELLO};
 use super::security::{LIFE, Security};
 use super::stream::Stream;
-use crate::files::Identity;
 
 /// How long a connection may take to be made: three round trips and two signatures, on a machine that is busy.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -31,14 +31,14 @@ impl Connection {
 
 /// Connects to `replica` at `address`.
 pub(super) async fn dial(
-    identity: Identity,
+    greeting: Greeting,
     security: Security,
     replica: ReplicaId,
     address: SocketAddr,
 ) -> io::Result<Connection> {
     let dialling = async {
         let mut stream = security.connect(address, replica).await?;
-        let answered = greet(&mut stream, identity, &security, replica).await;
+        let answered = greet(&mut stream, &greeting, &security, replica).await;
         answered.map_err(|error| security.explain(error))?;
         let made = Instant::now();
         Ok(Connection { stream, made })
@@ -52,35 +52,23 @@ pub(super) async fn dial(
 
 async fn greet(
     stream: &mut Stream,
-    identity: Identity,
+    greeting: &Greeting,
     security: &Security,
     replica: ReplicaId,
 ) -> io::Result<()> {
-    let hello = Hello {
-        protocol: PROTOCOL,
-        cluster: identity.cluster.to_bytes().to_vec().into(),
-        from: identity.replica.get(),
-        to: replica.get(),
-        secret: security.secret(),
-        format: chv_domain::FORMAT,
-        refused: String::new(),
-    };
+    let denied = |why: String| io::Error::new(io::ErrorKind::PermissionDenied, why);
+    let hello = greeting.hello(replica.get(), security.secret());
     send(stream, &hello).await?;
     let answer: Hello = receive_at_most(stream, MAX_HELLO).await?;
-    let expected = Hello {
-        from: hello.to,
-        to: hello.from,
-        secret: Default::default(),
-        // Another one is its business: it matters once it writes what is not known here.
-        format: answer.format,
-        ..hello
-    };
-    if answer == expected {
-        return Ok(());
+    let meant = (answer.protocol, &answer.cluster, answer.from, answer.to)
+        == (hello.protocol, &hello.cluster, hello.to, hello.from);
+    if meant {
+        // First what it says of this replica, which tells more than that it hangs up.
+        greeting.heed(replica, &answer).map_err(denied)?;
     }
-    let why = match answer.refused.is_empty() {
-        true => "another replica is there".to_owned(),
-        false => format!("refused: {}", answer.refused),
-    };
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
+    match (answer.refused.is_empty(), meant) {
+        (true, true) => Ok(()),
+        (true, false) => Err(denied("another replica is there".to_owned())),
+        (false, _) => Err(denied(format!("refused: {}", answer.refused))),
+    }
 }

@@ -11,6 +11,7 @@ mod append;
 mod client;
 mod dial;
 mod frame;
+pub(crate) mod greeting;
 mod history;
 mod message;
 #[cfg(test)]

@@ -108,6 +108,9 @@ async fn an_unknown_kind_of_event_stops_the_replica_and_nothing_of_it_is_kept() 
         to: 1,
         secret: SECRET.as_bytes().to_vec().into(),
         format: 9,
+        directory: Bytes::new(),
+        expects: Bytes::new(),
+        needs: 0,
         refused: String::new(),
     };
     send(&mut stream, &hello).await.unwrap();

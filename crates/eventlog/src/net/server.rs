@@ -14,14 +14,15 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::frame::{receive, receive_at_most, send};
+use super::greeting::Greeting;
 use super::message::{Answer, Ask, Hello, LogEnd, MAX_HELLO, PROTOCOL, Request, Told, Voted};
 use super::outdated;
 use super::refused::Refused;
-use super::security::{Credential, LIFE, Security};
+use super::security::{LIFE, Security};
 use super::stream::Stream;
 use super::{append, history, snapshot};
 use crate::elect::{Able, Heard, Opinion};
-use crate::files::{Identity, Room};
+use crate::files::Room;
 use crate::history::History;
 use crate::raft::incoming::Incoming;
 use crate::raft::log_storage::LogStorage;
@@ -49,7 +50,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Who is answered.
 #[derive(Clone)]
 pub(crate) struct Callers {
-    identity: Identity,
+    greeting: Greeting,
     security: Security,
     applied: Applied,
     outdated: outdated::Tell,
@@ -57,13 +58,13 @@ pub(crate) struct Callers {
 
 impl Callers {
     pub(crate) fn new(
-        identity: Identity,
+        greeting: Greeting,
         security: Security,
         applied: Applied,
         outdated: outdated::Tell,
     ) -> Self {
         Self {
-            identity,
+            greeting,
             security,
             applied,
             outdated,
@@ -154,19 +155,17 @@ pub(crate) async fn serve(
 
 /// Lets a caller in that is a replica of this cluster. Why not, when it is not.
 async fn welcome(stream: TcpStream, callers: &Callers) -> io::Result<(Stream, Hello)> {
-    let identity = callers.identity;
     let (mut stream, credential) = callers.security.accept(stream).await?;
     let hello: Hello = receive_at_most(&mut stream, MAX_HELLO).await?;
-    let refused = refusal(&hello, &credential, callers).unwrap_or_default();
-    let answer = Hello {
-        protocol: PROTOCOL,
-        cluster: identity.cluster.to_bytes().to_vec().into(),
-        from: identity.replica.get(),
-        to: hello.from,
-        secret: Bytes::new(),
-        format: chv_domain::FORMAT,
-        refused: refused.clone(),
-    };
+    let mut answer = callers.greeting.hello(hello.from, Bytes::new());
+    match callers.security.refusal(&credential, &hello) {
+        None => answer.refused = refusal(&hello, callers).unwrap_or_default(),
+        Some(why) => {
+            // What is known of a replica is its own business.
+            (answer.expects, answer.needs, answer.refused) = (Bytes::new(), 0, why);
+        }
+    }
+    let refused = answer.refused.clone();
     send(&mut stream, &answer).await?;
     match refused.is_empty() {
         true => Ok((stream, hello)),
@@ -208,21 +207,17 @@ async fn converse(
     Ok(())
 }
 
-fn refusal(hello: &Hello, credential: &Credential, callers: &Callers) -> Option<String> {
+/// Why a caller that proved to be of this cluster is not talked with.
+fn refusal(hello: &Hello, callers: &Callers) -> Option<String> {
     let Callers {
-        identity,
-        security,
-        applied,
-        ..
+        greeting, applied, ..
     } = callers;
+    let identity = greeting.identity;
     if hello.protocol != PROTOCOL {
         return Some(format!(
             "protocol {} is not known here, only {PROTOCOL}",
             hello.protocol
         ));
-    }
-    if let Some(why) = security.refusal(credential, hello) {
-        return Some(why);
     }
     if hello.cluster.as_ref() != identity.cluster.to_bytes() {
         return Some(format!("this is a replica of cluster {}", identity.cluster));
@@ -236,7 +231,12 @@ fn refusal(hello: &Hello, credential: &Credential, callers: &Callers) -> Option<
     // Whoever proves to be of this cluster may call, also one that this replica has not heard of yet: it may be the
     // leader that would tell it. One that left may not.
     let left = applied.projection.borrow().cluster().has_left(caller);
-    left.then(|| format!("replica {caller} left the cluster, and its id is not given again"))
+    if left {
+        return Some(format!(
+            "replica {caller} left the cluster, and its id is not given again"
+        ));
+    }
+    greeting.heed(caller, hello).err()
 }
 
 async fn answer_to(replica: &Answering, ask: Ask) -> io::Result<Told> {

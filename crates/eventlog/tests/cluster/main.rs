@@ -5,6 +5,7 @@
 #[allow(dead_code)] // the tests of `net::tls` use the rest of it
 mod authority;
 mod handing_over;
+mod introduced;
 mod membership;
 mod reading;
 mod replicas;

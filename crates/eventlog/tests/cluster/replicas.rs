@@ -26,6 +26,8 @@ pub struct Replicas {
     authority: Option<Authority>,
     peers: BTreeMap<ReplicaId, SocketAddr>,
     running: BTreeMap<u64, EventLog>,
+    /// The format that each one's program reads; without a word, this one's.
+    reads: BTreeMap<u64, u32>,
 }
 
 pub fn host(number: u8) -> HostId {
@@ -68,14 +70,25 @@ pub fn record(state: &Projection, term: Term, number: u8) -> Record {
 
 impl Replicas {
     pub async fn start(count: u64) -> Self {
-        Self::start_known_by(None, count).await
+        Self::start_known_by(None, count, BTreeMap::new()).await
+    }
+
+    /// Replicas whose programs read records up to these formats.
+    pub async fn start_reading(formats: &[u32]) -> Self {
+        let reads: BTreeMap<_, _> = (1..).zip(formats.iter().copied()).collect();
+        Self::start_known_by(None, formats.len() as u64, reads).await
+    }
+
+    /// From its next start on, this one's program reads records up to `format`.
+    pub fn reads(&mut self, number: u64, format: u32) {
+        self.reads.insert(number, format);
     }
 
     pub async fn start_with_certificates(count: u64) -> Self {
-        Self::start_known_by(Some(Authority::new()), count).await
+        Self::start_known_by(Some(Authority::new()), count, BTreeMap::new()).await
     }
 
-    async fn start_known_by(authority: Option<Authority>, count: u64) -> Self {
+    async fn start_known_by(authority: Option<Authority>, count: u64, reads: BTreeMap<u64, u32>) -> Self {
         let temp = TempDir::new().unwrap();
         let (mut listeners, mut peers) = (Vec::new(), BTreeMap::new());
         for number in 1..=count {
@@ -88,6 +101,7 @@ impl Replicas {
             authority,
             peers,
             running: BTreeMap::new(),
+            reads,
         };
         for (number, listener) in listeners {
             EventLog::init(&replicas.dir(number), CLUSTER, ReplicaId::new(number).unwrap()).unwrap();
@@ -122,6 +136,7 @@ impl Replicas {
         Config {
             bootstrap: true,
             timing,
+            format: self.reads.get(&number).copied().unwrap_or(FORMAT),
             snapshot_every: 10,
             segment_size: 64 << 10,
             verify_index_after: Duration::from_millis(50),
@@ -195,6 +210,35 @@ impl Replicas {
         }
     }
 
+    /// Decides a command of the leader's own, and appends what it makes, if anything.
+    pub async fn decide(&self, at: u64, id: u8, command: Command) {
+        let log = self.log(at);
+        let leader = ReplicaId::new(at).unwrap();
+        let submission = Submission {
+            id: CommandId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, id]),
+            actor: Actor::Replica(leader),
+            command,
+            expected: None,
+            deadline: None,
+            trace: None,
+            follows: None,
+        };
+        let context = Context {
+            now: Timestamp(1),
+            term: log.status().term,
+            alive: &BTreeSet::new(),
+            replicas: &chv_domain::Replicas::alone(leader),
+        };
+        if let Decided::Record(record) = decide(&log.projection(), &submission, context).unwrap() {
+            let batch = Batch {
+                published: Seq::ZERO,
+                records: vec![record],
+            };
+            let outcome = log.append(batch).await.unwrap();
+            assert!(matches!(outcome, BatchOutcome::Applied { .. }));
+        }
+    }
+
     /// Waits until every running replica has applied `seq`; the digest that they all have then.
     pub async fn agree_on(&self, seq: Seq) -> RecordHash {
         let mut digests = BTreeSet::new();
@@ -229,15 +273,26 @@ impl Replicas {
         address
     }
 
+    /// Makes a stopped replica's directory anew, under its old number, and starts it.
+    pub async fn make_anew(&mut self, number: u64) {
+        EventLog::init(&self.dir(number), CLUSTER, ReplicaId::new(number).unwrap()).unwrap();
+        self.start_again(number).await;
+    }
+
     pub async fn stop(&mut self, number: u64) {
         self.running.remove(&number).unwrap().shutdown().await;
     }
 
     pub async fn start_again(&mut self, number: u64) {
+        self.try_start_again(number).await.unwrap();
+    }
+
+    pub async fn try_start_again(&mut self, number: u64) -> Result<(), OpenError> {
         let address = self.peers[&ReplicaId::new(number).unwrap()];
         let listener = TcpListener::bind(address).await.unwrap();
-        let log = EventLog::open(self.config(number, listener)).await.unwrap();
+        let log = EventLog::open(self.config(number, listener)).await?;
         self.running.insert(number, log);
+        Ok(())
     }
 
     /// Opens the directory of a running replica a second time.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use chv_domain::{Command, ReplicaId};
+use chv_domain::{Command, Introduction, ReplicaId};
 
 use super::error::{WireError, parse};
 use crate::v1;
@@ -91,5 +91,33 @@ pub(super) fn report_from_wire(report: v1::ReportReplicas) -> Result<Command, Wi
             .enumerate()
             .map(learner)
             .collect::<Result<_, _>>()?,
+    })
+}
+
+pub(super) fn introduce_to_wire(introduced: &BTreeMap<ReplicaId, Introduction>) -> v1::IntroduceReplicas {
+    let one = |(replica, told): (&ReplicaId, &Introduction)| v1::ReplicaIntroduction {
+        replica: replica.get(),
+        directory: told.directory.to_string(),
+        format: told.format,
+    };
+    v1::IntroduceReplicas {
+        introduced: introduced.iter().map(one).collect(),
+    }
+}
+
+pub(super) fn introduce_from_wire(introduce: v1::IntroduceReplicas) -> Result<Command, WireError> {
+    let one = |(index, told): (usize, v1::ReplicaIntroduction)| {
+        let read = || {
+            let introduction = Introduction {
+                directory: parse("directory", &told.directory)?,
+                format: told.format,
+            };
+            Ok((replica_from_wire("replica", told.replica)?, introduction))
+        };
+        read().map_err(|error: WireError| error.within(format!("introduced[{index}]")))
+    };
+    let introduced = introduce.introduced.into_iter().enumerate().map(one);
+    Ok(Command::IntroduceReplicas {
+        introduced: introduced.collect::<Result<_, _>>()?,
     })
 }

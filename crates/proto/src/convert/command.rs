@@ -174,6 +174,9 @@ fn command_to_wire(command: &Command) -> Wire {
         Command::ReportReplicas { voters, learners } => {
             Wire::ReportReplicas(cluster::report_to_wire(voters, learners))
         }
+        Command::IntroduceReplicas { introduced } => {
+            Wire::IntroduceReplicas(cluster::introduce_to_wire(introduced))
+        }
         Command::FailOverVm { vm, epoch } => Wire::FailOverVm(v1::FailOverVm {
             vm: vm.to_string(),
             epoch: epoch.0.0,
@@ -224,6 +227,9 @@ fn command_from_wire(command: Wire) -> Result<Command, WireError> {
         Wire::StepDown(v1::StepDown {}) => Ok(Command::StepDown),
         Wire::ReportReplicas(report) => {
             cluster::report_from_wire(report).map_err(|error| error.within("report_replicas"))
+        }
+        Wire::IntroduceReplicas(introduce) => {
+            cluster::introduce_from_wire(introduce).map_err(|error| error.within("introduce_replicas"))
         }
         Wire::FailOverVm(lost) => Ok(Command::FailOverVm {
             vm: parse("fail_over_vm.vm", &lost.vm)?,

@@ -129,6 +129,11 @@ pub(super) fn kind_to_wire(event: &Event) -> Wire {
         Event::HistoryForgotten { forgotten } => Wire::HistoryForgotten(v1::HistoryForgotten {
             forgotten: Some(forgotten_to_wire(*forgotten)),
         }),
+        Event::ReplicaIntroduced { replica, directory } => Wire::ReplicaIntroduced(v1::ReplicaIntroduced {
+            replica: replica.get(),
+            directory: directory.to_string(),
+        }),
+        Event::FormatRaised { format } => Wire::FormatRaised(v1::FormatRaised { format: *format }),
     }
 }
 
@@ -217,6 +222,8 @@ pub(super) fn kind_from_wire(event: Wire) -> Result<Event, WireError> {
             "history_forgotten",
             forgotten_from_wire(event.forgotten).map(|forgotten| Event::HistoryForgotten { forgotten }),
         ),
+        Wire::ReplicaIntroduced(event) => ("replica_introduced", replica_introduced(&event)),
+        Wire::FormatRaised(event) => ("format_raised", Ok(Event::FormatRaised { format: event.format })),
     };
     event.map_err(|error| error.within(field))
 }
@@ -226,6 +233,13 @@ fn replica_added(event: &v1::ReplicaAdded) -> Result<Event, WireError> {
         replica: replica_from_wire("replica", event.replica)?,
         address: parse("address", &event.address)?,
         instead_of: ReplicaId::new(event.instead_of),
+    })
+}
+
+fn replica_introduced(event: &v1::ReplicaIntroduced) -> Result<Event, WireError> {
+    Ok(Event::ReplicaIntroduced {
+        replica: replica_from_wire("replica", event.replica)?,
+        directory: parse("directory", &event.directory)?,
     })
 }
 

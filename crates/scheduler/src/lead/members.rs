@@ -3,12 +3,12 @@
 //! Which step is due follows from what is wanted and what Raft has ([`plan`], pure), so a new leader goes on where
 //! another one ended.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use chv_domain::cluster::Cluster;
-use chv_domain::{Actor, Command, ReplicaId, Standing, Submission};
+use chv_domain::{Actor, Command, Introduction, Member, ReplicaId, Standing, Submission};
 use chv_eventlog::{Membership, MembershipError};
 use chv_proto::client::new_command_id;
 use tokio::sync::mpsc;
@@ -36,6 +36,8 @@ enum Step {
     HandOver,
     /// Record what became so.
     Record,
+    /// Record what replicas say of themselves.
+    Introduce(BTreeMap<ReplicaId, Introduction>),
 }
 
 /// The next step toward what is wanted; `None` when there is none, or a replica has to catch up first.
@@ -74,6 +76,22 @@ fn plan(wanted: &Cluster, log: &Membership, leader: ReplicaId) -> Option<Step> {
     done.then_some(Step::Record)
 }
 
+/// What the replicas say of themselves, where the cluster does not know it: a directory, or that all of them read more than
+/// is written.
+fn introductions(
+    wanted: &Cluster,
+    told: BTreeMap<ReplicaId, Introduction>,
+) -> Option<BTreeMap<ReplicaId, Introduction>> {
+    let unknown =
+        |(replica, member): (ReplicaId, &Member)| member.directory.is_none() && told.contains_key(&replica);
+    let reads_more = |(replica, _): (ReplicaId, &Member)| {
+        told.get(&replica)
+            .is_some_and(|told| told.format > wanted.format())
+    };
+    let news = wanted.members().any(unknown) || (wanted.is_formed() && wanted.members().all(reads_more));
+    news.then_some(told)
+}
+
 /// Who may vote now: those that vote and should, a replica that was replaced until the new one has caught up, and
 /// new ones that have.
 fn next_voters(wanted: &Cluster, log: &Membership) -> BTreeSet<ReplicaId> {
@@ -109,7 +127,9 @@ pub(super) async fn run(office: Office, queue: mpsc::Sender<Waiting>) {
             () = tokio::time::sleep(LOOK) => {}
         }
         let (state, log) = (office.reader.log.projection(), office.reader.log.membership());
-        let Some(step) = plan(state.cluster(), &log, office.reader.replica) else {
+        let planned = plan(state.cluster(), &log, office.reader.replica);
+        let introduced = || introductions(state.cluster(), office.reader.log.introductions());
+        let Some(step) = planned.or_else(|| introduced().map(Step::Introduce)) else {
             continue;
         };
         info!(?step, "membership");
@@ -154,20 +174,29 @@ async fn take(
                 voters: log.voters.clone(),
                 learners: log.learners.keys().copied().collect(),
             };
-            let submission = Submission {
-                id: new_command_id(),
-                actor: Actor::Replica(office.reader.replica),
-                command,
-                expected: None,
-                deadline: None,
-                trace: None,
-                follows: None,
-            };
-            // Should it not be taken on, the step stays due.
-            intake::own(office, queue, submission).await;
+            send(office, queue, command).await;
+            Ok(())
+        }
+        Step::Introduce(introduced) => {
+            let introduced = introduced.clone();
+            send(office, queue, Command::IntroduceReplicas { introduced }).await;
             Ok(())
         }
     }
+}
+
+/// Sends what the leader records by itself. Should it not be taken on, the step stays due.
+async fn send(office: &Office, queue: &mpsc::Sender<Waiting>, command: Command) {
+    let submission = Submission {
+        id: new_command_id(),
+        actor: Actor::Replica(office.reader.replica),
+        command,
+        expected: None,
+        deadline: None,
+        trace: None,
+        follows: None,
+    };
+    intake::own(office, queue, submission).await;
 }
 
 #[cfg(test)]

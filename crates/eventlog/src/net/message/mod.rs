@@ -43,6 +43,15 @@ pub(super) struct Hello {
     /// The highest record format that it knows: see [`chv_domain::FORMAT`].
     #[prost(uint32, tag = "9")]
     pub(super) format: u32,
+    /// Its data directory's id, 16 bytes.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub(super) directory: Bytes,
+    /// The data directory that it knows the other one by; empty when it knows none.
+    #[prost(bytes = "bytes", tag = "8")]
+    pub(super) expects: Bytes,
+    /// The highest record format that the cluster writes, as far as it knows.
+    #[prost(uint32, tag = "10")]
+    pub(super) needs: u32,
     /// Why the answering side hangs up; empty when it does not.
     #[prost(string, tag = "5")]
     pub(super) refused: String,

@@ -67,6 +67,7 @@ fn verb_of(command: &Wire) -> &'static str {
         Wire::ReplaceReplica(_) => "cluster.replace-replica",
         Wire::StepDown(_) => "cluster.step-down",
         Wire::ReportReplicas(_) => "cluster.report",
+        Wire::IntroduceReplicas(_) => "cluster.introduce",
         Wire::FailOverVm(_) => "vm.fail-over",
         Wire::SetRetention(_) => "cluster.set-retention",
         Wire::ForgetHistory(_) => "cluster.forget-history",
@@ -250,6 +251,12 @@ fn a_wrong_field_is_named_by_its_path() {
                 learners: vec![],
             }),
             "report_replicas.voters[0].replica",
+        ),
+        (
+            Wire::IntroduceReplicas(v1::IntroduceReplicas {
+                introduced: vec![v1::ReplicaIntroduction::default()],
+            }),
+            "introduce_replicas.introduced[0].directory",
         ),
         (Wire::FailOverVm(v1::FailOverVm::default()), "fail_over_vm.vm"),
         (

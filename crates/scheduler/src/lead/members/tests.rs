@@ -109,6 +109,7 @@ impl World {
                 let heir = self.log.voters.keys().find(|voter| **voter != self.leader);
                 self.leader = *heir.expect("nobody to hand over to");
             }
+            Step::Introduce(_) => unreachable!("that is no step of the plan"),
             Step::Record => {
                 let command = Command::ReportReplicas {
                     voters: self.log.voters.clone(),
