@@ -9,13 +9,10 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::faults::{End, Links};
 use crate::hosts::HostOptions;
-use crate::machines::{Machine, OUTSIDE};
+use crate::machines::{Machine, OUTSIDE, QEMU};
 use crate::peering::{CLUSTER, Peering};
 use crate::program::Program;
 use crate::programs::{find, guest_dir, workspace};
-
-/// Debian's emulator.
-const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 
 /// The people who have a NATS user in a rig.
 const PEOPLE: [&str; 2] = ["alice", "bob"];

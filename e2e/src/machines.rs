@@ -18,6 +18,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::peering::certificates;
+use crate::ports;
+use crate::program::Program;
 use crate::programs::{find, guest_dir};
 
 /// The size of a machine's disk, in MiB.
@@ -25,6 +27,9 @@ const DISK_MIB: u64 = 160;
 
 /// A machine's memory, in MiB.
 const MEMORY_MIB: u64 = 384;
+
+/// Debian's emulator.
+pub(crate) const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 
 /// The machine that runs the machines, as a guest sees it.
 pub(crate) const OUTSIDE: &str = "10.0.2.2";
@@ -34,7 +39,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// The machine of the replica of one number, from 1. Its files are in the cluster's directory.
 #[derive(Debug, Clone)]
-pub(crate) struct Machine {
+pub struct Machine {
     directory: PathBuf,
     number: usize,
 }
@@ -54,6 +59,32 @@ impl Machine {
             directory: directory.to_owned(),
             number,
         }
+    }
+
+    /// A machine that is no replica's: its files are in `directory`, and its disk holds what is in `content`. Runs only
+    /// what its init can do itself.
+    ///
+    /// # Errors
+    /// When its disks can't be made.
+    pub fn alone(directory: &Path, content: &Path) -> Result<Self> {
+        let machine = Self::new(directory, 1);
+        let nothing = directory.join("nothing");
+        fs::create_dir(&nothing)?;
+        let programs = programs(directory);
+        fs::File::create(&programs)?.set_len(1 << 20)?;
+        make_file_system(&programs, &nothing, "^metadata_csum,^has_journal")?;
+        machine.make_disk(content)?;
+        Ok(machine)
+    }
+
+    /// Its QEMU, to run `what`.
+    ///
+    /// # Errors
+    /// When the guest's kernel is not there, or no port is free.
+    pub fn runs(&self, what: &str) -> Result<Program> {
+        let port = *ports::free(1)?.first().context("a port")?;
+        let args = self.args(&[what.to_owned()], &[], port)?;
+        Ok(Program::new(what, QEMU.into(), &self.directory).args(args))
     }
 
     fn file(&self, kind: &str) -> PathBuf {
@@ -139,8 +170,11 @@ impl Machine {
         self.layer(&image, "raw")
     }
 
-    /// A cut leaves the layer as it is for good; the next start writes to another one above it.
-    pub(crate) fn after_cut(&self) -> Result<()> {
+    /// To be called after its QEMU was killed: what that left stays as it is, and the next start writes to a layer above.
+    ///
+    /// # Errors
+    /// When there is none, or no other one can be made.
+    pub fn after_cut(&self) -> Result<()> {
         let top = self.file("qcow2");
         let cuts = (1..).find(|cut| !self.file(&cut.to_string()).exists());
         let left = self.file(&cuts.unwrap_or(1).to_string());

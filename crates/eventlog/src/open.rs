@@ -38,6 +38,12 @@ pub enum OpenError {
     /// Another process has it open.
     #[error("{0} is in use by another process: stop that one, or give this replica a directory of its own")]
     InUse(String),
+    /// Nothing can be written to it, and a replica that writes nothing can vote for nobody.
+    #[error(
+        "{0} is on a file system that is read-only: look in the kernel's log for why, mend the disk and mount it \
+         for writing; `chv log` reads the directory as it is"
+    )]
+    ReadOnly(String),
     /// Reachable from elsewhere, without encryption.
     #[error(
         "without certificates replicas listen on loopback addresses only, not on {0}; give this one --raft-cert, \
@@ -90,6 +96,9 @@ impl EventLog {
             std::io::ErrorKind::WouldBlock => OpenError::InUse(config.dir.display().to_string()),
             _ => io(error),
         })?;
+        if dir.is_read_only() {
+            return Err(OpenError::ReadOnly(config.dir.display().to_string()));
+        }
         if config.bootstrap && !config.peers.contains_key(&identity.replica) {
             return Err(OpenError::NotAPeer(identity.replica));
         }

@@ -6,6 +6,7 @@
 
 mod clients;
 mod disks;
+mod failing_disk;
 mod links;
 mod load;
 mod misfortune;
@@ -15,6 +16,7 @@ mod system;
 
 pub use clients::Clients;
 pub use disks::{Disks, PowerCut};
+pub use failing_disk::FailingDisk;
 pub use links::{End, Links};
 pub use load::{Acknowledged, Load};
 pub use misfortune::{Misfortune, befall};

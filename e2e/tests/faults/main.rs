@@ -5,6 +5,7 @@
 //! replicas' network namespaces.
 
 mod disk_full;
+mod read_only;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use chv_e2e::faults::Load;
 use chv_e2e::history_check::all_kept;
-use chv_e2e::{Cluster, Options, PATIENCE, Replicas, contiguous, trail};
+use chv_e2e::{Cluster, Machine, Options, PATIENCE, Program, Replicas, contiguous, trail, wait_until};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -24,6 +24,42 @@ fn given_a_replica_in_a_machine_under_load_when_its_power_is_cut_then_all_acknow
 fn given_replicas_in_machines_under_load_when_the_power_of_all_is_cut_then_all_acknowledged_is_there_once_needs_guest()
 -> Result<()> {
     power_is_cut(Replicas::Three, cuts(1))
+}
+
+#[tokio::test]
+async fn given_flushed_and_unflushed_writes_in_a_machine_when_its_power_is_cut_then_only_the_flushed_are_there_needs_guest()
+-> Result<()> {
+    // Given three files of zeros.
+    let directory = tempfile::tempdir()?;
+    let content = directory.path().join("content");
+    std::fs::create_dir(&content)?;
+    for name in ["flushed", "sent", "written"] {
+        std::fs::write(content.join(name), [0; 4096])?;
+    }
+    let machine = Machine::alone(directory.path(), &content)?;
+
+    // When ones are written over all, and the power is cut before all are flushed.
+    let mut writes = machine.runs("probe-write")?;
+    says(&mut writes, "probe: cut now").await?;
+    writes.kill()?;
+    machine.after_cut()?;
+
+    // Then those are there that were flushed, and neither what the kernel had nor what its disk had.
+    let mut shows = machine.runs("probe-show")?;
+    says(&mut shows, "probe: all shown").await?;
+    for line in ["probe: flushed=1", "probe: sent=0", "probe: written=0"] {
+        ensure!(shows.tail().contains(line), "{}", shows.tail());
+    }
+    Ok(())
+}
+
+async fn says(program: &mut Program, words: &str) -> Result<()> {
+    program.start()?;
+    wait_until(&format!("the machine says {words:?}"), PATIENCE, async || {
+        ensure!(program.tail().contains(words), "{}", program.tail());
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::main]

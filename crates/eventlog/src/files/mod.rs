@@ -82,6 +82,13 @@ impl Dir {
         flock(&self.handle, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from)
     }
 
+    /// Whether its file system takes no writes. Tried, since a kernel that gave a file system up need not say so.
+    pub(crate) fn is_read_only(&self) -> bool {
+        let path = self.path.join("tried");
+        let tried = File::create(&path).and_then(|_| std::fs::remove_file(&path));
+        tried.is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem)
+    }
+
     /// Replaces the file `name` by `value`.
     pub(crate) fn replace<T: Serialize>(&self, name: &str, value: &T) -> Result<(), FileError> {
         let path = self.path.join(name);
