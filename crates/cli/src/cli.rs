@@ -7,7 +7,7 @@ use chv_domain::{ProjectName, UserName};
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
-use crate::{apply, cluster, completions, console, events, get, host, list, log, status, vm};
+use crate::{apply, cluster, completions, console, events, get, host, list, log, status, vm, watch};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -100,6 +100,8 @@ pub(crate) enum Verb {
     List(list::List),
     /// Show what happened, when, by whom and why.
     Events(events::Events),
+    /// Show how things are, and then every change of them.
+    Watch(watch::Watch),
     /// Talk to a VM's serial console.
     Console(console::Console),
     /// Show how the cluster is: replicas, leader, hosts.
@@ -122,6 +124,7 @@ impl Verb {
             Self::Get(_) => "get",
             Self::List(_) => "list",
             Self::Events(_) => "events",
+            Self::Watch(_) => "watch",
             Self::Console(_) => "console",
             Self::Status(_) => "status",
             Self::Log(_) => "log",

@@ -69,12 +69,7 @@ impl Events {
             Some(vm) => Some(self.resolve(session, vm.resolve(session.project())).await?),
             None => None,
         };
-        let mut shown = Shown {
-            format: session.format(),
-            show: EventShow::default(),
-            heading: false,
-            count: 0,
-        };
+        let mut shown = Shown::new(session.format());
         if self.follow {
             self.follow(session, vm, &mut shown, to).await
         } else {
@@ -204,7 +199,8 @@ impl Events {
     }
 }
 
-struct Shown {
+/// The events that are shown, one after the other.
+pub(crate) struct Shown {
     format: Format,
     show: EventShow,
     heading: bool,
@@ -213,7 +209,16 @@ struct Shown {
 }
 
 impl Shown {
-    fn event(&mut self, entry: &EventEntry, to: &mut impl Write) -> Result<(), Failure> {
+    pub(crate) fn new(format: Format) -> Self {
+        Self {
+            format,
+            show: EventShow::default(),
+            heading: false,
+            count: 0,
+        }
+    }
+
+    pub(crate) fn event(&mut self, entry: &EventEntry, to: &mut impl Write) -> Result<(), Failure> {
         self.count = self.count.saturating_add(1);
         self.show.learn(entry);
         match self.format {
@@ -239,7 +244,7 @@ impl Shown {
 }
 
 /// Whether whoever reads standard output has gone.
-fn reader_gone() -> bool {
+pub(crate) fn reader_gone() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let mut stdout = [PollFd::from_borrowed_fd(
         rustix::stdio::stdout(),

@@ -26,6 +26,7 @@ mod status;
 mod view;
 mod vm;
 mod wait;
+mod watch;
 mod when;
 
 use std::io::Write;
@@ -108,6 +109,7 @@ async fn dispatch(verb: Verb, session: &Session, to: &mut impl Write) -> Result<
         Verb::Get(verb) => verb.run(session, to).await,
         Verb::List(verb) => verb.run(session, to).await,
         Verb::Events(verb) => verb.run(session, to).await,
+        Verb::Watch(verb) => verb.run(session, to).await,
         Verb::Console(verb) => verb.run(session, to).await,
         Verb::Status(verb) => verb.run(session, to).await,
         Verb::Log(verb) => verb.run(session, to).await,

@@ -16,7 +16,7 @@ use crate::confirm::Confirm;
 use crate::elect::{self, Able, Heard};
 use crate::files::{Dir, Identity, IdentityError, Room};
 use crate::history::{Checkpoints, Fetch, FileSize, History, Pace, Sealer, Upkeep};
-use crate::index::{self, Index};
+use crate::index;
 use crate::log::{Elected, EventLog, Inner, Leadership, members};
 use crate::net;
 use crate::past::Known;
@@ -114,7 +114,7 @@ impl EventLog {
             let (dir, segment_size) = (Arc::clone(&dir), config.segment_size);
             tokio::task::spawn_blocking(move || files(dir, identity, segment_size, fatal))
         };
-        let ((storage, thread, machine), index, history, incoming) = opening
+        let ((storage, thread, machine), history, incoming) = opening
             .await
             .map_err(|error| OpenError::Log(error.to_string()))??;
         let (applied, snapshots) = (machine.applied(), machine.snapshots());
@@ -175,7 +175,7 @@ impl EventLog {
             reached,
             verify_after: config.verify_index_after,
         };
-        tasks.spawn(follower.run(index, stop.clone()));
+        tasks.spawn(follower.run(stop.clone()));
         let (missing, missing_told) = watch::channel(None);
         let upkeep = Upkeep {
             sealer: Sealer::new(
@@ -271,20 +271,19 @@ const SNAPSHOT_PIECE: Duration = Duration::from_secs(30);
 
 type LogFiles = (LogStorage, crate::raft::writer::WriterThread, StateMachine);
 
-/// Opens all that is on the disk. Blocks.
+/// Opens all that is on the disk but the index, which takes longest and only searches need. Blocks.
 fn files(
     dir: Arc<Dir>,
     identity: Identity,
     segment_size: u64,
     fatal: watch::Sender<crate::raft::writer::Fatal>,
-) -> Result<(LogFiles, Index, History, Incoming), OpenError> {
+) -> Result<(LogFiles, History, Incoming), OpenError> {
     let failed = |error: &dyn std::fmt::Display| OpenError::Log(error.to_string());
     let path = dir.path().to_owned();
     let files = log_files(dir, identity.replica, segment_size, fatal)?;
-    let index = Index::open(&path.join(INDEX)).map_err(|error| failed(&error))?;
     let history = History::open(&path.join(HISTORY), identity.cluster).map_err(|error| failed(&error))?;
     let snapshots = Dir::open(&path.join(SNAPSHOTS)).map_err(|error| failed(&error))?;
-    Ok((files, index, history, Incoming::new(Arc::new(snapshots))))
+    Ok((files, history, Incoming::new(Arc::new(snapshots))))
 }
 
 /// Opens the log, the vote and the snapshots, and makes sure that they fit together.

@@ -184,6 +184,7 @@ pub const fn query_kind(query: &Query) -> &'static str {
         Query::ListHosts(_) => "host.list",
         Query::ListEvents(_) => "event.list",
         Query::GetStatus(_) => "status.get",
+        Query::ReadLog(_) => "log.read",
     }
 }
 

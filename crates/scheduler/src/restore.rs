@@ -11,7 +11,7 @@ use clap::Args;
 /// Make the data directory of a cluster's one replica out of an archive, checking all of it.
 #[derive(Args)]
 pub(crate) struct RestoreArgs {
-    /// The archive, made by `chv log export`.
+    /// The archive, made by `chv cluster backup` or `chv log export`.
     #[arg(long)]
     archive: PathBuf,
     /// The data directory; must be empty or not there yet.

@@ -1,6 +1,7 @@
 //! `chv cluster`: one file a verb.
 
 mod add_replica;
+mod backup;
 mod remove_replica;
 mod replace_replica;
 mod set_retention;
@@ -20,13 +21,15 @@ Examples:
   chv cluster add-replica 4 127.0.0.1:7104
   chv cluster replace-replica 3 4 127.0.0.1:7104
   chv cluster step-down
-  chv cluster set-retention --keep-for 90d")]
+  chv cluster set-retention --keep-for 90d
+  chv cluster backup monday.chv")]
 pub(crate) enum Verb {
     AddReplica(add_replica::AddReplica),
     RemoveReplica(remove_replica::RemoveReplica),
     ReplaceReplica(replace_replica::ReplaceReplica),
     StepDown(step_down::StepDown),
     SetRetention(set_retention::SetRetention),
+    Backup(backup::Backup),
 }
 
 impl Verb {
@@ -37,6 +40,7 @@ impl Verb {
             Self::ReplaceReplica(verb) => verb.run(session, to).await,
             Self::StepDown(verb) => verb.run(session, to).await,
             Self::SetRetention(verb) => verb.run(session, to).await,
+            Self::Backup(verb) => verb.run(session, to).await,
         }
     }
 }

@@ -42,13 +42,14 @@ impl Export {
         })
         .await??;
         if !structured(session.format(), &archived, to)? {
-            write(&archived, to)?;
+            told(&archived, to)?;
         }
         Ok(to.flush()?)
     }
 }
 
-fn write(archived: &Archived, to: &mut impl Write) -> std::io::Result<()> {
+/// An archive, for people.
+pub(crate) fn told(archived: &Archived, to: &mut impl Write) -> std::io::Result<()> {
     writeln!(
         to,
         "{}: events {} to {} of cluster {}, {} records in {} bytes\nlast hash {}",

@@ -11,6 +11,8 @@ use clap::Subcommand;
 
 use crate::failure::Failure;
 use crate::session::Session;
+pub(crate) use export::told;
+pub(crate) use offline::blocking;
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\

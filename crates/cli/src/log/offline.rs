@@ -57,11 +57,16 @@ pub(super) fn percent<'a>(line: &'a mut crate::wait::Progress, what: &'a str) ->
 }
 
 /// Work on files, off the async threads.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Failure> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| Failure::new(Exit::Internal, format!("the check did not end: {error}")))
+    done.map_err(|error| {
+        Failure::new(
+            Exit::Internal,
+            format!("the work on the files did not end: {error}"),
+        )
+    })
 }
 
 /// Shows what is wrong, a paragraph each.

@@ -10,3 +10,4 @@ mod nats;
 mod read;
 mod rig;
 mod unreachable;
+mod watch;

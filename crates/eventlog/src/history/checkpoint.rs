@@ -41,20 +41,35 @@ pub(crate) enum CheckpointError {
 
 /// The checkpoint with the most events up to `seq`. One that does not read is removed, to be made again. Blocks.
 pub(crate) fn at_or_before(history: &History, seq: Seq) -> io::Result<Option<Projection>> {
-    for at in seqs(history.dir())?.into_iter().rev().filter(|at| *at <= seq) {
-        let path = path(history.dir(), at);
-        let read = File::open(&path)
-            .map_err(SnapshotError::from)
-            .and_then(|mut file| snapshot_file::read(&mut file));
-        match read {
-            Ok(state) => return Ok(Some(state.projection)),
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "a checkpoint does not read; it is made again");
-                std::fs::remove_file(&path)?;
-            }
+    while let Some(at) = newest(history, seq)? {
+        if let Some(state) = read(history, at)? {
+            return Ok(Some(state));
         }
     }
     Ok(None)
+}
+
+/// The event of the checkpoint with the most events up to `seq`. Blocks.
+pub(crate) fn newest(history: &History, seq: Seq) -> io::Result<Option<Seq>> {
+    Ok(seqs(history.dir())?.into_iter().rev().find(|at| *at <= seq))
+}
+
+/// The checkpoint at an event; `None` when it does not read: then it is removed, to be made again. Blocks.
+pub(crate) fn read(history: &History, at: Seq) -> io::Result<Option<Projection>> {
+    let path = path(history.dir(), at);
+    let read = File::open(&path)
+        .map_err(SnapshotError::from)
+        .and_then(|mut file| snapshot_file::read(&mut file));
+    match read {
+        Ok(state) => Ok(Some(state.projection)),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "a checkpoint does not read; it is made again");
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                Ok(()) | Err(_) => Ok(None),
+            }
+        }
+    }
 }
 
 /// Removes those that no kept event needs: all that are older than the newest one before `oldest`.

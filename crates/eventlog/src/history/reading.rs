@@ -45,10 +45,14 @@ impl History {
         Ok(found)
     }
 
-    /// The state with the most events up to `seq` that is kept: without the outcomes of commands, and without how far
-    /// events were published. `None`: fold from the first event.
-    pub(crate) fn checkpoint(&self, seq: Seq) -> io::Result<Option<Projection>> {
-        checkpoint::at_or_before(self, seq)
+    /// The event of the newest state up to `seq` that is kept here.
+    pub(crate) fn newest_checkpoint(&self, seq: Seq) -> io::Result<Option<Seq>> {
+        checkpoint::newest(self, seq)
+    }
+
+    /// The state that is kept at an event; `None` when it does not read any more.
+    pub(crate) fn read_checkpoint(&self, at: Seq) -> io::Result<Option<Projection>> {
+        checkpoint::read(self, at)
     }
 
     /// The records of the block that holds `seq`, checked, and about how large each is.

@@ -61,9 +61,14 @@ enum End {
 }
 
 impl Follower {
-    /// Checks the index against the log, then follows the log until `stop`.
-    pub(crate) async fn run(self, index: Index, stop: CancellationToken) {
-        let state = match self.keep_up(index, &stop).await {
+    /// Opens the index, checks it against the log, then follows the log until `stop`.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let path = self.path.clone();
+        let kept_up = match verify::blocking(move || Index::open(&path)).await {
+            Ok(index) => self.keep_up(index, &stop).await,
+            Err(error) => Err(error.to_string()),
+        };
+        let state = match kept_up {
             Ok(()) => IndexState::Opening,
             Err(why) => {
                 error!(

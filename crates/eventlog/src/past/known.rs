@@ -1,6 +1,7 @@
 //! The states of the past that are kept in memory. A projection is made of persistent maps, so two states share
 //! what did not change between them; how many are kept is bounded all the same.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ const EVERY: u64 = 8192;
 
 /// How many states are kept.
 const KEPT: usize = 32;
+
+/// How many of the states that were asked for last are kept: whoever asks page by page asks for the same one again.
+const ASKED: usize = 8;
 
 /// How many states are made at a time; each takes a processor.
 const AT_ONCE: usize = 2;
@@ -25,6 +29,8 @@ pub(crate) struct Known {
     turns: Semaphore,
     /// In the order of their events.
     states: Mutex<Vec<Projection>>,
+    /// The last ones that were asked for, the newest at the end.
+    asked: Mutex<VecDeque<Projection>>,
 }
 
 impl Default for Known {
@@ -32,6 +38,7 @@ impl Default for Known {
         Self {
             turns: Semaphore::new(AT_ONCE),
             states: Mutex::new(Vec::new()),
+            asked: Mutex::new(VecDeque::new()),
         }
     }
 }
@@ -47,11 +54,27 @@ impl Known {
 
     /// The last state that is kept and has no event after `seq`; the one before the first event otherwise.
     pub(super) fn before(&self, seq: Seq) -> Projection {
-        let states = self.lock();
-        let upto = states.partition_point(|state| state.seq() <= seq);
-        upto.checked_sub(1)
-            .map(|at| states[at].clone())
+        let passed = {
+            let states = self.lock();
+            let upto = states.partition_point(|state| state.seq() <= seq);
+            upto.checked_sub(1).map(|at| states[at].clone())
+        };
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = asked.iter().filter(|state| state.seq() <= seq).cloned();
+        asked
+            .chain(passed)
+            .max_by_key(Projection::seq)
             .unwrap_or_default()
+    }
+
+    /// Keeps a state that was asked for, for a while.
+    pub(super) fn asked(&self, state: &Projection) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.retain(|known| known.seq() != state.seq());
+        asked.push_back(state.clone());
+        if asked.len() > ASKED {
+            asked.pop_front();
+        }
     }
 
     /// Takes note of a state that was come by: kept, if none is for the events around it.

@@ -20,6 +20,10 @@ const PAGE: Limit = Limit {
 /// Over so many events a state is rather read from the disk than folded from the nearest that is in memory.
 const FAR: u64 = 4096;
 
+/// So many events after a state on the disk are read beside it, at most: more than lie between two such states, and no
+/// more than fits into memory.
+const BESIDE: u64 = 32 << 10;
+
 /// Why a state of the past can't be had.
 #[derive(Debug, thiserror::Error)]
 pub enum PastError {
@@ -82,12 +86,10 @@ impl EventLog {
         let known = &self.inner.past;
         let _turn = known.turn().await.ok_or(PastError::Busy)?;
         let mut state = known.before(seq);
-        if seq.0 - state.seq().0 > FAR {
-            state = self
-                .checkpoint(seq)
-                .await?
-                .filter(|kept| kept.seq() > state.seq())
-                .unwrap_or(state);
+        if seq.0 - state.seq().0 > FAR
+            && let Some(kept) = self.from_checkpoint(state.seq(), seq).await?
+        {
+            state = kept;
         }
         if state.seq() == Seq::ZERO && kept.oldest > Seq(1) {
             return Err(PastError::Elsewhere { wanted: seq });
@@ -98,36 +100,73 @@ impl EventLog {
                 let here = state.seq();
                 return Err(ReadError::Log(format!("there are no records after {here} up to {seq}")).into());
             }
-            state = fold(state, records).await?;
+            state = fold(state, vec![records]).await?;
             known.passed(&state);
         }
+        known.asked(&state);
         Ok(state)
     }
-}
 
-impl EventLog {
-    /// The newest state up to `seq` that is on the disk.
-    async fn checkpoint(&self, seq: Seq) -> Result<Option<Projection>, ReadError> {
+    /// The newest state on the disk after `after` and up to `seq`, with what comes then folded in as far as it was read
+    /// beside it: the state, and the records in parts, each take a processor.
+    async fn from_checkpoint(&self, after: Seq, seq: Seq) -> Result<Option<Projection>, ReadError> {
         let history = self.inner.history.clone();
-        let read = tokio::task::spawn_blocking(move || history.checkpoint(seq)).await;
-        let failed = |error: &dyn std::fmt::Display| ReadError::Log(error.to_string());
-        read.map_err(|error| failed(&error))?
-            .map_err(|error| failed(&error))
+        let Some(at) = blocking(move || history.newest_checkpoint(seq))
+            .await?
+            .filter(|at| *at > after)
+        else {
+            return Ok(None);
+        };
+        let history = self.inner.history.clone();
+        let state = blocking(move || history.read_checkpoint(at));
+        let end = Seq(seq.0.min(at.0 + BESIDE));
+        let half = Seq(at.0 + (end.0 - at.0) / 2);
+        let (state, first, second) =
+            tokio::try_join!(state, self.all(at.next(), half), self.all(half.next(), end))?;
+        let Some(state) = state else { return Ok(None) };
+        // The record that holds the event between the parts may be in both.
+        let last = first.last().map_or(at, |record| record.last());
+        let second = second.into_iter().filter(|record| record.first > last).collect();
+        fold(state, vec![first, second]).await.map(Some)
+    }
+
+    /// All applied records from the one that holds `from` to the one that holds `upto`.
+    async fn all(&self, from: Seq, upto: Seq) -> Result<Vec<Record>, ReadError> {
+        let mut all: Vec<Record> = Vec::new();
+        let mut next = from;
+        while next <= upto {
+            let page = self.records(next, upto, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            next = last.last().next();
+            all.extend(page);
+        }
+        Ok(all)
     }
 }
 
-/// `state` with `records` folded in. It takes a processor for a while, so not on an async thread.
-async fn fold(mut state: Projection, records: Vec<Record>) -> Result<Projection, ReadError> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, ReadError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let failed = |error: &dyn std::fmt::Display| ReadError::Log(error.to_string());
+    done.map_err(|error| failed(&error))?
+        .map_err(|error| failed(&error))
+}
+
+/// `state` with `parts` folded in, one after the other. It takes a processor for a while, so not on an async thread.
+async fn fold(mut state: Projection, parts: Vec<Vec<Record>>) -> Result<Projection, ReadError> {
     let folding = tokio::task::spawn_blocking(move || {
-        let taken = state.replay(&records);
-        match records.get(taken) {
-            None => Ok(state),
-            Some(record) => Err(ReadError::Log(format!(
-                "the record with event {} does not follow the one with {}",
-                record.first,
-                state.seq()
-            ))),
+        for records in parts {
+            let taken = state.replay(&records);
+            if let Some(record) = records.get(taken) {
+                return Err(ReadError::Log(format!(
+                    "the record with event {} does not follow the one with {}",
+                    record.first,
+                    state.seq()
+                )));
+            }
         }
+        Ok(state)
     });
     folding.await.map_err(|error| ReadError::Log(error.to_string()))?
 }

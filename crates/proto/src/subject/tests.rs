@@ -18,6 +18,7 @@ fn queries_of_all_kinds() -> impl Strategy<Value = Query> {
         Query::ListHosts(v1::ListHosts::default()),
         Query::ListEvents(v1::ListEvents::default()),
         Query::GetStatus(v1::GetStatus::default()),
+        Query::ReadLog(v1::ReadLog::default()),
     ])
 }
 

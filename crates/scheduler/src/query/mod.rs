@@ -5,6 +5,7 @@
 mod event;
 mod host;
 mod past;
+mod record;
 mod status;
 mod vm;
 
@@ -138,6 +139,7 @@ async fn resolve(
         Query::ListHosts(query) => query_reply::Result::Hosts(host::list(reader, &state, query, then)?),
         Query::ListEvents(query) => query_reply::Result::Events(event::list(reader, &state, query).await?),
         Query::GetStatus(query) => query_reply::Result::Status(status::get(reader, state, query).await),
+        Query::ReadLog(query) => query_reply::Result::Records(record::read(reader, query).await?),
     };
     Ok((seq, result))
 }

@@ -29,9 +29,9 @@ pub(super) async fn answer_queries(
                 version: convert::VERSION,
                 replica: 1,
                 applied_seq: state.projection.seq().0,
+                state_seq: state.projection.seq().0,
                 as_leader: true,
                 result: Some(state.result(asked.query)),
-                ..v1::QueryReply::default()
             }
         };
         if let Some(to) = message.reply {
@@ -84,6 +84,7 @@ impl State {
                 })
             }
             Query::ListEvents(list) => Answer::Events(self.events(list)),
+            Query::ReadLog(_) => Answer::Refused(convert::refused("gone", "a fake keeps no records", "")),
             Query::GetStatus(get) => Answer::Status(v1::ReplicaStatus {
                 cluster: "01KAJ4W2R4T8Y3Z6N5M7Q9C1BD".to_owned(),
                 replica: 1,

@@ -174,4 +174,4 @@ const fn after(seq: Seq) -> Seq {
 
 #[cfg(test)]
 #[path = "core_tests.rs"]
-mod tests;
+pub(super) mod tests;

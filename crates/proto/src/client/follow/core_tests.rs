@@ -6,7 +6,7 @@ use super::*;
 
 /// What may happen to a follower. Numbers are taken modulo what there is.
 #[derive(Debug, Clone)]
-enum Step {
+pub(in crate::client::follow) enum Step {
     /// The log grows by so many.
     Commit(u64),
     /// A live message arrives: any that there is, again or early, as the network likes.
@@ -24,7 +24,7 @@ enum Step {
     },
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(in crate::client::follow) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let read = (0..20_u64, 1..9_u64, 0..3_u64);
     let step = prop_oneof![
         (0..12_u64).prop_map(Step::Commit),
@@ -37,15 +37,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 0..120)
 }
 
-struct World {
+pub(in crate::client::follow) struct World {
     core: Core,
     wanted: fn(u64) -> bool,
-    last: u64,
-    delivered: Vec<u64>,
+    pub(in crate::client::follow) last: u64,
+    pub(in crate::client::follow) delivered: Vec<u64>,
 }
 
 impl World {
-    fn new(from: u64, pages: Pages) -> Self {
+    pub(in crate::client::follow) fn new(from: u64, pages: Pages) -> Self {
         Self {
             core: Core::new(Seq(from), pages),
             wanted: match pages {
@@ -91,7 +91,7 @@ impl World {
         true
     }
 
-    fn step(&mut self, step: &Step) {
+    pub(in crate::client::follow) fn step(&mut self, step: &Step) {
         match *step {
             Step::Commit(count) => self.last += count,
             Step::Live(_) | Step::Tick(_) if self.last == 0 => {}
@@ -113,7 +113,7 @@ impl World {
     }
 
     /// The network is well again: one tick, and the pages that are wanted.
-    fn heal(&mut self) {
+    pub(in crate::client::follow) fn heal(&mut self) {
         self.core.tick(Seq(self.last));
         let mut reads = 0;
         while self.read(0, 5, 0) {

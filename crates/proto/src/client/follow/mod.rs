@@ -5,6 +5,8 @@
 //! next number: what it decides is in [`core`], which is pure; this is the shell around it.
 
 pub mod core;
+pub mod slice;
+mod watch;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -25,6 +27,7 @@ use crate::subject::{self, Audience};
 use crate::v1;
 use crate::v1::query_envelope::Query;
 use crate::v1::query_reply::Result as Answer;
+pub use watch::{Change, Snapshot, Watch, watch};
 
 /// How many events wait for the follower before reading stops.
 const WAITING_EVENTS: usize = 256;
@@ -272,21 +275,7 @@ impl Follower {
             },
             Err(error) => error,
         };
-        match error {
-            QueryError::Refused(refusal) if !refusal.retryable => Err(FollowError::Refused(refusal)),
-            QueryError::NotPermitted { user, subject } => Err(FollowError::NotPermitted { user, subject }),
-            QueryError::ShutOut { url, user } => Err(FollowError::ShutOut { url, user }),
-            QueryError::Protocol { .. } | QueryError::TooLarge { .. } => {
-                Err(FollowError::Protocol(error.to_string()))
-            }
-            QueryError::Refused(_)
-            | QueryError::NobodyAnswers { .. }
-            | QueryError::Unreachable { .. }
-            | QueryError::TimedOut { .. } => {
-                debug!(%error, "no page of events for now");
-                Ok(None)
-            }
-        }
+        not_for_now(error).map(|()| None)
     }
 
     /// Hands an event over if it is wanted.
@@ -318,6 +307,25 @@ impl Follower {
             && host.as_ref().is_none_or(of_host)
             && actor.as_ref().is_none_or(|actor| *actor == entry.actor)
             && command.is_none_or(|command| command == entry.cause.command)
+    }
+}
+
+/// Tells an answer that may be had later from one that won't.
+fn not_for_now(error: QueryError) -> Result<(), FollowError> {
+    match error {
+        QueryError::Refused(refusal) if !refusal.retryable => Err(FollowError::Refused(refusal)),
+        QueryError::NotPermitted { user, subject } => Err(FollowError::NotPermitted { user, subject }),
+        QueryError::ShutOut { url, user } => Err(FollowError::ShutOut { url, user }),
+        QueryError::Protocol { .. } | QueryError::TooLarge { .. } => {
+            Err(FollowError::Protocol(error.to_string()))
+        }
+        QueryError::Refused(_)
+        | QueryError::NobodyAnswers { .. }
+        | QueryError::Unreachable { .. }
+        | QueryError::TimedOut { .. } => {
+            debug!(%error, "no answer for now");
+            Ok(())
+        }
     }
 }
 
