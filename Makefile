@@ -37,7 +37,7 @@ bench-failover: build ## how long nobody is answered when the leader is killed u
 	@echo "== bench-failover"
 	@exec $(OUT)/chv-bench-failover $(if $(ROUNDS),--rounds $(ROUNDS))
 
-faults: deps tools build ## the fault rigs in their long form: LONG=rounds (100), SEED=number
+faults: deps tools build guest ## the fault rigs in their long form: LONG=rounds (100), SEED=number
 	@echo "== faults: $(or $(LONG),100) rounds of each"
 	@CHV_FAULTS_LONG=$(or $(LONG),100) $(if $(SEED),CHV_FAULTS_SEED=$(SEED)) cargo nextest run --profile faults \
 	  -p chv-e2e -E 'binary(power_loss) or binary(faults)' --no-capture
