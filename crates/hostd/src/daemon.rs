@@ -20,6 +20,7 @@ use crate::files::Files;
 use crate::follow::Follower;
 use crate::hypervisor;
 use crate::leader::OverNats;
+use crate::lease::Lease;
 use crate::ledger::{Ledger, LedgerError};
 use crate::probe::{Freshness, Outcome, ProbeGuest, Probed, probe};
 use crate::report::Reporter;
@@ -30,6 +31,9 @@ const CONNECT_AGAIN: Duration = Duration::from_secs(1);
 
 /// Before the hypervisors of a host on which none runs guests are looked at again.
 const PROBE_AGAIN: Duration = Duration::from_secs(300);
+
+/// This program, also after it was replaced on the disk.
+const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// How long tasks may take to end.
 const END_LIMIT: Duration = Duration::from_secs(5);
@@ -65,6 +69,9 @@ pub enum DaemonError {
     /// What is on the host can't be told.
     #[error(transparent)]
     Stock(#[from] StockError),
+    /// Guests whose lease has ended are left.
+    #[error("the guests that run under this host's lease: {0}")]
+    Lease(std::io::Error),
     /// What the host has can't be told.
     #[error("what this host has can't be told: {0}")]
     Facts(std::io::Error),
@@ -121,7 +128,7 @@ async fn start(
     stop: &CancellationToken,
 ) -> Result<Ledger, DaemonError> {
     let capacity = facts::capacity(config.offer).map_err(DaemonError::Facts)?;
-    let (data, ledger, files) = open(config).await?;
+    let (data, lease, ledger, files) = open(config).await?;
     let id = data.host();
     let membership = data.membership()?;
     let clock = Clock::new();
@@ -137,6 +144,7 @@ async fn start(
         ledger: ledger.clone(),
         files,
         clock,
+        lease: lease.clone(),
         hypervisors: installed(&config.hypervisors).await,
         facts: facts_seen.clone(),
         launches: Semaphore::new(facts::cores().map_err(DaemonError::Facts)?),
@@ -144,6 +152,8 @@ async fn start(
     let reporter = Reporter::new(config.name.clone(), leader.clone(), tasks.clone(), stop.clone());
     let converge = Converge::start(here, reporter, stock, tasks.clone(), stop.clone());
 
+    let kept = (lease.clone(), stop.clone());
+    tasks.spawn(async move { kept.0.keep(kept.1).await });
     tasks.spawn(trim::keep_short(converge.clone(), stop.clone()));
     let rest = async {
         let client = connect(&config.nats).await?;
@@ -167,6 +177,7 @@ async fn start(
             facts: facts_seen,
             converge,
             ledger: ledger.clone(),
+            lease,
         };
         tokio::select! {
             () = follow.run(stop.clone()) => {}
@@ -185,7 +196,7 @@ async fn start(
     Ok(ledger)
 }
 
-async fn open(config: &Config) -> Result<(DataDir, Ledger, Files), DaemonError> {
+async fn open(config: &Config) -> Result<(DataDir, Arc<Lease>, Ledger, Files), DaemonError> {
     let config = config.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let images = config
@@ -196,6 +207,9 @@ async fn open(config: &Config) -> Result<(DataDir, Ledger, Files), DaemonError> 
                 source,
             })?;
         let data = DataDir::open(&config.data, || HostId::from_ulid(new_command_id().ulid()))?;
+        // Before anything else: guests may be left whose lease has ended while no daemon ran.
+        let lease =
+            Lease::begin(data.lease(), Some(PathBuf::from(OWN_PROGRAM))).map_err(DaemonError::Lease)?;
         let (ledger, damage) = Ledger::open(&data.ledger())?;
         if let Some(damage) = damage {
             tracing::error!(
@@ -203,7 +217,7 @@ async fn open(config: &Config) -> Result<(DataDir, Ledger, Files), DaemonError> 
                 "the ledger was damaged; it is put aside and built anew from what runs here"
             );
         }
-        Ok((data, ledger, Files::new(images, config.allowed)))
+        Ok((data, Arc::new(lease), ledger, Files::new(images, config.allowed)))
     });
     opened.await?
 }

@@ -11,6 +11,7 @@ use chv_domain::{HostId, VmId};
 
 use crate::cluster::Membership;
 use crate::hypervisor::{RunDir, RunDirError};
+use crate::lease::guard::Shared;
 
 /// How long another holder of the directory is waited for, and how often it is looked.
 const LOCK_LIMIT: Duration = Duration::from_secs(2);
@@ -111,6 +112,14 @@ impl DataDir {
     /// What this host knows of its cluster. Blocks on the file system.
     pub fn membership(&self) -> Result<Membership, DataDirError> {
         Membership::read(&self.path.join("cluster"))
+    }
+
+    /// What the daemon and its guard share.
+    pub fn lease(&self) -> Shared {
+        Shared {
+            data: self.path.clone(),
+            vms: self.vms(),
+        }
     }
 
     /// The ledger's directory.

@@ -10,6 +10,7 @@ use chv_domain::{HostName, HypervisorKind, Memory};
 use chv_hostd::check;
 use chv_hostd::daemon::{self, Config};
 use chv_hostd::facts::Offer;
+use chv_hostd::lease::guard::{self, Shared};
 use chv_hostd::probe::{Freshness, ProbeReport, probe};
 use chv_proto::client::ConnectOptions;
 use chv_proto::subject;
@@ -39,6 +40,19 @@ enum Command {
     Run(Run),
     /// Tell which hypervisors run guests on this host, by booting one with each. Fails when none does.
     Check(Check),
+    /// End the guests that run under this host's lease once it has ended. The daemon starts this by itself.
+    #[command(hide = true)]
+    Guard(Guard),
+}
+
+#[derive(Debug, Args)]
+struct Guard {
+    /// The daemon's directory.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The daemon's process.
+    #[arg(long, value_name = "PID")]
+    daemon: u32,
 }
 
 #[derive(Debug, Args)]
@@ -102,9 +116,12 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let quiet = match &cli.command {
         Command::Run(_) => Verbosity::Info,
-        Command::Check(_) => Verbosity::Warn,
+        Command::Check(_) | Command::Guard(_) => Verbosity::Warn,
     };
     let _telemetry = chv_telemetry::init("chv-hostd", quiet.raised_by(cli.verbose));
+    if let Command::Guard(args) = &cli.command {
+        return stand_guard(args);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -116,6 +133,7 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Run(run) => daemon(run).await.map(|()| ExitCode::SUCCESS),
             Command::Check(check) => check_host(check).await,
+            Command::Guard(args) => Ok(stand_guard(&args)),
         }
     });
     // What still blocks a thread keeps nobody from ending.
@@ -124,6 +142,20 @@ fn main() -> ExitCode {
         eprintln!("chv-hostd: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+fn stand_guard(args: &Guard) -> ExitCode {
+    let shared = Shared {
+        data: args.data.clone(),
+        vms: args.data.join("vms"),
+    };
+    match guard::run(&shared, args.daemon) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("chv-hostd guard: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Lets this process open as many files as it may: each VM takes some.

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chv_domain::{Host, HostId, HostName, Projection};
-use chv_eventlog::Leadership;
 use chv_proto::{subject, v1};
 use futures::StreamExt;
 use prost::Message as _;
@@ -81,7 +80,7 @@ impl Heard {
     }
 }
 
-/// Listens to heartbeats until `stop`; answers them when this replica leads.
+/// Listens to heartbeats until `stop`. A leader answers them (`lead/renewal`).
 pub(crate) async fn listen(reader: Reader, stop: CancellationToken) -> Result<(), SubscribeError> {
     let Reader {
         connection,
@@ -91,7 +90,6 @@ pub(crate) async fn listen(reader: Reader, stop: CancellationToken) -> Result<()
     } = reader;
     let mut heartbeats = connection.subscribe(subject::HOST_HEARTBEATS).await?;
     liveness.connected(connection.connects(), Instant::now());
-    let leadership = log.leadership();
     loop {
         let message = tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -113,26 +111,12 @@ pub(crate) async fn listen(reader: Reader, stop: CancellationToken) -> Result<()
         if known.is_some_and(|host| host.name != name) {
             continue;
         }
-        liveness.heard(name.clone(), id, Instant::now());
-        let Leadership::Leader { term, ready: true } = *leadership.borrow() else {
-            continue;
-        };
-        let reply = v1::HeartbeatReply {
-            term: term.0,
-            registered: known.is_some(),
-            feed: known.map_or(0, |host| host.feed.0),
-            cluster: log.cluster().to_string(),
-        };
-        if let Some(inbox) = message
-            .reply
-            .filter(|inbox| subject::is_inbox_of_host(&name, inbox))
-        {
-            connection.publish(inbox, reply.encode_to_vec()).await;
-        }
+        liveness.heard(name, id, Instant::now());
     }
 }
 
-fn decode(message: &async_nats::Message) -> Option<(HostName, v1::Heartbeat)> {
+/// The host that a message on its heartbeat's subject names, and what it says.
+pub(crate) fn decode(message: &async_nats::Message) -> Option<(HostName, v1::Heartbeat)> {
     let (name, _) = subject::parse_host(&message.subject).ok()?;
     let beat = v1::Heartbeat::decode(message.payload.as_ref()).ok()?;
     Some((name, beat))

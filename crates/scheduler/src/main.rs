@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use chv_domain::{ClusterId, ReplicaId};
+use chv_domain::{ClusterId, LeaseDuration, ReplicaId};
 use chv_eventlog::{ClusterSecret, EventLog, PeerSecurity, TlsFiles, Unwelcome};
 use chv_proto::client::ConnectOptions;
 use chv_scheduler::{Replica, ReplicaConfig, ReplicaError};
@@ -78,6 +78,10 @@ struct Run {
     /// Form the cluster when no replica has a log yet. Give it to one replica, or to all.
     #[arg(long, requires = "peers")]
     bootstrap: bool,
+    /// How long a host may run the VMs that ask for failover without hearing from the leader: 3s to 20s. The same for
+    /// every replica.
+    #[arg(long, value_name = "SECONDS", env = "CHV_HOST_LEASE", default_value_t)]
+    lease: LeaseDuration,
     /// The broker's address.
     #[arg(long, env = "CHV_NATS_URL", default_value = "nats://127.0.0.1:4222")]
     nats: String,
@@ -176,6 +180,7 @@ fn run(args: Run) -> anyhow::Result<()> {
         peers,
         security: args.security.take()?,
         bootstrap: args.bootstrap,
+        lease: args.lease,
         broker: ConnectOptions {
             url: args.nats,
             user: args.user,

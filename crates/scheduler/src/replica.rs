@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chv_domain::ReplicaId;
+use chv_domain::{LeaseDuration, ReplicaId};
 use chv_eventlog::{Config, EventLog, OpenError, Outdated, PeerSecurity, Unwelcome};
 use chv_proto::client::{Client, ConnectError, ConnectOptions};
 use tokio::net::TcpListener;
@@ -35,6 +35,8 @@ pub struct ReplicaConfig {
     pub bootstrap: bool,
     /// The broker.
     pub broker: ConnectOptions,
+    /// How long a lease it grants to hosts.
+    pub lease: LeaseDuration,
 }
 
 /// Why a replica does not start, or can't go on.
@@ -99,6 +101,7 @@ impl Replica {
             liveness: Liveness::default(),
             replica,
             cluster,
+            lease: config.lease,
         };
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         info!(%replica, %cluster, "started");

@@ -5,7 +5,8 @@ mod steps;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chv_domain::{Epoch, Observation, Timestamp, VmId};
+use chv_domain::spec::OnHostLoss;
+use chv_domain::{Epoch, ExitReason, Observation, Timestamp, VmId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info_span};
@@ -47,6 +48,8 @@ pub(super) struct Actor {
     told_blocked: Option<(Obstacle, Timestamp)>,
     outbox: Outbox,
     console: watch::Sender<Console>,
+    /// Whether a guest may be started under the host's lease.
+    startable: watch::Receiver<bool>,
 }
 
 impl Actor {
@@ -63,6 +66,7 @@ impl Actor {
         } = stock;
         let (console, reader) = watch::channel(Console::default());
         let end_noted = matches!(observed.guest, Guest::Ended { .. });
+        let startable = here.lease.startable();
         (
             Self {
                 vm,
@@ -75,6 +79,7 @@ impl Actor {
                 told_blocked: None,
                 outbox,
                 console,
+                startable,
             },
             reader,
         )
@@ -89,6 +94,7 @@ impl Actor {
                 self.observed.asked(&wanted);
                 known.clone_from(&wanted);
             }
+            self.observed.leased = *self.startable.borrow_and_update();
             match plan::next(&wanted, &self.observed, self.here.clock.now()) {
                 Step::Forget => return,
                 Step::Wait(until) => tokio::select! {
@@ -120,6 +126,7 @@ impl Actor {
         let all_told = self.end_noted && self.observed.guest == Guest::Absent;
         let happened = tokio::select! {
             changed = self.wanted.changed() => return changed.is_ok(),
+            Ok(()) = self.startable.changed() => return true,
             happened = happens => happened,
             () = self.outbox.drained(), if all_told => {
                 self.end_noted = false;
@@ -143,15 +150,19 @@ impl Actor {
         };
         let last_words = attached.instance.last_words().await;
         let asked = matches!(self.observed.guest, Guest::Running { stop: Some(_), .. });
+        let leased =
+            matches!(&*self.wanted.borrow(), Wanted::Vm(vm) if vm.spec.on_host_loss == OnHostLoss::Failover);
+        let lease_ended = (leased && !self.here.lease.is_held()).then_some(ExitReason::LeaseEnded);
         let reason = plan::reason(Ended {
             exit,
-            killed: attached.killed.as_ref(),
+            killed: attached.killed.as_ref().or(lease_ended.as_ref()),
             powering_off: asked || attached.bye,
             last_words: &last_words,
         });
         tracing::info!(vm = %self.vm, pid = attached.instance.process.pid, %reason, "ended");
         let now = self.here.clock.now();
-        let should_run = self.wanted.borrow().runs();
+        // An end with the lease is no crash: it is started again at once when the lease is back.
+        let should_run = self.wanted.borrow().runs() && reason != ExitReason::LeaseEnded;
         self.observed
             .ended(reason.clone(), should_run, now, now.since(attached.launched));
         self.console.send_replace(Console::default());

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::data_dir::DataDir;
 use crate::files::Files;
 use crate::hypervisor::Hypervisor;
+use crate::lease::Lease;
 use crate::ledger::Ledger;
 
 /// The drivers of the hypervisors that are installed here, whether or not they can run guests.
@@ -45,6 +46,8 @@ pub struct Here {
     pub files: Files,
     /// Its clock.
     pub clock: Clock,
+    /// Its lease.
+    pub lease: Arc<Lease>,
     /// Its hypervisors' drivers.
     pub hypervisors: Hypervisors,
     /// What it offers; hypervisors are listed once the check has seen them run a guest.

@@ -4,6 +4,7 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 
+use chv_domain::spec::OnHostLoss;
 use chv_domain::{DesiredVm, HypervisorKind, Timestamp};
 use tracing::Instrument;
 
@@ -66,8 +67,24 @@ pub(super) async fn launch(here: &Here, desired: &DesiredVm, now: Timestamp) -> 
         .acquire()
         .await
         .map_err(|error| Fault::Passing(error.to_string()))?;
+    under_lease(here, desired)?;
     let instance = driver.launch(&machine).await?;
     Ok(Launched { instance, kind })
+}
+
+/// The last look before a guest is started that asks for failover: there is a guard, and the lease is held.
+fn under_lease(here: &Here, desired: &DesiredVm) -> Result<(), Fault> {
+    if desired.spec.on_host_loss == OnHostLoss::Stay {
+        return Ok(());
+    }
+    let guarded = here.lease.guarded();
+    guarded.map_err(|error| Fault::Passing(format!("the lease's guard can't be started: {error}")))?;
+    match here.lease.may_start() {
+        true => Ok(()),
+        false => Err(Fault::Passing(
+            "this host holds no lease from the leader now; it is started when it does".to_owned(),
+        )),
+    }
 }
 
 /// Finds the machine's files, and makes its directory ready.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use chv_domain::{Actor, Command, HostFacts, Seq, Submission};
+use chv_domain::{Actor, Command, HostFacts, LeaseDuration, Seq, Submission};
 use chv_proto::client::QueryError;
 use chv_proto::v1;
 use tokio::sync::{mpsc, watch};
@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 use super::Follower;
 use crate::cluster::{Kin, Membership};
 use crate::leader::Answer;
+use crate::lease::{self, Grant};
 
 /// Between two heartbeats.
 const EVERY: Duration = Duration::from_secs(1);
@@ -72,6 +73,8 @@ pub(super) async fn beat(follower: &Follower, position: watch::Receiver<Seq>, he
 impl Heart<'_> {
     /// One heartbeat, and the registration when there has to be one. `None` when there is nothing to go by.
     async fn once(&mut self, facts: &HostFacts, reached: Seq) -> Option<Heard> {
+        // Before it is sent, and sent again: the lease counts from here.
+        let mut sent = lease::now();
         let mut reply = self.one(reached).await?;
         let kin = self.membership.kin(&reply.cluster);
         self.judged(kin, &reply.cluster);
@@ -85,11 +88,20 @@ impl Heart<'_> {
         if self.registered.as_ref() != Some(facts) && self.register(facts).await && self.joined(kin).await {
             self.registered = Some(facts.clone());
             // It has changed what the leader says.
+            sent = lease::now();
             reply = self.one(reached).await?;
         }
         // A host that isn't known to be of this cluster does nothing for it yet.
         let ours = self.membership.kin(&reply.cluster) == Kin::Ours;
-        ours.then_some(Heard::At(Seq(reply.feed)))
+        if !ours {
+            return None;
+        }
+        // None is granted while this host's VMs are being placed elsewhere.
+        if let Ok(granted) = LeaseDuration::new(Duration::from_millis(reply.lease_ms)) {
+            let (lease, feed) = (granted, Seq(reply.feed));
+            self.follower.lease.granted(Grant { sent, lease, feed }).await;
+        }
+        Some(Heard::At(Seq(reply.feed)))
     }
 
     async fn one(&mut self, position: Seq) -> Option<v1::HeartbeatReply> {

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::Membership;
 use crate::converge::Converge;
 use crate::leader::Leader;
+use crate::lease::Lease;
 use crate::ledger::Ledger;
 use feed::Feed;
 use heart::Heard;
@@ -55,6 +56,8 @@ pub struct Follower {
     pub converge: Converge,
     /// Where it is noted how far was followed.
     pub ledger: Ledger,
+    /// The host's lease, which heartbeats renew.
+    pub lease: Arc<Lease>,
 }
 
 type Fetch = Pin<Box<dyn Future<Output = Result<HostSlice, QueryError>> + Send>>;
@@ -171,6 +174,7 @@ impl Follower {
     }
 
     fn note(&self, position: &watch::Sender<Seq>, reached: Seq) {
+        self.lease.followed(reached);
         let moved = position.send_if_modified(|known| std::mem::replace(known, reached) != reached);
         if moved && let Err(error) = self.ledger.set_feed(reached) {
             tracing::warn!(%error, "how far was followed is not noted");

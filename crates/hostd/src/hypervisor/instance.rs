@@ -40,7 +40,7 @@ impl Instance {
     }
 
     /// As [`Instance::find`]; blocks on the file system.
-    fn find_now(run_dir: RunDir) -> io::Result<Option<Self>> {
+    pub(crate) fn find_now(run_dir: RunDir) -> io::Result<Option<Self>> {
         let deadline = Instant::now() + SETTLE;
         loop {
             let Some((pid, process)) = holder(&run_dir)? else {

@@ -13,6 +13,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chv_domain::spec::OnHostLoss;
 use chv_domain::{DesiredVm, Epoch, ExitReason, Power, Seq, StopHow, Timestamp};
 
 pub use ending::{Ended, reason};
@@ -151,6 +152,10 @@ fn toward(vm: &DesiredVm, observed: &Observed, now: Timestamp) -> Step {
             },
         ) if observed.blocked.is_some() => Step::TellUnblocked(vm.epoch),
         (Power::Running, Guest::Running { .. }) => Step::Wait(None),
+        // Whoever waits for the lease is told when it is there.
+        (Power::Running, _) if vm.spec.on_host_loss == OnHostLoss::Failover && !observed.leased => {
+            Step::Wait(None)
+        }
         (Power::Running, _) => paced(Step::Launch, observed, now),
         (Power::Stopped(StopHow::Graceful(timeout)), Guest::Running { stop, .. }) => {
             let ordered = stop.filter(|stop| stop.revision == vm.revision);

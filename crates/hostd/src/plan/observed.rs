@@ -78,6 +78,8 @@ pub struct Observed {
     pub blocked: Option<String>,
     /// Whether it was reported that nothing of it is left.
     pub removed_told: bool,
+    /// Whether a guest may be started under this host's lease now.
+    pub leased: bool,
     /// When steps may be tried again.
     pub pace: Pace,
 }
@@ -91,6 +93,7 @@ impl Observed {
             leftovers: false,
             blocked: None,
             removed_told: false,
+            leased: false,
             pace: Pace::new(),
         }
     }

@@ -164,6 +164,7 @@ prop_compose! {
             leftovers: files || process,
             blocked: blocked.then(|| "no such file".to_owned()),
             removed_told: false,
+            leased: false,
             pace: Pace::new(),
         };
         Host { processes: u32::from(process), files: files || process, observed, now, failures, told: vec![] }

@@ -100,6 +100,7 @@ async fn given_a_leader_then_a_heartbeat_is_answered() {
             registered: true,
             feed: 9,
             cluster: String::new(),
+            lease_ms: 0,
         };
         vec![(message.reply.clone().unwrap().to_string(), answer.encode_to_vec())]
     })

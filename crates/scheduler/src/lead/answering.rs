@@ -25,6 +25,8 @@ pub(crate) struct ReplyTo {
 enum To {
     /// Nobody asked for it.
     Nobody,
+    /// The leader itself, which sees by the channel's end that what it asked for has been done or not.
+    Leader(mpsc::Sender<()>),
     /// A message of its own.
     Inbox(String),
     /// The refusal of a whole message with several commands.
@@ -59,6 +61,14 @@ impl ReplyTo {
         Self {
             id,
             to: inbox.map_or(To::Nobody, To::Inbox),
+        }
+    }
+
+    /// For what the leader asks for itself, and waits for.
+    pub(super) const fn leader(id: String, done: mpsc::Sender<()>) -> Self {
+        Self {
+            id,
+            to: To::Leader(done),
         }
     }
 
@@ -104,6 +114,10 @@ impl Answered {
     fn message(self) -> Option<(String, Vec<u8>)> {
         match self.to {
             To::Nobody => None,
+            To::Leader(done) => {
+                drop(done);
+                None
+            }
             To::Inbox(inbox) => Some((inbox, self.reply.encode_to_vec())),
             To::Whole(inbox) => {
                 let refused = match self.reply.result {

@@ -1,11 +1,22 @@
-//! Which VMs are to be placed elsewhere because their host's lease is over. Pure: where to is decided like any
-//! command, by the domain's rule.
+//! Places VMs elsewhere whose host's lease is over. Which are due follows from the state and from what was granted
+//! ([`due`], pure); where to is decided like any command, by the domain's rule.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use chv_domain::{Epoch, HostId, Projection, VmId};
+use chv_domain::{Actor, Command, CommandId, Epoch, HostId, Projection, Submission, VmId};
+use chv_proto::client::{new_command_id, now};
+use tokio::sync::mpsc;
+use tracing::warn;
 
+use super::Office;
+use super::intake::{self, Waiting};
 use super::leases::Leases;
+
+/// How often it is looked whether something is due.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How many VMs are placed elsewhere at a look: others' commands have their turn, too.
+const MOST: usize = 256;
 
 /// A VM that is to leave its host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,4 +53,55 @@ pub fn due(
     }
     due.truncate(most);
     due
+}
+
+/// Looks for as long as the term lasts.
+pub(super) async fn run(office: Office, queue: mpsc::Sender<Waiting>) {
+    let mut after = None;
+    loop {
+        tokio::select! {
+            () = office.stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        let state = office.reader.log.projection();
+        let moves = {
+            let mut leases = office.leases();
+            let moves = due(&state, &leases, Instant::now(), after, MOST);
+            moves.iter().for_each(|due| leases.begin_moving(due.from));
+            moves
+        };
+        let Some(last) = moves.last() else { continue };
+        after = Some((last.from, last.vm));
+        let (done, mut all) = mpsc::channel(1);
+        for due in moves {
+            warn!(vm = %due.vm, host = %due.from, epoch = %due.epoch, "the host's lease is over");
+            intake::own_until(&office, &queue, command(&office, &state, due), done.clone()).await;
+        }
+        drop(done);
+        // Until it is known what became of all of them their hosts are granted nothing. Should that never be known,
+        // the office ends, and the next one begins anew.
+        tokio::select! {
+            () = office.stop.cancelled() => return,
+            _ = all.recv() => {}
+        }
+        office.leases().end_moving();
+    }
+}
+
+fn command(office: &Office, state: &Projection, due: Move) -> Submission {
+    // By the log's time where this clock is behind it: an old id would be refused.
+    let id = new_command_id().ulid();
+    let made = now().max(state.time()).as_millis();
+    Submission {
+        id: CommandId::from_ulid(ulid::Ulid::from_parts(made, id.random())),
+        actor: Actor::Replica(office.reader.replica),
+        command: Command::FailOverVm {
+            vm: due.vm,
+            epoch: due.epoch,
+        },
+        expected: None,
+        deadline: None,
+        trace: None,
+        follows: None,
+    }
 }

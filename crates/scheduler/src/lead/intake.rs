@@ -139,6 +139,20 @@ pub(super) async fn own(office: &Office, queue: &mpsc::Sender<Waiting>, submissi
     enqueue(office, queue, read, 0).await;
 }
 
+/// Like [`own`]; `done` is dropped when it is known what came of it.
+pub(super) async fn own_until(
+    office: &Office,
+    queue: &mpsc::Sender<Waiting>,
+    submission: Submission,
+    done: mpsc::Sender<()>,
+) {
+    let read = Read {
+        to: vec![ReplyTo::leader(submission.id.to_string(), done)],
+        submissions: vec![submission],
+    };
+    enqueue(office, queue, read, 0).await;
+}
+
 /// Puts all commands of a message into the queue, or none.
 async fn enqueue(office: &Office, queue: &mpsc::Sender<Waiting>, read: Read, bytes: usize) {
     let Read { to, submissions } = read;

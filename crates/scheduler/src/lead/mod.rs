@@ -13,15 +13,16 @@ pub mod leases;
 mod members;
 pub mod publication;
 mod publisher;
+mod renewal;
 mod retention;
 mod tick;
 mod turn_away;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use chv_domain::Term;
+use chv_domain::{LeaseDuration, Term};
 use chv_eventlog::Leadership;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::query::{self, Reader};
+use leases::Leases;
 
 /// How many commands may wait to be decided; more are answered `busy`.
 const QUEUE: usize = 8192;
@@ -54,6 +56,8 @@ pub(crate) struct Office {
     pub(crate) published: Arc<AtomicU64>,
     /// What is left of the room for commands that wait.
     pub(crate) room: Arc<Semaphore>,
+    /// What this leader has granted to hosts.
+    pub(crate) leases: Arc<Mutex<Leases>>,
     /// Asks this replica to let another one lead.
     pub(crate) hand_over: CancellationToken,
     /// Cancelled once commands are listened for.
@@ -90,6 +94,11 @@ pub(crate) async fn whenever_elected(reader: Reader, stop: CancellationToken) {
             term,
             published: Arc::new(AtomicU64::new(reader.log.projection().published().0)),
             room: Arc::new(Semaphore::new(intake::ROOM_KIB)),
+            leases: Arc::new(Mutex::new(Leases::new(
+                reader.lease,
+                LeaseDuration::LONGEST,
+                Instant::now(),
+            ))),
             hand_over: CancellationToken::new(),
             listening: CancellationToken::new(),
             stop: stop.child_token(),
@@ -144,6 +153,8 @@ fn begin(office: &Office) -> oneshot::Receiver<intake::Messages> {
         publisher::run(office.clone(), start, unpublished),
     ));
     tasks.spawn(tick::run(office.clone()));
+    tasks.spawn(or_resign(office.clone(), renewal::run(office.clone())));
+    tasks.spawn(failover::run(office.clone(), queue.clone()));
     tasks.spawn(hand_over::when_asked(office.clone()));
     tasks.spawn(hand_over::when_cut_off(office.clone()));
     tasks.spawn(members::run(office.clone(), queue.clone()));

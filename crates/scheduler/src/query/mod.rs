@@ -12,7 +12,7 @@ mod vm;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use chv_domain::{ClusterId, HostId, Projection, ReplicaId, Replicas, Seq};
+use chv_domain::{ClusterId, HostId, LeaseDuration, Projection, ReplicaId, Replicas, Seq};
 use chv_eventlog::EventLog;
 use chv_proto::convert::{self, Asked};
 use chv_proto::subject::{self, Audience};
@@ -45,6 +45,8 @@ pub(crate) struct Reader {
     pub(crate) liveness: Liveness,
     pub(crate) replica: ReplicaId,
     pub(crate) cluster: ClusterId,
+    /// What this replica grants to hosts as leader.
+    pub(crate) lease: LeaseDuration,
 }
 
 /// Answers the queries that any replica, or each one, is asked, until `stop`.

@@ -1,5 +1,6 @@
 //! Converging a host with a hypervisor that can fail: real processes, real ends, real restarts of the daemon.
 
+mod leases;
 pub(crate) mod rig;
 
 use chv_domain::spec::StopTimeout;

@@ -28,6 +28,7 @@ use crate::hypervisor::{
     Binary, Exit, Hypervisor, HypervisorError, Instance, Machine, Operation, Process, Status,
 };
 use crate::leader::{Answer, Leader};
+use crate::lease::Lease;
 use crate::ledger::Ledger;
 use crate::report::Reporter;
 use crate::stock;
@@ -270,6 +271,7 @@ impl Rig {
     /// A daemon with this leader.
     pub(crate) async fn daemon_of(&self, leader: Arc<dyn Leader>) -> Daemon {
         let data = DataDir::open(&self.path("h1"), || HostId::from_bytes([2; 16])).unwrap();
+        let lease = Arc::new(Lease::begin(data.lease(), None).unwrap());
         let (ledger, _) = Ledger::open(&data.ledger()).unwrap();
         let clock = Clock::new();
         let stock = stock::take(&data, &ledger, clock).await.unwrap();
@@ -289,6 +291,7 @@ impl Rig {
             ledger,
             files: Files::new(self.path("images"), vec![]),
             clock,
+            lease,
             hypervisors: Hypervisors::from_iter([self.fake.clone() as Arc<dyn Hypervisor>]),
             facts: facts_seen,
             launches: Semaphore::new(2),

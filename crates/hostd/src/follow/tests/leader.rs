@@ -198,6 +198,7 @@ impl Cluster {
             registered: entry.is_some(),
             feed: entry.map_or(0, |host| host.feed.0),
             cluster: state.cluster.to_string(),
+            lease_ms: 15_000,
         }
     }
 

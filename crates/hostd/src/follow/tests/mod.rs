@@ -70,6 +70,7 @@ impl Host {
             facts: daemon.here.facts.clone(),
             converge: daemon.converge.clone(),
             ledger: daemon.here.ledger.clone(),
+            lease: daemon.here.lease.clone(),
         };
         let consoles = Consoles::new(host(), daemon.converge.clone());
         let (ending, tasks) = (stop.clone(), daemon.tasks.clone());
