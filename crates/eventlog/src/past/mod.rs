@@ -87,7 +87,7 @@ impl EventLog {
         let _turn = known.turn().await.ok_or(PastError::Busy)?;
         let mut state = known.before(seq);
         if seq.0 - state.seq().0 > FAR
-            && let Some(kept) = self.from_checkpoint(state.seq(), seq).await?
+            && let Some(kept) = self.beside_checkpoint(state.seq(), seq).await?
         {
             state = kept;
         }
@@ -109,7 +109,7 @@ impl EventLog {
 
     /// The newest state on the disk after `after` and up to `seq`, with what comes then folded in as far as it was read
     /// beside it: the state, and the records in parts, each take a processor.
-    async fn from_checkpoint(&self, after: Seq, seq: Seq) -> Result<Option<Projection>, ReadError> {
+    async fn beside_checkpoint(&self, after: Seq, seq: Seq) -> Result<Option<Projection>, ReadError> {
         let history = self.inner.history.clone();
         let Some(at) = blocking(move || history.newest_checkpoint(seq))
             .await?
