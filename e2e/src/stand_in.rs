@@ -84,6 +84,7 @@ async fn beat(client: Client, name: HostName, id: HostId) {
     let heartbeat = v1::Heartbeat {
         host: id.to_string(),
         feed: 0,
+        version: chv_proto::convert::VERSION,
     };
     loop {
         // Without a leader there is nobody to answer; every replica hears it all the same.

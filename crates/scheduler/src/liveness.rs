@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chv_domain::{Host, HostId, HostName, Projection};
+use chv_proto::convert::VERSION;
 use chv_proto::{subject, v1};
 use futures::StreamExt;
 use prost::Message as _;
@@ -119,7 +120,7 @@ pub(crate) async fn listen(reader: Reader, stop: CancellationToken) -> Result<()
 pub(crate) fn decode(message: &async_nats::Message) -> Option<(HostName, v1::Heartbeat)> {
     let (name, _) = subject::parse_host(&message.subject).ok()?;
     let beat = v1::Heartbeat::decode(message.payload.as_ref()).ok()?;
-    Some((name, beat))
+    (beat.version == VERSION).then_some((name, beat))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chv_domain::{Actor, Command, HostFacts, LeaseDuration, Seq, Submission};
 use chv_proto::client::QueryError;
+use chv_proto::convert::VERSION;
 use chv_proto::v1;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
@@ -212,6 +213,7 @@ async fn ask(follower: &Follower, position: Seq) -> Result<v1::HeartbeatReply, Q
     let heartbeat = v1::Heartbeat {
         host: follower.id.to_string(),
         feed: position.0,
+        version: VERSION,
     };
     follower
         .client

@@ -6,6 +6,7 @@ use chv_domain::{
     Capacity, DesiredVm, Epoch, Host, HostFacts, HostId, HostSlice, HypervisorFacts, Seq, VmId,
 };
 
+use super::VERSION;
 use super::error::{WireError, parse, parse_optional};
 use super::spec::{spec_from_wire, spec_to_wire};
 use super::vm::{power_from_wire, power_to_wire};
@@ -165,11 +166,18 @@ pub fn delta_to_wire(delta: &FeedDelta) -> v1::FeedDelta {
         feed: delta.feed.0,
         vms: delta.vms.iter().map(desired_to_wire).collect(),
         gone: delta.gone.iter().map(ToString::to_string).collect(),
+        version: VERSION,
     }
 }
 
 /// What changed for one host, as it was sent.
 pub fn delta_from_wire(delta: v1::FeedDelta) -> Result<FeedDelta, WireError> {
+    if delta.version != VERSION {
+        return Err(WireError::new(
+            "version",
+            format!("is {}, and {VERSION} is known here", delta.version),
+        ));
+    }
     let gone = |(index, id): (usize, &String)| parse(&format!("gone[{index}]"), id);
     Ok(FeedDelta {
         host: parse("host", &delta.host)?,

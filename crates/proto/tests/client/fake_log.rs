@@ -136,6 +136,7 @@ impl FakeLog {
             replica: 1,
             term: 1,
             seq: last,
+            version: 1,
         };
         let nats = self.scheduler.nats();
         nats.publish(TICK, tick.encode_to_vec().into()).await.unwrap();

@@ -108,6 +108,7 @@ async fn given_a_leader_then_a_heartbeat_is_answered() {
     let heartbeat = v1::Heartbeat {
         host: ID.to_string(),
         feed: 9,
+        version: 1,
     };
     let reply = host.heartbeat(&h1(), heartbeat, PATIENCE).await.unwrap();
     assert_eq!((reply.term, reply.registered, reply.feed), (3, true, 9));

@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use chv_proto::convert::VERSION;
 use chv_proto::{subject, v1};
 use prost::Message as _;
 
@@ -27,6 +28,7 @@ pub(super) async fn run(office: Office) {
             replica: office.reader.replica.get(),
             term: office.term.0,
             seq: office.published.load(Ordering::Acquire),
+            version: VERSION,
         };
         office
             .reader

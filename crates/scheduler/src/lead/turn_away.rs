@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use chv_domain::ReplicaId;
+use chv_proto::convert::VERSION;
 use chv_proto::{subject, v1};
 use futures::{FutureExt, StreamExt};
 use prost::Message as _;
@@ -65,5 +66,5 @@ pub(super) async fn until_another_listens(
 
 /// Whether a leader's word is another one's.
 fn is_anothers(tick: &[u8], own: ReplicaId) -> bool {
-    v1::Tick::decode(tick).is_ok_and(|tick| tick.replica != own.get())
+    v1::Tick::decode(tick).is_ok_and(|tick| tick.version == VERSION && tick.replica != own.get())
 }

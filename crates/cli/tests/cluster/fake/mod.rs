@@ -268,6 +268,7 @@ async fn tick(nats: async_nats::Client, state: Arc<Mutex<State>>) {
             replica: 1,
             term: 1,
             seq: state.lock().unwrap().projection.seq().0,
+            version: 1,
         };
         nats.publish(subject::TICK, tick.encode_to_vec().into())
             .await

@@ -341,6 +341,7 @@ fn event(message: &async_nats::Message) -> News {
 }
 
 fn tick(message: &async_nats::Message) -> News {
-    let last = v1::Tick::decode(message.payload.as_ref()).map(|tick| tick.seq);
-    News::Tick(Seq(last.unwrap_or_default()))
+    let tick = v1::Tick::decode(message.payload.as_ref()).ok();
+    let known = tick.filter(|tick| tick.version == convert::VERSION);
+    News::Tick(known.map_or(Seq::ZERO, |tick| Seq(tick.seq)))
 }
