@@ -23,6 +23,8 @@ mod confirm;
 mod elect;
 mod files;
 #[cfg(test)]
+mod forgotten_tests;
+#[cfg(test)]
 mod golden;
 mod history;
 mod index;

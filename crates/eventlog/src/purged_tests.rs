@@ -11,26 +11,31 @@ use tokio::net::TcpListener;
 
 use crate::{AppendError, Config, EventLog, Leadership, Limit, Search, Timing};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-type Peers = BTreeMap<ReplicaId, SocketAddr>;
+pub(crate) type Peers = BTreeMap<ReplicaId, SocketAddr>;
 
-fn id(number: u64) -> ReplicaId {
+pub(crate) fn id(number: u64) -> ReplicaId {
     ReplicaId::new(number).unwrap()
 }
 
-fn host(number: u8) -> HostId {
+pub(crate) fn host(number: u8) -> HostId {
     HostId::from_bytes([number; 16])
 }
 
-async fn open(dir: PathBuf, number: u64, peers: &Peers) -> EventLog {
+pub(crate) async fn open(dir: PathBuf, number: u64, peers: &Peers) -> EventLog {
+    opened(dir, number, peers, true).await
+}
+
+/// As [`open`]; one that is not to form a cluster waits until it is added.
+pub(crate) async fn opened(dir: PathBuf, number: u64, peers: &Peers, bootstrap: bool) -> EventLog {
     let listener = TcpListener::bind(peers[&id(number)]).await.unwrap();
     let timing = Timing {
         heartbeat: Duration::from_millis(100),
         election: Duration::from_millis(500),
     };
     EventLog::open(Config {
-        bootstrap: true,
+        bootstrap,
         timing,
         // Small, so that purging has whole files to delete.
         segment_size: 2048,
@@ -46,7 +51,7 @@ async fn open(dir: PathBuf, number: u64, peers: &Peers) -> EventLog {
     .unwrap()
 }
 
-async fn start(temp: &Path) -> (Peers, BTreeMap<u64, EventLog>) {
+pub(crate) async fn start(temp: &Path) -> (Peers, BTreeMap<u64, EventLog>) {
     let mut peers = Peers::new();
     for number in 1..=3 {
         // Taken and let go: each replica binds its address again, as after a restart.
@@ -62,7 +67,7 @@ async fn start(temp: &Path) -> (Peers, BTreeMap<u64, EventLog>) {
     (peers, logs)
 }
 
-async fn leader(logs: &BTreeMap<u64, EventLog>) -> u64 {
+pub(crate) async fn leader(logs: &BTreeMap<u64, EventLog>) -> u64 {
     let mut set = tokio::task::JoinSet::new();
     for (number, log) in logs {
         let (number, mut leadership) = (*number, log.leadership());
@@ -76,7 +81,7 @@ async fn leader(logs: &BTreeMap<u64, EventLog>) -> u64 {
 }
 
 /// Registers host `number` through whoever leads.
-async fn register(logs: &BTreeMap<u64, EventLog>, number: u8) {
+pub(crate) async fn register(logs: &BTreeMap<u64, EventLog>, number: u8) {
     let registered = async {
         // Elections may go on for a while after a start; a refusal appended nothing.
         while !try_register(&logs[&leader(logs).await], number).await {}
@@ -145,7 +150,7 @@ fn noise(number: u8) -> String {
     blocks.map(|block| block.to_string()).collect()
 }
 
-async fn reach(log: &EventLog, seq: Seq) {
+pub(crate) async fn reach(log: &EventLog, seq: Seq) {
     let mut applied = log.applied();
     let reached = applied.wait_for(|applied| *applied >= seq);
     tokio::time::timeout(PATIENCE, reached)
@@ -155,7 +160,7 @@ async fn reach(log: &EventLog, seq: Seq) {
 }
 
 /// Makes a snapshot of all that is applied.
-async fn snapshot(log: &EventLog) {
+pub(crate) async fn snapshot(log: &EventLog) {
     let raft = &log.inner.raft;
     let applied = log.status().applied_index;
     let made = async {
@@ -177,7 +182,7 @@ async fn snapshot(log: &EventLog) {
 }
 
 /// Waits until the log begins after `index`, since all before is sealed and in a snapshot.
-async fn purged_beyond(log: &EventLog, index: u64) {
+pub(crate) async fn purged_beyond(log: &EventLog, index: u64) {
     let wait = log.inner.raft.wait(Some(PATIENCE));
     wait.metrics(|now| now.purged.is_some_and(|last| last.index > index), "purged")
         .await
@@ -313,17 +318,17 @@ async fn a_replica_that_missed_purged_log_gets_a_snapshot_and_goes_on() {
     }
 }
 
-fn secret() -> crate::PeerSecurity {
+pub(crate) fn secret() -> crate::PeerSecurity {
     let secret = crate::ClusterSecret::new("a secret of the tests").expect("it is long enough");
     crate::PeerSecurity::LoopbackSecret(secret)
 }
 
-const LIMIT: Limit = Limit {
+pub(crate) const LIMIT: Limit = Limit {
     records: 10,
     bytes: 1 << 20,
 };
 
-fn about(number: u8, from: u64) -> Search {
+pub(crate) fn about(number: u8, from: u64) -> Search {
     Search {
         resource: Some(Resource::Host(host(number))),
         begin: Some(Seq(from)),

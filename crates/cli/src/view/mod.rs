@@ -1,6 +1,7 @@
 //! What is shown of each kind of thing: the fields that programs read, and the cells that people read.
 //! The fields' names are stable; docs/cli.md lists them.
 
+pub(crate) mod cluster;
 pub(crate) mod event;
 pub(crate) mod host;
 pub(crate) mod status;

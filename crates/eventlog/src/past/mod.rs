@@ -86,12 +86,14 @@ impl EventLog {
         let known = &self.inner.past;
         let _turn = known.turn().await.ok_or(PastError::Busy)?;
         let mut state = known.before(seq);
-        if seq.0 - state.seq().0 > FAR
+        // What is forgotten is not folded any more: there is a state on the disk after it.
+        if (seq.0 - state.seq().0 > FAR || state.seq().next() < kept.oldest)
             && let Some(kept) = self.beside_checkpoint(state.seq(), seq).await?
         {
             state = kept;
         }
-        if state.seq() == Seq::ZERO && kept.oldest > Seq(1) {
+        let next = state.seq().next();
+        if next < kept.oldest && self.inner.history.file_of(next).is_none() {
             return Err(PastError::Elsewhere { wanted: seq });
         }
         while state.seq() < seq {

@@ -2,6 +2,7 @@
 //! each replica, about itself. A query changes nothing and is answered in a task of its own, of which
 //! there is a bounded number.
 
+mod cluster;
 mod event;
 mod host;
 mod past;
@@ -140,6 +141,7 @@ async fn resolve(
         Query::ListVms(query) => query_reply::Result::Vms(vm::list(reader, &state, query)?),
         Query::ListHosts(query) => query_reply::Result::Hosts(host::list(reader, &state, query, then)?),
         Query::ListEvents(query) => query_reply::Result::Events(event::list(reader, &state, query).await?),
+        Query::GetCluster(v1::GetCluster {}) => query_reply::Result::Cluster(cluster::get(reader, &state)),
         Query::GetStatus(query) => query_reply::Result::Status(status::get(reader, state, query).await),
         Query::ReadLog(query) => query_reply::Result::Records(record::read(reader, query).await?),
     };
