@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use crate::archive::{Restore, collect, restore};
 use crate::offline::{self, ClosedDir};
 use crate::purged_tests::{
-    LIMIT, PATIENCE, about, host, id, leader, open, opened, purged_beyond, reach, register, start,
+    LIMIT, PATIENCE, about, host, id, leader, open, opened, purged_beyond, reach, register, snapshot, start,
 };
 use crate::{EventLog, PastError, ReadError, Search};
 
@@ -116,6 +116,8 @@ async fn what_is_forgotten_is_gone_everywhere_and_what_is_kept_stays_whole() {
         register(&logs, number).await;
     }
     for log in logs.values() {
+        reach(log, Seq(40)).await;
+        snapshot(log).await;
         purged_beyond(log, had).await;
     }
 
