@@ -153,6 +153,11 @@ impl Projection {
         self.outcomes.get(&command).map(Arc::as_ref)
     }
 
+    /// Of how many commands it keeps what came of them.
+    pub fn outcome_count(&self) -> usize {
+        self.outcomes.len()
+    }
+
     /// The state without the outcomes of commands, which only the present needs: what a state of the past is kept as.
     #[must_use]
     pub fn without_outcomes(mut self) -> Self {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use chv_domain::{Batch, BatchOutcome, Projection, Seq};
 
 use super::error::HistoryError;
+use super::pace::Weight;
 use super::store::History;
 use crate::raft::snapshot::State;
 use crate::raft::snapshot_file::{self, SnapshotError};
@@ -86,7 +87,7 @@ pub(crate) fn trim(history: &History, oldest: Seq) -> io::Result<()> {
 /// Makes checkpoints while history grows.
 pub(crate) struct Checkpoints {
     history: History,
-    /// Events from one to the next.
+    /// Events from one to the next, at the least.
     every: u64,
     /// The fold so far, and where the last checkpoint is.
     at: Option<(Projection, Seq)>,
@@ -116,7 +117,7 @@ impl Checkpoints {
             Some(at) => at,
             None => self.begin(span.oldest, span.newest, now)?,
         };
-        let due = Seq(last.0 + self.every);
+        let due = Seq(last.0 + Weight::of(&state).spread_over(self.every));
         if span.newest < due {
             self.at = Some((state, last));
             return Ok(false);

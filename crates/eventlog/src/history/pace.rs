@@ -2,10 +2,27 @@
 
 use std::time::{Duration, Instant};
 
-use chv_domain::Seq;
+use chv_domain::{Projection, Seq};
 
 /// Snapshots take at most this part of the time.
 const SHARE: u32 = 6;
+
+/// How much there is to write of a state: its VMs, and the commands whose outcome it keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Weight(pub(crate) u64);
+
+impl Weight {
+    pub(crate) fn of(state: &Projection) -> Self {
+        let things = state.vm_count() + state.outcome_count();
+        Self(u64::try_from(things).unwrap_or(u64::MAX))
+    }
+
+    /// After how many events such a state is to be written again, which are `least` at the least: so many that what it
+    /// costs for each event stays the same however large the state grows.
+    pub(crate) fn spread_over(self, least: u64) -> u64 {
+        least.max(self.0 / 2)
+    }
+}
 
 /// When snapshots are due: so often that a restarted replica has little to replay, and not so often that making them
 /// is what the replica does.
@@ -35,9 +52,16 @@ impl Pace {
         }
     }
 
-    /// Whether to ask for a snapshot now; once it says so it counts as asked. `snapshot` is the last entry of the
-    /// newest one, `recent` the entry where the last [`Self::bytes`] of the log begin.
-    pub(crate) fn is_due(&mut self, now: Instant, seq: Seq, snapshot: u64, recent: u64) -> bool {
+    /// Whether to ask for a snapshot now of a state with so much to write; once it says so it counts as asked. `snapshot`
+    /// is the last entry of the newest one, `recent` the entry where the last [`Self::bytes`] of the log begin.
+    pub(crate) fn is_due(
+        &mut self,
+        now: Instant,
+        seq: Seq,
+        weight: Weight,
+        snapshot: u64,
+        recent: u64,
+    ) -> bool {
         if let Some(asked) = self.asked {
             if snapshot == self.before {
                 // Being made. One that failed is asked for again after a while.
@@ -46,7 +70,7 @@ impl Pace {
             self.asked = None;
             self.not_before = Some(now + now.duration_since(asked) * (SHARE - 1));
         }
-        let far = seq.0.saturating_sub(self.last.0) >= self.events
+        let far = seq.0.saturating_sub(self.last.0) >= weight.spread_over(self.events)
             || (snapshot < recent.saturating_sub(1) && seq > self.last);
         let rested = self.not_before.is_none_or(|until| until <= now);
         far && rested && self.ask(seq, snapshot, now)
@@ -71,22 +95,31 @@ pub(crate) fn purge_upto(covered: u64, snapshot: u64, kept_from: u64, purged: u6
 mod tests {
     use super::*;
 
+    const SMALL: Weight = Weight(10);
+
     #[test]
     fn a_snapshot_is_due_after_so_many_events_or_bytes_and_not_while_one_is_made() {
         let (mut pace, start) = (Pace::new(100, 1 << 20, Seq(0)), Instant::now());
         let at = |millis| start + Duration::from_millis(millis);
-        assert!(!pace.is_due(at(0), Seq(99), 0, 0));
-        assert!(pace.is_due(at(0), Seq(100), 0, 0));
-        assert!(!pace.is_due(at(100), Seq(500), 0, 0), "one is being made");
+        assert!(!pace.is_due(at(0), Seq(99), SMALL, 0, 0));
+        assert!(pace.is_due(at(0), Seq(100), SMALL, 0, 0));
+        assert!(!pace.is_due(at(100), Seq(500), SMALL, 0, 0), "one is being made");
         // It took 200 ms: the next may begin after a second.
-        assert!(!pace.is_due(at(200), Seq(900), 7, 0));
-        assert!(!pace.is_due(at(1_199), Seq(900), 7, 0));
-        assert!(pace.is_due(at(1_200), Seq(900), 7, 0));
-        assert!(!pace.is_due(at(1_200), Seq(900), 8, 0));
-        assert!(pace.is_due(at(1_200), Seq(901), 8, 10), "much log since");
+        assert!(!pace.is_due(at(200), Seq(900), SMALL, 7, 0));
+        assert!(!pace.is_due(at(1_199), Seq(900), SMALL, 7, 0));
+        assert!(pace.is_due(at(1_200), Seq(900), SMALL, 7, 0));
+        assert!(!pace.is_due(at(1_200), Seq(900), SMALL, 8, 0));
+        assert!(pace.is_due(at(1_200), Seq(901), SMALL, 8, 10), "much log since");
         // That one failed: it is asked for again.
-        assert!(!pace.is_due(at(60_000), Seq(902), 8, 10));
-        assert!(pace.is_due(at(61_300), Seq(902), 8, 10));
+        assert!(!pace.is_due(at(60_000), Seq(902), SMALL, 8, 10));
+        assert!(pace.is_due(at(61_300), Seq(902), SMALL, 8, 10));
+    }
+
+    #[test]
+    fn a_large_state_is_written_after_more_events() {
+        let (mut pace, now) = (Pace::new(100, 1 << 20, Seq(0)), Instant::now());
+        assert!(!pace.is_due(now, Seq(499), Weight(1_000), 0, 0));
+        assert!(pace.is_due(now, Seq(500), Weight(1_000), 0, 0));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use super::checkpoint::{self, Checkpoints};
 use super::error::HistoryError;
-use super::pace::{Pace, purge_upto};
+use super::pace::{Pace, Weight, purge_upto};
 use super::seal::{SealError, Sealer};
 use crate::files::Room;
 use crate::raft::TypeConfig;
@@ -179,10 +179,12 @@ impl Upkeep {
         let snapshot = self.raft.metrics().borrow().snapshot.map_or(0, |last| last.index);
         let seq = *self.applied.seq.borrow();
         let room = self.room.check().is_ok();
+        let weight = Weight::of(&self.applied.projection.borrow());
         if room
             && self.pace.is_due(
                 Instant::now(),
                 seq,
+                weight,
                 snapshot,
                 self.log.first_of_last(self.pace.bytes),
             )
