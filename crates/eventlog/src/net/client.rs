@@ -25,6 +25,7 @@ use super::dial::{Connection, dial};
 use super::frame::{receive, send};
 use super::greeting::Greeting;
 use super::message::{Answer, Append, Ask, AskVote, Request, Told, WouldVote};
+use super::notice::Notice;
 use super::security::Security;
 use crate::elect::Opinion;
 use crate::raft::log_storage::LogStorage;
@@ -196,6 +197,7 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
                 log: self.log.clone(),
                 committed: None,
             },
+            notice: Notice::default(),
         }
     }
 }
@@ -213,6 +215,7 @@ pub(crate) struct Peer {
     /// Whether the replica took what was sent last, so that Raft knows where its log ends.
     aligned: bool,
     shown: Shown,
+    notice: Notice,
 }
 
 /// How far a leader shows a follower that the log is committed: never further than its own disk has it, since Raft
@@ -242,6 +245,26 @@ impl Shown {
 type Failure<E = Infallible> = RPCError<u64, BasicNode, RaftError<u64, E>>;
 
 impl Peer {
+    /// Another connection to the same replica.
+    fn another(&self) -> Self {
+        Self {
+            identity: self.identity,
+            security: self.security.clone(),
+            away: self.away.clone(),
+            answered: self.answered.clone(),
+            target: self.target,
+            address: self.address,
+            connection: None,
+            dialling: None,
+            aligned: false,
+            shown: Shown {
+                log: self.shown.log.clone(),
+                committed: None,
+            },
+            notice: Notice::default(),
+        }
+    }
+
     /// Goes on connecting where an earlier call was given up: Raft's patience for a call can be shorter than a
     /// handshake takes.
     async fn connect(&mut self) -> io::Result<Connection> {
@@ -319,14 +342,15 @@ fn other<T, E: std::error::Error>(_: Told) -> Result<T, Failure<E>> {
     Err(network(io::Error::other("an answer to another question")))
 }
 
-impl RaftNetwork<TypeConfig> for Peer {
-    async fn append_entries(
+impl Peer {
+    /// Sends entries, or a heartbeat.
+    async fn append(
         &mut self,
         mut rpc: AppendEntriesRequest<TypeConfig>,
-        option: RPCOption,
+        patience: Duration,
     ) -> Result<AppendEntriesResponse<u64>, Failure> {
         rpc.leader_commit = self.shown.of(rpc.leader_commit, !rpc.entries.is_empty()).await;
-        let (patience, upto) = (option.hard_ttl(), align::end(&rpc));
+        let upto = align::end(&rpc);
         if let Some(last) = rpc.entries.last().map(|entry| entry.log_id)
             && (!self.aligned || align::is_last_alone(&rpc))
         {
@@ -352,6 +376,28 @@ impl RaftNetwork<TypeConfig> for Peer {
             }
             response => response,
         })
+    }
+}
+
+impl RaftNetwork<TypeConfig> for Peer {
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<u64>, Failure> {
+        let mut notice = std::mem::take(&mut self.notice);
+        let put_off = notice.puts_off(&rpc, || self.another());
+        self.notice = notice;
+        if put_off {
+            return Ok(AppendEntriesResponse::Success);
+        }
+        self.notice.unknown();
+        let (vote, end) = (rpc.vote, align::end(&rpc));
+        let response = self.append(rpc, option.hard_ttl()).await?;
+        if matches!(response, AppendEntriesResponse::Success) {
+            self.notice.took(vote, end, self.shown.committed);
+        }
+        Ok(response)
     }
 
     async fn full_snapshot(

@@ -8,6 +8,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// The largest message: a full read of the log, with room to spare.
 const MAX: usize = 64 << 20;
 
+/// The room that is made for a message before any of it has come.
+const AT_FIRST: usize = 16 << 10;
+
 pub(super) async fn send<M: Message>(to: &mut (impl AsyncWrite + Unpin), message: &M) -> io::Result<()> {
     let length = message.encoded_len();
     if length > MAX {
@@ -41,8 +44,8 @@ pub(super) async fn receive_at_most<M: Message + Default>(
             format!("a message of {length} bytes is too large"),
         ));
     }
-    // Grows as bytes arrive: a length that nothing follows takes no memory.
-    let mut bytes = Vec::new();
+    // Grows as bytes arrive: a length that nothing follows takes little memory.
+    let mut bytes = Vec::with_capacity(length.min(AT_FIRST));
     from.take(length as u64).read_to_end(&mut bytes).await?;
     if bytes.len() < length {
         return Err(io::ErrorKind::UnexpectedEof.into());

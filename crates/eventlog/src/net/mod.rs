@@ -16,6 +16,7 @@ mod history;
 mod message;
 #[cfg(test)]
 mod newer_tests;
+mod notice;
 pub(crate) mod outdated;
 mod refused;
 mod security;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chv_domain::ReplicaId;
+use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
@@ -79,7 +80,7 @@ impl Security {
         stream.set_nodelay(true)?;
         Ok(match self {
             Self::Tls(tls) => Box::new(tls.connect(stream, replica).await?),
-            Self::LoopbackSecret(_) => Box::new(stream),
+            Self::LoopbackSecret(_) => Box::new(BufReader::new(stream)),
         })
     }
 
@@ -110,7 +111,7 @@ impl Security {
                         io::ErrorKind::PermissionDenied,
                         "it speaks TLS, and this replica has no certificate; give it --raft-cert, --raft-key and --raft-ca",
                     )),
-                    false => Ok((Box::new(stream), Credential::Nothing)),
+                    false => Ok((Box::new(BufReader::new(stream)), Credential::Nothing)),
                 }
             }
         }
