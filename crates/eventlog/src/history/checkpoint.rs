@@ -1,17 +1,16 @@
 //! States of the past, beside the history that they were folded from: so that the state at any event is the fold of a
 //! few thousand records.
 //!
-//! Made from sealed history alone, in its own time, and made again when one is lost: nothing depends on them but
-//! speed. A checkpoint is a snapshot's file without the outcomes of commands, which only the present needs.
+//! Made of the present as it passes, and of sealed history where there are none, in its own time: nothing depends on
+//! them but speed. A checkpoint is a snapshot's file without the outcomes of commands, which only the present needs.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use chv_domain::{Batch, BatchOutcome, Projection, Seq};
+use chv_domain::{Projection, Seq};
 
 use super::error::HistoryError;
-use super::pace::Weight;
 use super::store::History;
 use crate::raft::snapshot::State;
 use crate::raft::snapshot_file::{self, SnapshotError};
@@ -89,8 +88,10 @@ pub(crate) struct Checkpoints {
     history: History,
     /// Events from one to the next, at the least.
     every: u64,
-    /// The fold so far, and where the last checkpoint is.
-    at: Option<(Projection, Seq)>,
+    /// Where the last one is.
+    last: Option<Seq>,
+    /// The state there, while they are made of history.
+    fold: Option<Projection>,
 }
 
 impl Checkpoints {
@@ -98,7 +99,8 @@ impl Checkpoints {
         Self {
             history,
             every,
-            at: None,
+            last: None,
+            fold: None,
         }
     }
 
@@ -107,45 +109,53 @@ impl Checkpoints {
         &self.history
     }
 
-    /// Makes the next checkpoint, if history has come that far; whether there may be more to make. `now` is the present
-    /// state, to begin with where the history before is not here.
+    /// Makes the next checkpoint, if one is due; whether there may be more to make. `now` is the present state: one is
+    /// made of it when it is the next, and of history when there is more than one to make.
     pub(crate) fn step(&mut self, now: &Projection) -> Result<bool, CheckpointError> {
         let Some(span) = *self.history.span().borrow() else {
             return Ok(false);
         };
-        let (mut state, last) = match self.at.take() {
-            Some(at) => at,
-            None => self.begin(span.oldest, span.newest, now)?,
+        let last = match self.last {
+            Some(last) => last,
+            None => {
+                let state = self.begin(span.oldest, span.newest, now)?;
+                self.fold.insert(state).seq()
+            }
         };
-        let due = Seq(last.0 + Weight::of(&state).spread_over(self.every));
-        if span.newest < due {
-            self.at = Some((state, last));
+        self.last = Some(last);
+        // A large state less often: what it costs for each event stays the same however large it grows.
+        let vms = u64::try_from(now.vm_count()).unwrap_or(u64::MAX);
+        let spacing = self.every.max(vms);
+        let due = Seq(last.0.saturating_add(spacing));
+        if (due..Seq(due.0.saturating_add(spacing))).contains(&now.seq()) {
+            self.write(&now.clone().without_outcomes())?;
+            (self.last, self.fold) = (Some(now.seq()), None);
             return Ok(false);
         }
+        if span.newest < due {
+            return Ok(false);
+        }
+        let begun = match self.fold.take() {
+            Some(state) => state,
+            None => self.begin(span.oldest, last, now)?,
+        };
+        let state = self.folded(begun, due)?;
+        self.write(&state)?;
+        self.last = Some(state.seq());
+        self.fold = Some(state);
+        Ok(true)
+    }
+
+    /// `state` with history folded in, up to the record with the event `due`.
+    fn folded(&self, mut state: Projection, due: Seq) -> Result<Projection, CheckpointError> {
         while state.seq() < due {
             let records = self.history.records(state.seq().next(), PAGE, usize::MAX)?;
-            if records.is_empty() {
+            let upto = records.partition_point(|record| record.first <= due);
+            if upto == 0 || state.replay(&records[..upto]) < upto {
                 return Err(CheckpointError::Broken(state.seq()));
             }
-            for record in records {
-                let term = record.term;
-                let batch = Batch {
-                    published: Seq::ZERO,
-                    records: vec![record],
-                };
-                if state.apply_batch(term, &batch) == BatchOutcome::Dropped {
-                    return Err(CheckpointError::Broken(state.seq()));
-                }
-                if state.seq() >= due {
-                    break;
-                }
-            }
         }
-        let state = state.without_outcomes();
-        self.write(&state)?;
-        let last = state.seq();
-        self.at = Some((state, last));
-        Ok(true)
+        Ok(state.without_outcomes())
     }
 
     /// Makes one at exactly `seq`, unless there is one: for a state of what is kept after it, nothing before it is
@@ -176,23 +186,21 @@ impl Checkpoints {
         oldest: Seq,
         newest: Seq,
         now: &Projection,
-    ) -> Result<(Projection, Seq), CheckpointError> {
+    ) -> Result<Projection, CheckpointError> {
         let dir = self.history.dir();
         let found = at_or_before(&self.history, newest).map_err(|source| CheckpointError::File {
             path: dir.to_owned(),
             source: source.into(),
         })?;
-        let state = match found {
-            Some(state) if state.seq().next() >= oldest => state,
-            _ if oldest == Seq(1) => Projection::default(),
+        match found {
+            Some(state) if state.seq().next() >= oldest => Ok(state),
+            _ if oldest == Seq(1) => Ok(Projection::default()),
             _ => {
                 let state = now.clone().without_outcomes();
                 self.write(&state)?;
-                state
+                Ok(state)
             }
-        };
-        let seq = state.seq();
-        Ok((state, seq))
+        }
     }
 
     fn write(&self, projection: &Projection) -> Result<(), CheckpointError> {
@@ -234,7 +242,7 @@ fn seqs(dir: &Path) -> io::Result<Vec<Seq>> {
 
 #[cfg(test)]
 mod tests {
-    use chv_domain::{Record, RecordHash};
+    use chv_domain::{Batch, BatchOutcome, Record, RecordHash};
 
     use super::super::format::samples::{CLUSTER, chain, sealed};
     use super::*;
@@ -255,6 +263,25 @@ mod tests {
             assert_ne!(state.apply_batch(record.term, &batch), BatchOutcome::Dropped);
         }
         state.without_outcomes()
+    }
+
+    #[test]
+    fn a_checkpoint_is_made_of_the_present_where_it_is_the_next_one_and_of_history_where_more_are_missing() {
+        let temp = tempfile::tempdir().unwrap();
+        let records = chain(Seq(1), RecordHash::ZERO, &[(1, 100); 60]);
+        let history = History::open(temp.path(), CLUSTER).unwrap();
+        history.add(&sealed(&records[..20])).unwrap();
+        let mut checkpoints = Checkpoints::new(history.clone(), 8);
+        // Given a present that is far beyond the first one due, they are made of what is sealed,
+        let present = |upto: usize| folded(&records[..upto]);
+        while checkpoints.step(&present(30)).unwrap() {}
+        assert_eq!(seqs(temp.path()).unwrap(), [8, 16, 30].map(Seq));
+        // and from then on of the present, sealed or not.
+        for now in 31..=50 {
+            assert!(!checkpoints.step(&present(now)).unwrap());
+        }
+        assert_eq!(seqs(temp.path()).unwrap(), [8, 16, 30, 38, 46].map(Seq));
+        assert_eq!(at_or_before(&history, Seq(45)).unwrap(), Some(present(38)));
     }
 
     #[test]

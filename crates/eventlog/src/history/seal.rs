@@ -85,7 +85,8 @@ impl Sealer {
             self.begin_again();
         }
         while self.entry < applied {
-            let page = self.log.stored(self.entry + 1, applied + 1, PAGE)?;
+            // What is applied is on the disk.
+            let page = self.log.at_hand(self.entry + 1, applied + 1, PAGE)?;
             if page.is_empty() {
                 break;
             }

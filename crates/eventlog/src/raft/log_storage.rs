@@ -133,6 +133,15 @@ impl LogStorage {
         stored.iter().map(|entry| decode(&entry.payload)).collect()
     }
 
+    /// As [`Self::stored`], out of memory where they are there. They must be known to be on the disk.
+    pub(crate) fn at_hand(&self, from: u64, to: u64, bytes: usize) -> Result<Vec<Entry>, RaftError> {
+        let (kept_from, kept) = self.kept(from, to, bytes);
+        match from < kept_from {
+            true => self.stored(from, to, bytes),
+            false => Ok(kept),
+        }
+    }
+
     /// Where the log begins and ends, and the vote that goes with it.
     pub(crate) fn ends(&self) -> Ends {
         let newest = self.lock();
