@@ -248,7 +248,7 @@ impl Peer {
     /// Another connection to the same replica.
     fn another(&self) -> Self {
         Self {
-            identity: self.identity,
+            greeting: self.greeting.clone(),
             security: self.security.clone(),
             away: self.away.clone(),
             answered: self.answered.clone(),
