@@ -181,12 +181,7 @@ impl Checkpoints {
     }
 
     /// The state to go on from.
-    fn begin(
-        &self,
-        oldest: Seq,
-        newest: Seq,
-        now: &Projection,
-    ) -> Result<Projection, CheckpointError> {
+    fn begin(&self, oldest: Seq, newest: Seq, now: &Projection) -> Result<Projection, CheckpointError> {
         let dir = self.history.dir();
         let found = at_or_before(&self.history, newest).map_err(|source| CheckpointError::File {
             path: dir.to_owned(),
