@@ -19,8 +19,8 @@ pub enum Unwelcome {
     #[error(
         "replica {by} knows replica {replica} by another data directory, {known}, and this one is {own}: what replica \
          {replica} had acknowledged may be lost, so it can't come back under its number. Start it on its old directory; \
-         where that is gone, make one with a number that was never used, and `chv cluster replace-replica {replica} \
-         --with NUMBER=ADDRESS`"
+         where that is gone, make one with a number that was never used, and `chv cluster replace-replica {replica} NUMBER \
+         ADDRESS`"
     )]
     OtherDirectory {
         /// Who said so.
@@ -130,7 +130,7 @@ impl Greeting {
         if known.is_some() && told != known {
             return Err(format!(
                 "replica {peer} has another data directory than the one that the cluster knows, so its log may be \
-                 lost; start it on the old one, or replace it: `chv cluster replace-replica {peer}`"
+                 lost; start it on the old one, or replace it: `chv cluster replace-replica {peer} NUMBER ADDRESS`"
             ));
         }
         // One that says nothing of it reads what the first version did.
