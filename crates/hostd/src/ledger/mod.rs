@@ -10,11 +10,13 @@ mod note;
 #[cfg(test)]
 mod tests;
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use chv_domain::stored::{self, StoredError};
 use chv_domain::{Seq, VmId};
@@ -25,6 +27,9 @@ pub use note::{Noted, VmNote};
 
 /// Larger values can go to files that sled never syncs.
 const MAX_VALUE: usize = 4096;
+
+/// How long another process, or this one before, may take to let go of it.
+const LET_GO: Duration = Duration::from_secs(5);
 
 const FEED: &[u8] = b"feed";
 
@@ -66,6 +71,14 @@ pub enum LedgerError {
     /// A value is not what was written.
     #[error("the ledger: {0}")]
     Stored(#[from] StoredError),
+    /// Another process has it open.
+    #[error(
+        "the ledger {path} stays in use by another process; is another chv-hostd running on this directory?"
+    )]
+    InUse {
+        /// The ledger.
+        path: PathBuf,
+    },
     /// The damaged ledger can't be put aside.
     #[error("the damaged ledger {path} can't be put aside: {source}; move it away by hand")]
     PutAside {
@@ -80,6 +93,8 @@ impl Ledger {
     /// Opens the ledger in `path`. When it is damaged, it is put aside and an empty one takes its place: then the
     /// second value says what was wrong. Blocks on the file system.
     pub fn open(path: &Path) -> Result<(Self, Option<String>), LedgerError> {
+        // One that is in use is not damaged: sled lets go of its files a moment after it was closed.
+        wait_until_free(path)?;
         let damage = match Self::open_intact(path) {
             Ok(ledger) => return Ok((ledger, None)),
             Err(damage) => damage,
@@ -194,6 +209,23 @@ impl Ledger {
             .await
             .unwrap_or_else(|error| Err(io::Error::other(error).into()))
     }
+}
+
+/// Waits until no process holds sled's lock of the ledger. Blocks.
+fn wait_until_free(path: &Path) -> Result<(), LedgerError> {
+    // Where there is none, or it does not open, sled makes one or says what is wrong.
+    let Ok(file) = File::open(path.join("db")) else {
+        return Ok(());
+    };
+    let until = Instant::now() + LET_GO;
+    while Instant::now() < until {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(()),
+        }
+    }
+    let path = path.to_owned();
+    Err(LedgerError::InUse { path })
 }
 
 /// Moves a damaged ledger away. Only the last one is kept: it is for people to look at.

@@ -57,6 +57,24 @@ async fn given_notes_when_opened_again_then_they_are_there() {
 }
 
 #[tokio::test]
+async fn given_a_ledger_that_is_open_elsewhere_when_opened_then_it_is_waited_for_and_not_taken_for_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger");
+    let (ledger, _) = Ledger::open(&path).unwrap();
+    ledger.put(VM, &running()).await.unwrap();
+    let again = {
+        let path = path.clone();
+        std::thread::spawn(move || Ledger::open(&path))
+    };
+    // The one that has it goes on using it meanwhile.
+    ledger.set_feed(Seq(17)).unwrap();
+    ledger.close().await.unwrap();
+    drop(ledger);
+    let (ledger, damage) = again.join().unwrap().unwrap();
+    assert_eq!((damage, ledger.feed().unwrap()), (None, Seq(17)));
+}
+
+#[tokio::test]
 async fn given_a_note_that_is_too_large_then_it_is_refused_and_the_old_one_stays() {
     let dir = tempfile::tempdir().unwrap();
     let (ledger, _) = Ledger::open(&dir.path().join("ledger")).unwrap();
