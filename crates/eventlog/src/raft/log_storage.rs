@@ -34,6 +34,9 @@ pub(crate) const PURGED: &str = "purged";
 /// How many of the newest entries are kept in memory.
 const KEPT: usize = 512;
 
+/// How many bytes of them, as stored; in memory they take several times as much.
+const KEPT_BYTES: usize = 8 << 20;
+
 /// How many entries a follower is sent without a look at what it has.
 const LONG: u64 = 256;
 
@@ -63,6 +66,8 @@ struct Committed {
 struct Newest {
     /// With the size of each, as stored.
     entries: BTreeMap<u64, (Entry, usize)>,
+    /// The size of all of them.
+    bytes: usize,
     last: Option<LogId>,
     purged: Option<LogId>,
     vote: Option<Vote>,
@@ -89,6 +94,7 @@ impl LogStorage {
         };
         let newest = Newest {
             entries: BTreeMap::new(),
+            bytes: 0,
             last,
             purged,
             vote: no_longer_leading(&dir, replica)?,
@@ -271,14 +277,27 @@ impl LogStorage {
 impl Newest {
     /// Lets go of the oldest entries in memory, of those that are on the disk.
     fn forget(&mut self, flushed: u64) {
-        while self.entries.len() > KEPT {
-            match self.entries.first_key_value() {
-                Some((oldest, _)) if *oldest <= flushed => {
-                    self.entries.pop_first();
+        while self.entries.len() > KEPT || self.bytes > KEPT_BYTES {
+            match self.entries.first_entry() {
+                Some(oldest) if *oldest.key() <= flushed => {
+                    let (_, size) = oldest.remove();
+                    self.bytes -= size;
                 }
                 _ => break,
             }
         }
+    }
+
+    fn keep(&mut self, entry: Entry, size: usize) {
+        let index = entry.log_id.index;
+        let (_, before) = self.entries.insert(index, (entry, size)).unzip();
+        self.bytes = self.bytes + size - before.unwrap_or(0);
+    }
+
+    /// Keeps only the entries of `range`.
+    fn keep_only(&mut self, range: impl RangeBounds<u64>) {
+        self.entries.retain(|index, _| range.contains(index));
+        self.bytes = self.entries.values().map(|(_, size)| size).sum();
     }
 }
 
@@ -375,7 +394,7 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
                 first.get_or_insert(entry.log_id.index);
                 at_once &= may_go_ahead(&entry, vote, self.replica);
                 newest.last = Some(*entry.get_log_id());
-                newest.entries.insert(entry.log_id.index, (entry, payload.len()));
+                newest.keep(entry, payload.len());
                 payloads.push(payload);
             }
         }
@@ -424,7 +443,7 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
         };
         self.writer.truncate(since.index).await.map_err(cant_write)?;
         let mut newest = self.lock();
-        let _cut = newest.entries.split_off(&since.index);
+        newest.keep_only(..since.index);
         self.flushed.send_if_modified(|now| match now {
             Flushed::Upto(upto) if *upto >= since.index => {
                 *upto = since.index.saturating_sub(1);
@@ -443,7 +462,7 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
         noted.await.map_err(cant_write)?.map_err(cant_write)?;
         self.writer.purge(upto.index).await.map_err(cant_write)?;
         let mut newest = self.lock();
-        newest.entries = newest.entries.split_off(&(upto.index + 1));
+        newest.keep_only(upto.index + 1..);
         newest.purged = newest.purged.max(Some(upto));
         self.flushed.send_if_modified(|now| match now {
             Flushed::Upto(flushed) if *flushed < upto.index => {
