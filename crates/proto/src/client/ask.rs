@@ -30,6 +30,10 @@ const NOBODY_PAUSE: Duration = Duration::from_millis(20);
 /// How soon the broker says so when nobody listens.
 const SAID_BY: Duration = Duration::from_millis(100);
 
+/// After a refusal nothing is tried again with less time left than this: the time would end before the answer came,
+/// and what is known not to be done would be in doubt.
+pub(super) const LAST_TRY: Duration = Duration::from_millis(100);
+
 /// The bounds of what a refusal may ask to wait.
 const REFUSED_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(4));
 
@@ -305,7 +309,8 @@ impl<'c, 'p, T, J: FnMut(&Message) -> Verdict<T> + Send> Asking<'c, 'p, J> {
                 let (least, most) = REFUSED_PAUSE;
                 self.due = Instant::now() + refusal.retry_after.clamp(least, most);
                 self.wait_for(Waiting::NextTry(refusal));
-                None
+                let no_more = self.in_doubt == 0 && self.due + LAST_TRY > self.deadline;
+                no_more.then(|| Err(self.late()))
             }
         }
     }
@@ -320,9 +325,9 @@ impl<'c, 'p, T, J: FnMut(&Message) -> Verdict<T> + Send> Asking<'c, 'p, J> {
         self.waiting = Some(waiting);
     }
 
-    fn late(self) -> Unanswered {
+    fn late(&self) -> Unanswered {
         Unanswered::Late {
-            waiting: self.waiting.unwrap_or(Waiting::Broker),
+            waiting: self.waiting.clone().unwrap_or(Waiting::Broker),
             maybe_heard: self.in_doubt > 0,
         }
     }

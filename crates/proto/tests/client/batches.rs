@@ -220,11 +220,17 @@ async fn given_refusals_to_the_end_then_only_what_was_surely_not_done_is_said_to
             0 => refused("busy", true),
             _ => refused("unavailable", true),
         }),
-        _ => each(message, |_, _| refused("busy", true)),
+        // Which leaves no time to try again, so that nothing is under way when the time is over.
+        _ => each(message, |_, _| {
+            v1::command_reply::Result::Refused(v1::Refused {
+                retry_after_ms: 4_000,
+                ..refusal("busy", true)
+            })
+        }),
     })
     .await;
     let submissions = cordons(2);
-    let outcomes = outcomes(&alice, &submissions, SHORT).await;
+    let outcomes = outcomes(&alice, &submissions, Duration::from_secs(4)).await;
     assert!(
         matches!(&outcomes[0], Err(CommandError::Refused(refusal)) if refusal.code == "busy"),
         "{outcomes:?}"

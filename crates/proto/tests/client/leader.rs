@@ -128,8 +128,18 @@ pub(crate) fn accept_another(message: &Message) -> Vec<(String, Vec<u8>)> {
     )
 }
 
-/// Refused with this code.
+/// Refused with this code; when it may succeed later, then soon.
 pub(crate) fn refuse(message: &Message, code: &str, retryable: bool) -> Vec<(String, Vec<u8>)> {
+    refuse_for(message, code, retryable, 20)
+}
+
+/// Refused with this code, and not to be tried again for so long.
+pub(crate) fn refuse_for(
+    message: &Message,
+    code: &str,
+    retryable: bool,
+    retry_after_ms: u32,
+) -> Vec<(String, Vec<u8>)> {
     let refused = v1::Refused {
         code: code.to_owned(),
         message: format!("{code}, says the fake"),
@@ -139,7 +149,7 @@ pub(crate) fn refuse(message: &Message, code: &str, retryable: bool) -> Vec<(Str
             "create_vm.spec.vcpus".to_owned()
         },
         retryable,
-        retry_after_ms: 20,
+        retry_after_ms,
     };
     answer(
         message,

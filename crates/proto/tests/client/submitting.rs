@@ -8,7 +8,7 @@ use chv_proto::convert::decode_envelope;
 use chv_proto::subject::{self, Audience, COMMANDS, HOST_REGISTRATIONS, MAX_COMMAND_BYTES};
 
 use crate::broker::{Broker, PATIENCE, eventually};
-use crate::leader::{Fake, accept, accept_another, cordon, refuse, status};
+use crate::leader::{Fake, accept, accept_another, cordon, refuse, refuse_for, status};
 
 /// Long enough for some attempts, short enough to be waited for.
 const SHORT: Duration = Duration::from_millis(1500);
@@ -312,12 +312,21 @@ async fn given_refusals_to_the_end_then_only_one_that_did_nothing_for_sure_is_th
     let broker = Broker::start().await;
     let (alice, scheduler) = (broker.client("alice").await, broker.client("scheduler").await);
     {
-        let _leader = Fake::start(&scheduler, COMMANDS, |_, message| refuse(message, "busy", true)).await;
-        let error = alice.submit(&cordon("alice"), SHORT, None).await.unwrap_err();
+        // The last refusal leaves no time to try again, so that none is under way when the time is over.
+        let leader = Fake::start(&scheduler, COMMANDS, |before, message| match before {
+            0 | 1 => refuse(message, "busy", true),
+            _ => refuse_for(message, "busy", true, 4_000),
+        })
+        .await;
+        let began = Instant::now();
+        let patience = Duration::from_secs(4);
+        let error = alice.submit(&cordon("alice"), patience, None).await.unwrap_err();
         assert!(
             matches!(&error, CommandError::Refused(refusal) if refusal.code == "busy"),
             "{error}"
         );
+        assert_eq!(leader.got().len(), 3);
+        assert!(began.elapsed() < patience, "there was nothing left to wait for");
     }
     let _leader = Fake::start(&scheduler, COMMANDS, |_, message| {
         refuse(message, "unavailable", true)

@@ -15,7 +15,7 @@ use futures::{Stream, StreamExt as _, stream};
 use prost::Message as _;
 use tokio::time::Instant;
 
-use super::ask::{Question, Unanswered, Verdict};
+use super::ask::{LAST_TRY, Question, Unanswered, Verdict};
 use super::error::{CommandError, Refusal, Whom};
 use super::submit::{Reply, nothing_done, read_reply};
 use super::{Client, Waiting};
@@ -113,7 +113,10 @@ impl Batch<'_> {
             match self.ask(&user, &open).await {
                 Ok(Answered::Each(replies)) => {
                     open = sort(open, replies, &mut outcomes);
-                    self.pause(&open).await;
+                    if !self.pause(&open).await {
+                        outcomes.extend(open.into_iter().map(|open| (open.place, Err(self.late(open)))));
+                        break;
+                    }
                 }
                 Ok(Answered::Whole) => {
                     outcomes.extend(self.each_alone(open.into_iter().map(|open| open.place)).await);
@@ -172,18 +175,21 @@ impl Batch<'_> {
         outcomes
     }
 
-    /// Waits as long as the refusals ask for.
-    async fn pause(&self, open: &[Open]) {
+    /// Waits as long as the refusals ask for; `false`, and at once, when there is no time left for another try then.
+    async fn pause(&self, open: &[Open]) -> bool {
         let longest = open
             .iter()
             .filter_map(|open| open.refusal.as_ref())
             .max_by_key(|refusal| refusal.retry_after);
-        if let Some(refusal) = longest {
-            (self.heard)(Waiting::NextTry(refusal.clone()));
-            let (least, most) = PAUSE;
-            let until = Instant::now() + refusal.retry_after.clamp(least, most);
-            tokio::time::sleep_until(until.min(self.deadline)).await;
+        let Some(refusal) = longest else { return true };
+        let (least, most) = PAUSE;
+        let until = Instant::now() + refusal.retry_after.clamp(least, most);
+        if until + LAST_TRY > self.deadline {
+            return false;
         }
+        (self.heard)(Waiting::NextTry(refusal.clone()));
+        tokio::time::sleep_until(until).await;
+        true
     }
 
     /// The time is over, and no attempt is under way.
