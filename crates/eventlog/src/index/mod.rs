@@ -7,6 +7,8 @@
 
 mod block;
 mod follow;
+#[cfg(test)]
+mod golden;
 mod health;
 mod keys;
 mod order;

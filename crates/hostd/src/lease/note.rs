@@ -18,16 +18,24 @@ pub fn now() -> SinceBoot {
 
 /// Reads the note; `None` when there is none of this boot, or none that can be read: then no lease is held.
 pub(super) fn read(path: &Path) -> Option<SinceBoot> {
-    let text = std::fs::read_to_string(path).ok()?;
+    parse(&std::fs::read_to_string(path).ok()?, &this_boot().ok()?)
+}
+
+/// The end that a note of the boot `this` names.
+fn parse(text: &str, this: &str) -> Option<SinceBoot> {
     let (boot, nanos) = text.trim_end().split_once(' ')?;
-    (boot == this_boot().ok()?).then_some(())?;
+    (boot == this).then_some(())?;
     Some(SinceBoot(Duration::from_nanos(nanos.parse().ok()?)))
+}
+
+fn form(boot: &str, until: SinceBoot) -> String {
+    format!("{boot} {}\n", until.0.as_nanos())
 }
 
 /// Notes the end of the lease, in one piece. It need not survive the machine, so nothing is flushed.
 pub(super) fn write(path: &Path, until: SinceBoot) -> io::Result<()> {
     let new = path.with_extension("new");
-    std::fs::write(&new, format!("{} {}\n", this_boot()?, until.0.as_nanos()))?;
+    std::fs::write(&new, form(&this_boot()?, until))?;
     std::fs::rename(new, path)
 }
 
@@ -53,5 +61,15 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             assert_eq!(read(&path), None, "{text}");
         }
+    }
+
+    /// The guard of one version may read what the daemon of another one wrote.
+    #[test]
+    fn golden_note_is_written_as_it_was_and_read_as_what_it_is() {
+        let kept = include_str!("../../tests/golden/lease");
+        let boot = "7e2d5a0c-4d7c-4d0e-9f55-0d6c3c1b2a10";
+        let until = SinceBoot(Duration::new(86_400, 7));
+        assert_eq!(form(boot, until), kept);
+        assert_eq!(parse(kept, boot), Some(until));
     }
 }

@@ -8,6 +8,8 @@ mod marker;
 mod note;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
 
 use std::fs::{File, TryLockError};

@@ -16,6 +16,10 @@ const SUBSCRIPTION_CAPACITY: usize = 8192;
 /// The longest pause between two attempts to reach the broker again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// After so long without a word of the broker's it is asked for one; after three times as long the connection counts as
+/// lost. A link that swallows everything is not found out otherwise.
+const QUIET: Duration = Duration::from_secs(2);
+
 /// How to connect.
 #[derive(Clone)]
 pub struct ConnectOptions {
@@ -86,6 +90,7 @@ impl Client {
             .name(name)
             .custom_inbox_prefix(subject::inbox_prefix(&user))
             .connection_timeout(connect_timeout)
+            .ping_interval(QUIET)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
             .reconnect_delay_callback(pause)
             .event_callback(move |event| {
