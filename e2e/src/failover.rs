@@ -105,7 +105,9 @@ impl Failover {
             }
             Loss::StepDown => {
                 vms::submit(&self.client, Command::StepDown, PATIENCE).await?;
-                let silence = self.longest_silence().await;
+                // What is asked of a leader that steps down may still be answered by itself, so one command's time says
+                // nothing.
+                let silence = self.load.longest_silence(LOOK).await;
                 let next = cluster.leader().await;
                 ensure!(
                     next.as_ref().is_ok_and(|next| *next != leader),
@@ -120,24 +122,6 @@ impl Failover {
             cluster.scheduler(leader).start()?;
         }
         Ok(took)
-    }
-}
-
-impl Failover {
-    /// The longest time without an acknowledged command, of the next two seconds. What is asked of a leader that steps
-    /// down may still be answered by itself, so one command's time says nothing.
-    async fn longest_silence(&self) -> Duration {
-        let (begun, mut known, mut since, mut longest) =
-            (Instant::now(), self.load.count(), Instant::now(), Duration::ZERO);
-        while begun.elapsed() < LOOK {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            longest = longest.max(since.elapsed());
-            let count = self.load.count();
-            if count != known {
-                (known, since) = (count, Instant::now());
-            }
-        }
-        longest
     }
 }
 

@@ -1,13 +1,15 @@
 //! Clients that create VMs one after the other, and remember what was acknowledged.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::{Result, ensure};
 use chv_domain::{CommandId, UserName};
 use chv_proto::client::{Client, new_command_id};
 use chv_proto::v1;
 use tokio::task::JoinSet;
 
+use crate::cluster::Cluster;
 use crate::vms;
 
 /// How long a client goes on with one command.
@@ -59,6 +61,35 @@ impl Load {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .len()
+    }
+
+    /// Waits until `count` more commands are acknowledged.
+    ///
+    /// # Errors
+    /// When that takes too long, or a program has ended.
+    pub async fn goes_on(&self, cluster: &mut Cluster, count: usize) -> Result<()> {
+        let before = self.count();
+        let look = async || {
+            let more = self.count() - before;
+            ensure!(more >= count, "{more} more commands are acknowledged");
+            Ok(())
+        };
+        cluster.wait("the load goes on", crate::PATIENCE, look).await
+    }
+
+    /// The longest time without an acknowledged command, of the next `look`.
+    pub async fn longest_silence(&self, look: Duration) -> Duration {
+        let begun = Instant::now();
+        let (mut known, mut since, mut longest) = (self.count(), begun, Duration::ZERO);
+        while begun.elapsed() < look {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            longest = longest.max(since.elapsed());
+            let count = self.count();
+            if count != known {
+                (known, since) = (count, Instant::now());
+            }
+        }
+        longest
     }
 }
 

@@ -4,6 +4,7 @@
 //! `CHV_FAULTS_SEED` gives the order of what happens, `CHV_FAULTS_LONG` how often each kind does. It needs root, for the
 //! replicas' network namespaces.
 
+mod cut_off;
 mod disk_full;
 mod read_only;
 

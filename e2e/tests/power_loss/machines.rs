@@ -77,7 +77,7 @@ async fn power_is_cut(replicas: Replicas, cuts: usize) -> Result<()> {
         let alice = cluster.client("alice").await?;
         let load = Load::start(&alice, SENDERS);
         for _ in 0..cuts {
-            goes_on(cluster, &load).await?;
+            load.goes_on(cluster, BETWEEN).await?;
             tokio::time::sleep(Duration::from_micros(moments.random_range(0..300_000))).await;
 
             // When the power is cut, and comes back.
@@ -91,7 +91,7 @@ async fn power_is_cut(replicas: Replicas, cuts: usize) -> Result<()> {
 
             // Then all that was acknowledged is there, once, and the cluster goes on.
             cluster.wait_for_leader().await?;
-            goes_on(cluster, &load).await?;
+            load.goes_on(cluster, BETWEEN).await?;
             let trail = trail(&alice, None).await?;
             contiguous(&trail)?;
             println!(
@@ -105,15 +105,4 @@ async fn power_is_cut(replicas: Replicas, cuts: usize) -> Result<()> {
         cluster.wait_for_agreement().await.map(drop)
     })
     .await
-}
-
-async fn goes_on(cluster: &mut Cluster, load: &Load) -> Result<()> {
-    let before = load.count();
-    cluster
-        .wait("the load goes on", PATIENCE, async || {
-            let more = load.count() - before;
-            ensure!(more >= BETWEEN, "{more} more commands are acknowledged");
-            Ok(())
-        })
-        .await
 }
