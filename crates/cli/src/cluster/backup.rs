@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chv_domain::{Projection, Record, Seq};
 use chv_eventlog::archive::{ArchiveWriter, Archived};
+use chv_proto::client::{QueryError, Refusal};
 use chv_proto::subject::Audience;
 use chv_proto::v1::query_envelope::Query;
 use chv_proto::v1::{self, query_reply};
@@ -14,17 +15,22 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::log::{blocking, told};
 use crate::output::structured;
+use crate::refusal;
 use crate::session::{Session, unfit};
 use crate::wait::Progress;
 
 /// How long one page may take: long enough for another replica to take over, or a leader to be elected.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The code of a query about what is forgotten.
+const GONE: &str = "gone";
+
 /// Write all events of the running cluster, and the state they fold to, into one file, checking all of it.
 ///
 /// It has everything up to the event that the leader had acknowledged when it began, whatever happens meanwhile. Any
 /// replica gives each page, so it goes on when one dies. `chv-scheduler restore` makes a cluster out of it, and `chv log
-/// verify` checks it. Whoever may read events may make one.
+/// verify` checks it. Whoever may read events may make one. It needs all of history: where retention has let some go, stop
+/// one replica, and `chv log export` there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -109,6 +115,14 @@ fn damaged(what: String) -> Failure {
         .or_try("`chv log verify` of the replicas' directories says what is wrong")
 }
 
+/// Retention has let some of the history go that a backup needs.
+fn forgotten(refusal: &Refusal) -> Failure {
+    let what = "the backup needs every event from the first on, and this cluster has forgotten some";
+    Failure::new(Exit::Rejected, format!("{what}: {}", refusal.message)).or_try(
+        "stop one replica, and `chv log export FILE --data DIR` there: that archive holds the state and what is kept",
+    )
+}
+
 /// A page of the log, and the last event of the state that answered.
 async fn page(
     session: &Session,
@@ -117,7 +131,12 @@ async fn page(
     least: Option<Seq>,
 ) -> Result<(u64, v1::RecordPage), Failure> {
     let query = Query::ReadLog(v1::ReadLog { from_seq: from.0 });
-    let reply = session.query_within(audience, query, least, PATIENCE).await?;
+    let client = session.client().await?;
+    let reply = client.query(audience, query, least, session.patience(PATIENCE));
+    let reply = reply.await.map_err(|error| match error {
+        QueryError::Refused(refusal) if refusal.code == GONE => forgotten(&refusal),
+        error => refusal::query(error),
+    })?;
     match reply.result {
         Some(query_reply::Result::Records(page)) => Ok((reply.state_seq, page)),
         _ => Err(unfit()),

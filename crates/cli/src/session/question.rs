@@ -58,21 +58,6 @@ impl Session {
             .map_err(refusal::query)
     }
 
-    /// Asks a question that is waited for so long, if nothing else was said.
-    pub(crate) async fn query_within(
-        &self,
-        audience: Audience,
-        query: Query,
-        min_seq: Option<Seq>,
-        otherwise: Duration,
-    ) -> Result<v1::QueryReply, Failure> {
-        let client = self.client().await?;
-        client
-            .query(audience, query, min_seq, self.patience(otherwise))
-            .await
-            .map_err(refusal::query)
-    }
-
     /// As of when to ask, if not as of now.
     fn at(&self, as_of: AsOf) -> Option<At> {
         as_of.at.map(|moment| moment.at(self.now()))

@@ -237,3 +237,11 @@ async fn completions_need_no_cluster() {
             .prints("cordon");
     }
 }
+
+#[tokio::test]
+async fn given_forgotten_history_when_a_backup_is_wanted_then_it_says_what_makes_an_archive() {
+    let rig = Rig::with(Guests::Boot).await;
+    let ran = rig.chv(&["cluster", "backup", "never.chv"]).await.ends_with(3);
+    let ran = ran.tells("needs every event from the first on");
+    ran.tells("chv log export FILE --data DIR");
+}

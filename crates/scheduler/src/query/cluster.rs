@@ -30,7 +30,7 @@ pub(super) fn get(reader: &Reader, state: &Projection) -> v1::ClusterState {
         left: cluster.left().map(ReplicaId::get).collect(),
         leader: status.leader.map_or(0, ReplicaId::get),
         term: status.term.0,
-        format: chv_domain::FORMAT,
+        format: cluster.format(),
     }
 }
 
