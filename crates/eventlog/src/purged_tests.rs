@@ -164,7 +164,8 @@ pub(crate) async fn snapshot(log: &EventLog) {
     let raft = &log.inner.raft;
     let applied = log.status().applied_index;
     let made = async {
-        let once = Some(Duration::from_secs(2));
+        // Little more than one takes: one that was under way is over soon, and then this one is heard.
+        let once = Some(Duration::from_millis(100));
         let covers = |last: openraft::LogId<u64>| last.index >= applied;
         loop {
             // Not heard while another one is being made.
