@@ -135,7 +135,7 @@ async fn given_notes_of_many_vms_at_once_then_none_waits_for_ever() {
             tokio::spawn(async move { ledger.put(VmId::from_bytes([vm; 16]), &running()).await })
         });
         let all = futures::future::join_all(puts);
-        let done = tokio::time::timeout(std::time::Duration::from_secs(30), all).await;
+        let done = tokio::time::timeout(Duration::from_secs(30), all).await;
         for put in done.unwrap_or_else(|_| panic!("stuck in round {round}")) {
             put.unwrap().unwrap();
         }
