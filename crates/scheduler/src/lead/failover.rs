@@ -37,7 +37,8 @@ pub fn due(
     after: Option<(HostId, VmId)>,
     most: usize,
 ) -> Vec<Move> {
-    let lost = state.hosts_by_name().filter(|host| leases.is_over(host.id, now));
+    let is_lost = |host: HostId| leases.is_over(host, now) && !leases.asks(host, now);
+    let lost = state.hosts_by_name().filter(|host| is_lost(host.id));
     let mut due: Vec<Move> = lost
         .flat_map(|host| host.vms.iter().map(|vm| (host.id, *vm)))
         .filter_map(|(from, vm)| {

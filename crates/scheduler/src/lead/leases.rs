@@ -19,6 +19,8 @@ pub struct Leases {
     /// Hosts whose VMs are being placed elsewhere: a lease that was granted now would let them start one again
     /// before they hear that it is gone.
     moving: BTreeSet<HostId>,
+    /// Hosts that asked while they could be granted nothing, and when.
+    asked: BTreeMap<HostId, Instant>,
 }
 
 impl Leases {
@@ -30,6 +32,7 @@ impl Leases {
             known_from: now + longest.over_after(),
             granted: BTreeMap::new(),
             moving: BTreeSet::new(),
+            asked: BTreeMap::new(),
         }
     }
 
@@ -37,8 +40,10 @@ impl Leases {
     /// while its VMs are being placed elsewhere.
     pub fn grant(&mut self, host: HostId, now: Instant) -> Option<LeaseDuration> {
         if self.moving.contains(&host) {
+            self.asked.insert(host, now);
             return None;
         }
+        self.asked.remove(&host);
         self.granted.insert(host, now);
         Some(self.lease)
     }
@@ -47,6 +52,14 @@ impl Leases {
     pub fn is_over(&self, host: HostId, now: Instant) -> bool {
         let over = |granted: &Instant| now >= *granted + self.lease.over_after();
         now >= self.known_from && self.granted.get(&host).is_none_or(over)
+    }
+
+    /// Whether the host is to be left alone for now, so that it is granted a lease when it asks again. It asked while its
+    /// VMs were being moved: if some of them can't be, and each try came when the host asked, it would never get one.
+    pub fn asks(&self, host: HostId, now: Instant) -> bool {
+        self.asked
+            .get(&host)
+            .is_some_and(|asked| now < *asked + self.lease.get())
     }
 
     /// From here on the host is granted nothing: its VMs are being placed elsewhere.
@@ -100,5 +113,20 @@ mod tests {
         assert_eq!(leases.grant(HOST, start), None);
         leases.end_moving();
         assert!(leases.grant(HOST, start).is_some());
+    }
+
+    #[test]
+    fn given_a_host_that_asked_while_its_vms_were_being_moved_then_it_is_left_alone_until_it_asks_again() {
+        let start = Instant::now();
+        let mut leases = leases(start);
+        leases.begin_moving(HOST);
+        assert!(!leases.asks(HOST, start));
+        leases.grant(HOST, start);
+        leases.end_moving();
+        assert!(leases.asks(HOST, start));
+        // One that falls silent again is not left alone for long.
+        assert!(!leases.asks(HOST, start + LeaseDuration::SHORTEST.get()));
+        leases.grant(HOST, start);
+        assert!(!leases.asks(HOST, start));
     }
 }
