@@ -10,8 +10,7 @@ use tokio::net::TcpListener;
 use crate::archive::{Restore, collect, restore};
 use crate::offline::{self, ClosedDir};
 use crate::purged_tests::{
-    LIMIT, PATIENCE, about, finds, host, id, leader, open, opened, purged_beyond, reach, register, snapshot,
-    start,
+    LIMIT, PATIENCE, about, host, id, leader, open, opened, purged_beyond, reach, register, snapshot, start,
 };
 use crate::{EventLog, PastError, ReadError, Search};
 
@@ -93,7 +92,6 @@ async fn serves_from(log: &EventLog, oldest: u64) {
         (found.kept.oldest, found.records[0].first),
         (Seq(oldest), Seq(oldest))
     );
-    finds(log, 20, oldest).await;
     match log.projection_at(Seq(oldest - 1)).await {
         Err(PastError::Read(error)) => assert!(gone(&error), "{error}"),
         other => panic!("{other:?}"),
@@ -114,15 +112,7 @@ async fn what_is_forgotten_is_gone_everywhere_and_what_is_kept_stays_whole() {
     reach(&logs[&away], Seq(10)).await;
     let had = logs[&away].status().applied_index;
     logs.remove(&away).unwrap().shutdown().await;
-    for number in 11..=25 {
-        register(&logs, number).await;
-    }
-    // The log is purged up to the older of two snapshots: each is to be of events that the absent one missed.
-    for log in logs.values() {
-        reach(log, Seq(25)).await;
-        snapshot(log).await;
-    }
-    for number in 26..=40 {
+    for number in 11..=40 {
         register(&logs, number).await;
     }
     for log in logs.values() {

@@ -171,7 +171,6 @@ impl EventLog {
         let follower = index::Follower {
             path: config.dir.join(INDEX),
             log: storage.clone(),
-            history: history.clone(),
             applied: applied.clone(),
             reached,
             verify_after: config.verify_index_after,
@@ -194,7 +193,6 @@ impl EventLog {
             raft: raft.clone(),
             pace: Pace::new(config.snapshot_every, SNAPSHOT_BYTES, applied.base.borrow().seq),
             keep_log: config.sealing.keep_log,
-            index: index_reached.clone(),
             missing,
             room: room.clone(),
         };

@@ -17,7 +17,6 @@ use super::error::HistoryError;
 use super::pace::{Pace, Weight, purge_upto};
 use super::seal::{SealError, Sealer};
 use crate::files::Room;
-use crate::index::Reached;
 use crate::raft::TypeConfig;
 use crate::raft::log_storage::LogStorage;
 use crate::raft::snapshot::Snapshots;
@@ -31,9 +30,6 @@ const AGAIN: Duration = Duration::from_secs(2);
 
 /// The last event, and its record's hash, of history that this replica lacks.
 pub(crate) type Missing = Option<(Seq, RecordHash)>;
-
-/// So many bytes of the log more are kept for an index that is behind.
-const INDEX_BEHIND: u64 = 64 << 20;
 
 /// In so many parts of the time that history is kept for it is sealed, at least.
 const PARTS: u32 = 8;
@@ -60,8 +56,6 @@ pub(crate) struct Upkeep {
     pub(crate) pace: Pace,
     /// Bytes of log entries that are kept, though sealed, for replicas that are behind.
     pub(crate) keep_log: u64,
-    /// How far the index is, which takes in the log before it is purged.
-    pub(crate) index: watch::Receiver<Reached>,
     /// Told what has to be fetched before more can be sealed.
     pub(crate) missing: watch::Sender<Missing>,
     /// Nothing is sealed or made a snapshot of while the disk is nearly full: either would end the process.
@@ -204,12 +198,7 @@ impl Upkeep {
         let fallback = fallback.unwrap_or(0);
         let purged = self.log.first_index().saturating_sub(1);
         let kept_from = self.log.first_of_last(self.keep_log);
-        // It waits for the index, but not for one that does not come on: that takes what it missed from sealed history.
-        let indexed = self.index.borrow().entry;
-        let too_far = self.log.first_of_last(self.keep_log + INDEX_BEHIND);
-        let indexed = indexed.max(too_far.saturating_sub(1));
-        let covered = self.sealer.covered().min(indexed);
-        if let Some(upto) = purge_upto(covered, fallback, kept_from, purged) {
+        if let Some(upto) = purge_upto(self.sealer.covered(), fallback, kept_from, purged) {
             self.raft.trigger().purge_log(upto).await?;
         }
         Ok(())

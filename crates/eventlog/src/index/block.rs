@@ -123,11 +123,10 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    /// Takes a record in, of the log's entry `entry` or of sealed history. `full` is given each block that it is not the
-    /// end of, as [`Block::sorted`].
+    /// Takes a record of `entry` in. `full` is given each block that it is not the end of, as [`Block::sorted`].
     pub(super) fn take<E>(
         &mut self,
-        entry: Option<u64>,
+        entry: u64,
         record: &Record,
         mut full: impl FnMut(Number, Block) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -142,7 +141,7 @@ impl Blocks {
                 full(number, block.sorted())?;
             }
             let (_, block) = self.open.get_or_insert_with(|| (number, Block::default()));
-            if let Some(entry) = entry.filter(|_| seq == record.first) {
+            if seq == record.first {
                 block.anchor.get_or_insert(Anchor { first: seq, entry });
             }
             if before.replace(number) != Some(number) {

@@ -10,11 +10,9 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::fill::fill;
 use super::verify::{self, Verdict};
 use super::{Index, IndexError, IndexHealth, IndexState, Mark};
 use crate::chain::{self, Chain};
-use crate::history::History;
 use crate::raft::log_storage::LogStorage;
 use crate::raft::state_machine::Applied;
 use crate::raft::{Entry, LogId};
@@ -37,8 +35,6 @@ const LET_GO: Duration = Duration::from_secs(30);
 pub(crate) struct Reached {
     pub(crate) index: Option<Index>,
     pub(crate) health: IndexHealth,
-    /// The last log entry that is in it.
-    pub(crate) entry: u64,
     /// Told when somebody waits for the index to have all that is applied.
     pub(crate) wanted: Arc<Notify>,
 }
@@ -47,7 +43,6 @@ pub(crate) struct Reached {
 pub(crate) struct Follower {
     pub(crate) path: PathBuf,
     pub(crate) log: LogStorage,
-    pub(crate) history: History,
     pub(crate) applied: Applied,
     /// Is told how far the index is.
     pub(crate) reached: watch::Sender<Reached>,
@@ -114,7 +109,6 @@ impl Follower {
         warn!("the index does not agree with the log; it is made again");
         self.reached.send_modify(|reached| {
             reached.index = None;
-            reached.entry = 0;
             let rebuilt = reached.health.rebuilt + 1;
             reached.health = IndexHealth {
                 rebuilt,
@@ -141,14 +135,11 @@ impl Follower {
             reached.index = Some(index.clone());
             reached.health.state = IndexState::Ready;
             reached.health.seq = mark.seq;
-            reached.entry = mark.entry;
         });
         let mut applied = self.applied.entry.subscribe();
         let wanted = Arc::clone(&self.reached.borrow().wanted);
         let mut chain = Chain::at(mark.seq, mark.hash);
         let mut differs = std::pin::pin!(self.until_it_differs(index));
-        let left_out = Notify::new();
-        let mut filled = std::pin::pin!(fill(index, &self.history, &self.applied, &left_out));
         loop {
             let end = applied.borrow_and_update().map_or(0, |applied| applied.index);
             while mark.entry < end {
@@ -162,23 +153,19 @@ impl Follower {
                         break;
                     }
                 };
-                if page
-                    .first()
-                    .is_none_or(|entry| entry.log_id.index != mark.entry + 1)
-                {
-                    // The log begins later: it was purged, or this replica was given a snapshot instead of what it missed.
-                    let base = self.base();
+                if page.first().map(|entry| entry.log_id.index) != Some(mark.entry + 1) {
+                    // The log begins later: this replica was given a snapshot instead of what it missed.
+                    let base = *self.applied.base.borrow();
                     if base.entry <= mark.entry {
                         break;
                     }
-                    info!(from = %mark.seq, to = %base.seq, "the index takes what the log has not from sealed history, later");
+                    warn!(from = %mark.seq, to = %base.seq, "the index leaves out what the log has not");
                     let (from, into) = (base.seq.next(), index.clone());
                     if let Err(error) = verify::blocking(move || into.leave_out_before(from)).await {
                         return End::Failed(error.to_string());
                     }
-                    left_out.notify_one();
                     (mark, chain) = (base, Chain::at(base.seq, base.hash));
-                    self.tell(mark);
+                    self.reached.send_modify(|reached| reached.health.seq = mark.seq);
                     continue;
                 }
                 let into = index.clone();
@@ -191,13 +178,12 @@ impl Follower {
                     }
                     Err(error) => return End::Failed(error.to_string()),
                 }
-                self.tell(mark);
+                self.reached.send_modify(|reached| reached.health.seq = mark.seq);
             }
             let behind = mark.entry < end;
             tokio::select! {
                 () = stop.cancelled() => return End::Stopped,
                 () = &mut differs => return End::Differs,
-                () = &mut filled => return End::Stopped,
                 () = tokio::time::sleep(AGAIN), if behind => {}
                 changed = applied.changed() => if changed.is_err() { return End::Stopped },
             }
@@ -207,28 +193,6 @@ impl Follower {
                 () = tokio::time::sleep(EVERY) => {}
             }
         }
-    }
-
-    fn tell(&self, mark: Mark) {
-        self.reached.send_modify(|reached| {
-            reached.health.seq = mark.seq;
-            reached.entry = mark.entry;
-        });
-    }
-
-    /// From where to go on with a log that begins later: all that it lost is sealed, or in the snapshot that the state
-    /// was taken from.
-    fn base(&self) -> Mark {
-        // In this order: the log lets go of what was sealed, or of what is before a base that is told already.
-        let purged = self.log.first_index().saturating_sub(1);
-        let mut base = *self.applied.base.borrow();
-        base.entry = base.entry.max(purged);
-        if let Some(sealed) = *self.history.span().borrow()
-            && sealed.newest > base.seq
-        {
-            (base.seq, base.hash) = (sealed.newest, sealed.hash);
-        }
-        base
     }
 
     /// Compares the whole index with the log, again and again; resolves when they differ.
@@ -293,7 +257,7 @@ fn take_in(index: &Index, page: &[Entry], from: (Mark, Chain)) -> Result<(Mark, 
     for entry in page {
         if chain.takes(entry) {
             let of = chain::records(entry).iter();
-            records.extend(of.map(|record| (Some(entry.log_id.index), record)));
+            records.extend(of.map(|record| (entry.log_id.index, record)));
         }
         mark.entry = entry.log_id.index;
     }

@@ -6,7 +6,6 @@
 //! dropped and rebuilt.
 
 mod block;
-mod fill;
 mod follow;
 #[cfg(test)]
 mod golden;
@@ -16,7 +15,7 @@ mod order;
 mod verify;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use chv_domain::{Record, RecordHash, Seq, Timestamp, stored};
 use serde::{Deserialize, Serialize};
@@ -53,7 +52,6 @@ pub struct IndexError {
 const MARK: &[u8] = b"mark";
 const FORM: &[u8] = b"form";
 const FROM: &[u8] = b"from";
-const LOGGED: &[u8] = b"logged";
 
 /// The index; cheap to clone. Its calls block on the disk.
 #[derive(Debug, Clone)]
@@ -67,8 +65,6 @@ struct Opened {
     blocks: sled::Tree,
     times: sled::Tree,
     marks: sled::Tree,
-    /// Whoever adds reads a block and writes it again: one at a time.
-    adding: Mutex<()>,
 }
 
 impl Index {
@@ -111,7 +107,6 @@ impl Index {
                 blocks: db.open_tree("blocks")?,
                 times: db.open_tree("times")?,
                 marks: db.open_tree("marks")?,
-                adding: Mutex::new(()),
             };
             let form = match opened.marks.get(FORM)? {
                 None if opened.marks.is_empty() => {
@@ -154,70 +149,18 @@ impl Index {
 
     /// The first event that may be in it: it leaves out those before.
     pub(crate) fn from(&self) -> Result<Seq, IndexError> {
-        self.noted(FROM)
+        let from = self.opened.marks.get(FROM).map_err(|error| self.failed(error))?;
+        Ok(Seq(from.and_then(|from| keys::number(&from)).unwrap_or(1)))
     }
 
-    /// The first event that it took from the log: those before came from sealed history.
-    fn logged_from(&self) -> Result<Seq, IndexError> {
-        self.noted(LOGGED)
-    }
-
-    fn noted(&self, mark: &[u8]) -> Result<Seq, IndexError> {
-        let noted = self.opened.marks.get(mark).map_err(|error| self.failed(error))?;
-        Ok(Seq(noted.and_then(|noted| keys::number(&noted)).unwrap_or(1)))
-    }
-
-    /// Takes note that it leaves out what is before `from`, from where on it goes on with the log.
+    /// Takes note that it leaves out what is before `from`.
     pub(crate) fn leave_out_before(&self, from: Seq) -> Result<(), IndexError> {
-        let mut noted = sled::Batch::default();
-        noted.insert(FROM, &from.0.to_be_bytes());
-        noted.insert(LOGGED, &from.0.to_be_bytes());
-        let noted = self.opened.marks.apply_batch(noted);
-        noted.map_err(|error| self.failed(error))
-    }
-
-    /// Takes sealed records in, from the event `from` on, that come right before `next`, which is the first that it has.
-    /// When that has changed meanwhile, it does not count.
-    fn add_before(&self, next: Seq, records: &[Record], from: Seq) -> Result<(), IndexError> {
-        let records: Vec<_> = records.iter().map(|record| (None, record)).collect();
-        self.insert(&records)?;
-        // After them: what was cut short is taken in again.
-        let (old, new) = (next.0.to_be_bytes(), from.0.to_be_bytes());
-        let noted = self.opened.marks.compare_and_swap(FROM, Some(&old), Some(&new));
+        let noted = self.opened.marks.insert(FROM, &from.0.to_be_bytes());
         noted.map(drop).map_err(|error| self.failed(error))
     }
 
-    /// Drops what finds only events before `oldest`.
-    fn drop_before(&self, oldest: Seq) -> Result<(), IndexError> {
-        let drop = || {
-            for block in self.opened.blocks.range(..Number::of(oldest).key()).keys() {
-                self.opened.blocks.remove(block?)?;
-            }
-            for time in self.opened.times.iter().keys() {
-                let time = time?;
-                // Times are in the order of their events.
-                if keys::seq_of(&time).is_none_or(|seq| seq >= oldest) {
-                    break;
-                }
-                self.opened.times.remove(time)?;
-            }
-            Ok(())
-        };
-        drop().map_err(|error: sled::Error| self.failed(error))
-    }
-
     /// Takes the records of log entries in, and notes how far it goes now. Doing it again changes nothing.
-    pub(crate) fn add(&self, records: &[(Option<u64>, &Record)], mark: Mark) -> Result<(), IndexError> {
-        self.insert(records)?;
-        let mark = stored::encode(&mark).map_err(|error| self.failed(error))?;
-        // Last, so that an index that was cut short is behind its mark by nothing.
-        let marked = self.opened.marks.insert(MARK, mark);
-        marked.map(drop).map_err(|error| self.failed(error))
-    }
-
-    /// Takes records in, each of its log entry or of sealed history.
-    fn insert(&self, records: &[(Option<u64>, &Record)]) -> Result<(), IndexError> {
-        let _adding = self.opened.adding.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn add(&self, records: &[(u64, &Record)], mark: Mark) -> Result<(), IndexError> {
         let (mut blocks, mut times) = (sled::Batch::default(), sled::Batch::default());
         let mut put = |number, block| {
             let block = self.with_stored(number, block)?;
@@ -234,9 +177,13 @@ impl Index {
         if let Some((number, block)) = made.end() {
             put(number, block)?;
         }
+        let mark = stored::encode(&mark).map_err(|error| self.failed(error))?;
         let add = || {
             self.opened.blocks.apply_batch(blocks)?;
-            self.opened.times.apply_batch(times)
+            self.opened.times.apply_batch(times)?;
+            // Last, so that an index that was cut short is behind its mark by nothing.
+            self.opened.marks.insert(MARK, mark)?;
+            Ok(())
         };
         add().map_err(|error: sled::Error| self.failed(error))
     }

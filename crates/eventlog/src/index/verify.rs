@@ -34,7 +34,7 @@ struct Comparison {
     index: Index,
     /// What the index goes up to.
     mark: Mark,
-    /// What it leaves out, or took from sealed history, is before this.
+    /// What it leaves out is before this.
     from: Seq,
     chain: Chain,
     /// The first event that was compared.
@@ -46,7 +46,7 @@ struct Comparison {
 pub(super) async fn compare(index: &Index, log: &LogStorage) -> Result<Verdict, IndexError> {
     let (mark, from) = {
         let index = index.clone();
-        blocking(move || Ok((index.mark()?, index.logged_from()?))).await?
+        blocking(move || Ok((index.mark()?, index.from()?))).await?
     };
     let mut comparison = Comparison {
         index: index.clone(),
@@ -106,11 +106,10 @@ impl Comparison {
             for record in records {
                 let oldest = *self.oldest.get_or_insert(record.first);
                 let (index, mark) = (&self.index, self.mark);
-                self.blocks
-                    .take(Some(entry.log_id.index), record, |number, block| {
-                        agrees &= index.agrees(number, &block, (oldest, mark.seq))?;
-                        Ok::<_, IndexError>(())
-                    })?;
+                self.blocks.take(entry.log_id.index, record, |number, block| {
+                    agrees &= index.agrees(number, &block, (oldest, mark.seq))?;
+                    Ok::<_, IndexError>(())
+                })?;
                 if let Some(key) = keys::time(record) {
                     agrees &= index.has_time(&key)?;
                 }
