@@ -4,9 +4,7 @@
 use chv_domain::ReplicaId;
 use openraft::EntryPayload;
 
-use super::log_storage::VOTE;
-use super::{Entry, RaftError, Vote, cant_read, cant_write};
-use crate::files::Dir;
+use super::{Entry, Vote};
 
 /// How far the log is on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,17 +21,13 @@ pub(crate) enum Flushed {
 pub(crate) struct NotFlushed;
 
 /// The vote that this replica opens with. One that led may have sent entries that a power loss then took from its
-/// own disk, and as the same leader it would give their numbers to others: so it leaves that term for good.
-pub(super) fn no_longer_leading(dir: &Dir, replica: ReplicaId) -> Result<Option<Vote>, RaftError> {
-    let vote: Option<Vote> = dir.read(VOTE).map_err(cant_read)?;
-    match vote {
-        Some(vote) if vote.committed && vote.leader_id.node_id == replica.get() => {
-            let next = Vote::new(vote.leader_id.term + 1, replica.get());
-            dir.replace(VOTE, &next).map_err(cant_write)?;
-            Ok(Some(next))
-        }
-        vote => Ok(vote),
-    }
+/// own disk, and as the same leader it would give their numbers to others: so it does not lead in that term again. It
+/// is left as if it had only stood in it, and not gone on to a term of its own, which would depose who leads now.
+pub(super) fn no_longer_leading(vote: Option<Vote>, replica: ReplicaId) -> Option<Vote> {
+    vote.map(|vote| match vote.leader_id.node_id == replica.get() {
+        true => Vote::new(vote.leader_id.term, replica.get()),
+        false => vote,
+    })
 }
 
 /// Whether openraft may take the entry as flushed before it is: only the leader's own, and never one that changes who
@@ -81,18 +75,20 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_that_led_opens_in_a_later_term() {
-        // Given a replica that led,
-        let temp = tempfile::tempdir().unwrap();
-        let dir = Dir::open(temp.path()).unwrap();
-        dir.replace(VOTE, &Vote::new_committed(5, ME)).unwrap();
-        // when it opens, it has left that term, and for good.
-        let left = Some(Vote::new(6, ME));
-        assert_eq!(no_longer_leading(&dir, me()).unwrap(), left);
-        assert_eq!(no_longer_leading(&dir, me()).unwrap(), left);
-        // One that followed stays in its term.
-        let followed = Vote::new_committed(7, 1);
-        dir.replace(VOTE, &followed).unwrap();
-        assert_eq!(no_longer_leading(&dir, me()).unwrap(), Some(followed));
+    fn a_replica_that_led_opens_as_one_that_stood_and_deposes_nobody() {
+        // Given a replica that led, when it opens, it leads no more,
+        let led = Vote::new_committed(5, ME);
+        let opened = no_longer_leading(Some(led), me()).unwrap();
+        assert!(!opened.committed);
+        // follows who was elected since, and nobody from before,
+        assert!(Vote::new_committed(6, 1) > opened && Vote::new(6, 1) > opened);
+        assert!(Vote::new_committed(5, 1) < opened && Vote::new_committed(4, 3) < opened);
+        // and stands in a later term, if it does.
+        assert_eq!(opened.leader_id.term, 5);
+        // One that followed or stood stays as it was, and one that never voted has no vote.
+        for other in [Vote::new_committed(7, 1), Vote::new(7, 1), Vote::new(7, ME)] {
+            assert_eq!(no_longer_leading(Some(other), me()), Some(other));
+        }
+        assert_eq!(no_longer_leading(None, me()), None);
     }
 }

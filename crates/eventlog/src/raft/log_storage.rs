@@ -97,7 +97,7 @@ impl LogStorage {
             bytes: 0,
             last,
             purged,
-            vote: no_longer_leading(&dir, replica)?,
+            vote: no_longer_leading(dir.read(VOTE).map_err(cant_read)?, replica),
         };
         let (hint, known) = CommittedHint::open(&dir).map_err(cant_read)?;
         // Never beyond what is there: the hint was not flushed with the log.

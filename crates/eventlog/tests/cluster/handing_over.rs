@@ -1,4 +1,4 @@
-//! Leadership that is handed over on purpose.
+//! Leadership that is handed over on purpose, and one that came back.
 
 use std::time::{Duration, Instant};
 
@@ -54,4 +54,25 @@ async fn a_leader_stays_where_no_other_replica_is_able_to_lead() {
         Err(StepDownError::NoHeir(_))
     ));
     alone.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_led_and_comes_back_follows_who_leads_now() {
+    let mut replicas = Replicas::start(3).await;
+    // Given one leader after the other that ends, at least one of them with a higher id than the next,
+    for number in 1..=3 {
+        let leader = replicas.leader().await;
+        replicas.register(leader, 2 * number - 1).await;
+        replicas.stop(leader).await;
+        let next = replicas.leader().await;
+        let term = replicas.log(next).status().term;
+        // when each comes back and takes in what it missed,
+        replicas.start_again(leader).await;
+        replicas.register(next, 2 * number).await;
+        replicas.agree_on(Seq(2 * u64::from(number))).await;
+        // then the other one leads on.
+        assert_eq!(replicas.leader().await, next);
+        assert_eq!(replicas.log(next).status().term, term);
+    }
+    replicas.end().await;
 }
