@@ -319,7 +319,8 @@ impl EventLog {
         }
     }
 
-    /// Ends the replica: no more answers to peers, nothing half written. Do it once.
+    /// Ends the replica: no more answers to peers, nothing half written. Do it once. The directory is free as soon as
+    /// the last clone of this is dropped too.
     pub async fn shutdown(&self) {
         self.inner.stop.cancel();
         drop(self.inner.upkeep.lock().await.take());

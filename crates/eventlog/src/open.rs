@@ -130,17 +130,18 @@ impl EventLog {
         let greeting = net::greeting::Greeting::new(identity, config.format, applied.clone(), unwelcome);
         let network = net::Peers::new(greeting.clone(), security.clone(), storage.clone());
         let (heard, able) = (Heard::new(), Able::new());
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let raft = Raft::new(
             identity.replica.get(),
             raft_config,
             network.clone(),
-            storage.clone(),
-            machine,
+            // Raft has tasks of its own, which end a little after it: the directory is in use until they have.
+            storage.clone().held(tasks.token()),
+            machine.held(tasks.token()),
         )
         .await
         .map_err(|error| OpenError::Raft(error.to_string()))?;
         network.follow(&raft);
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (room, looking) = Room::watch(config.dir.clone(), config.segment_size, stop.clone()).await;
         tasks.spawn(looking);
         tasks.spawn(security.clone().keep_current(stop.clone()));

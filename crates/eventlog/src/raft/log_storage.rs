@@ -18,6 +18,7 @@ use chv_domain::{ReplicaId, stored};
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{EntryPayload, LogState, OptionalSend, RaftLogId as _, RaftLogReader};
 use tokio::sync::watch;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::fit::Ends;
 use super::flush::{Flushed, NotFlushed, may_go_ahead, no_longer_leading};
@@ -54,6 +55,7 @@ pub(crate) struct LogStorage {
     flushed: Arc<watch::Sender<Flushed>>,
     stopwatch: Stopwatch,
     committed: Arc<Mutex<Committed>>,
+    _held: Option<TaskTrackerToken>,
 }
 
 /// How far the log is known to be committed.
@@ -114,7 +116,14 @@ impl LogStorage {
             flushed: Arc::new(watch::Sender::new(Flushed::Upto(bounds.end.saturating_sub(1)))),
             stopwatch: Stopwatch::default(),
             committed: Arc::new(Mutex::new(committed)),
+            _held: None,
         })
+    }
+
+    /// The same log. Whoever waits for the token's tasks waits until this clone, and all clones of it, are dropped.
+    pub(crate) fn held(self, token: TaskTrackerToken) -> Self {
+        let _held = Some(token);
+        Self { _held, ..self }
     }
 
     /// The first index that a purge left, to open the segments with.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use chv_domain::Projection;
 use openraft::{RaftSnapshotBuilder, Snapshot, SnapshotMeta, StorageIOError};
 use serde::{Deserialize, Serialize};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::snapshot_file::{self, SnapshotError};
 use super::{LogId, Membership, RaftError, TypeConfig};
@@ -151,6 +152,8 @@ impl Snapshots {
 pub(crate) struct Builder {
     pub(crate) snapshots: Snapshots,
     pub(crate) state: State,
+    /// Waited for when the replica ends.
+    pub(crate) _held: Option<TaskTrackerToken>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {

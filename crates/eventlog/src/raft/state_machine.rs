@@ -4,6 +4,7 @@ use chv_domain::{Projection, Seq, Term};
 use openraft::storage::RaftStateMachine;
 use openraft::{AnyError, EntryPayload, OptionalSend, Snapshot, StorageIOError};
 use tokio::sync::watch;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::log_storage::LogStorage;
 use super::snapshot::{Builder, Meta, Snapshots, State};
@@ -51,6 +52,7 @@ pub(crate) struct StateMachine {
     /// Whose entries are applied.
     log: Option<LogStorage>,
     applied: Applied,
+    held: Option<TaskTrackerToken>,
 }
 
 impl StateMachine {
@@ -69,7 +71,15 @@ impl StateMachine {
             snapshots,
             log,
             applied,
+            held: None,
         })
+    }
+
+    /// Whoever waits for the token's tasks waits until this, and every snapshot that it has made, is done.
+    pub(crate) fn held(self, token: TaskTrackerToken) -> Self {
+        let log = self.log.map(|log| log.held(token.clone()));
+        let held = Some(token);
+        Self { log, held, ..self }
     }
 
     /// The last entry that it holds.
@@ -135,6 +145,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         Builder {
             snapshots: self.snapshots.clone(),
             state: self.state.clone(),
+            _held: self.held.clone(),
         }
     }
 
