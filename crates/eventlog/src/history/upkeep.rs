@@ -119,10 +119,14 @@ impl Upkeep {
         let complete = self.sealer.run(applied, seq)?;
         self.seal_by_age()?;
         let known = *self.missing.borrow();
+        let oldest = self.applied.projection.borrow().cluster().oldest_kept();
         let missing = match complete {
             true => None,
-            // Every state is the end of some history; the one that was a snapshot is sealed elsewhere already.
-            false => known.or_else(|| Some(self.anchor())),
+            // Every state is the end of some history; the one that was a snapshot is sealed elsewhere already. What was
+            // forgotten meanwhile nobody has any more.
+            false => known
+                .filter(|(upto, _)| *upto >= oldest)
+                .or_else(|| Some(self.anchor())),
         };
         if known != missing {
             self.missing.send_replace(missing);
