@@ -27,6 +27,8 @@ async fn given_a_watched_project_when_leaders_are_killed_then_its_snapshot_and_e
         let _host = cluster.stand_in().await?;
         let (alice, bob) = (cluster.client("alice").await?, cluster.client("alice").await?);
         create(&alice, 0..BEFORE).await?;
+        // (on every replica, since any of them may be asked)
+        cluster.wait_for_agreement().await?;
         // Given a project that is watched,
         let mut watched = watch(&bob, Slice::Project("default".parse()?));
         let first = tokio::time::timeout(PATIENCE, watched.recv())

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use crate::archive::{Restore, collect, restore};
 use crate::offline::{self, ClosedDir};
 use crate::purged_tests::{
-    LIMIT, PATIENCE, about, host, id, leader, open, opened, purged_beyond, reach, register, snapshot, start,
+    LIMIT, PATIENCE, about, host, id, leader, open, opened, reach, register, register_and_purge, start,
 };
 use crate::{EventLog, PastError, ReadError, Search};
 
@@ -112,14 +112,7 @@ async fn what_is_forgotten_is_gone_everywhere_and_what_is_kept_stays_whole() {
     reach(&logs[&away], Seq(10)).await;
     let had = logs[&away].status().applied_index;
     logs.remove(&away).unwrap().shutdown().await;
-    for number in 11..=40 {
-        register(&logs, number).await;
-    }
-    for log in logs.values() {
-        reach(log, Seq(40)).await;
-        snapshot(log).await;
-        purged_beyond(log, had).await;
-    }
+    register_and_purge(&logs, 11, 40, had).await;
 
     // when history is forgotten up to where a file ends,
     forget(&logs, 16).await;

@@ -182,12 +182,25 @@ pub(crate) async fn snapshot(log: &EventLog) {
         .expect("no snapshot is made");
 }
 
-/// Waits until the log begins after `index`, since all before is sealed and in a snapshot.
-pub(crate) async fn purged_beyond(log: &EventLog, index: u64) {
-    let wait = log.inner.raft.wait(Some(PATIENCE));
-    wait.metrics(|now| now.purged.is_some_and(|last| last.index > index), "purged")
-        .await
-        .unwrap();
+/// Registers the hosts `first` to `last`, until every log begins after `had`, since all before is sealed and in
+/// snapshots: in two, of which the older says how far the log may go. The newer one is of everything.
+pub(crate) async fn register_and_purge(logs: &BTreeMap<u64, EventLog>, first: u8, last: u8, had: u64) {
+    let middle = u8::midpoint(first, last);
+    for (first, last) in [(first, middle), (middle + 1, last)] {
+        for number in first..=last {
+            register(logs, number).await;
+        }
+        for log in logs.values() {
+            reach(log, Seq(last.into())).await;
+            snapshot(log).await;
+        }
+    }
+    for log in logs.values() {
+        let wait = log.inner.raft.wait(Some(PATIENCE));
+        wait.metrics(|now| now.purged.is_some_and(|last| last.index > had), "purged")
+            .await
+            .unwrap();
+    }
 }
 
 /// Everything that is read from event 1 on, page by page.
@@ -252,15 +265,8 @@ async fn a_replica_that_missed_purged_log_gets_a_snapshot_and_goes_on() {
             open(temp.path().join(other.to_string()), other, &peers).await,
         );
     }
-    for number in 6..=40 {
-        register(&logs, number).await;
-    }
-    for log in logs.values() {
-        reach(log, Seq(40)).await;
-        // Of everything: the link carries pieces of a snapshot, and not many entries of this size at a time.
-        snapshot(log).await;
-        purged_beyond(log, had).await;
-    }
+    // (the link carries pieces of a snapshot, and not many entries of this size at a time)
+    register_and_purge(&logs, 6, 40, had).await;
 
     // when it comes back, and more is appended,
     logs.insert(away, open(temp.path().join(away.to_string()), away, &peers).await);
