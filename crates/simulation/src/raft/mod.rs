@@ -82,14 +82,8 @@ impl Raft {
         let Vote { ballot, committed } = disk.vote;
         let led = committed && ballot.replica == me && ballot.term > 0;
         if led && bug != Some(Bug::Gate) {
-            let ballot = Ballot {
-                term: ballot.term + 1,
-                replica: me,
-            };
-            disk.vote = Vote {
-                ballot,
-                committed: false,
-            };
+            // As one that only stood in that term: it follows whoever was elected since.
+            disk.vote.committed = false;
         }
         let committed = disk.snapshot.as_ref().map_or(0, |snapshot| snapshot.last.index);
         let mut raft = Self {
