@@ -1,6 +1,7 @@
 //! `chv-scheduler`: one replica of Chronovisor's log, and the scheduler that leads when it is elected.
 
 mod certs;
+mod exit;
 mod restore;
 
 use std::collections::BTreeMap;
@@ -11,12 +12,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chv_domain::{ClusterId, LeaseDuration, ReplicaId};
-use chv_eventlog::{ClusterSecret, EventLog, PeerSecurity, TlsFiles, Unwelcome};
+use chv_eventlog::{ClusterSecret, EventLog, PeerSecurity, TlsFiles};
 use chv_proto::client::ConnectOptions;
-use chv_scheduler::{Replica, ReplicaConfig, ReplicaError};
+use chv_scheduler::{Replica, ReplicaConfig};
 use chv_telemetry::Verbosity;
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::exit::Exit;
 
 /// A replica allocates much that it lets go of soon, on several threads at once. glibc gives such memory back to the
 /// system and asks for it again, which took a third of a loaded leader's time; see docs/performance.md.
@@ -134,9 +137,6 @@ fn peer(text: &str) -> Result<(ReplicaId, SocketAddr), String> {
     Ok((id.parse()?, address))
 }
 
-/// How the process ends when the other replicas write what this version does not know.
-const OUTDATED: u8 = 4;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let _telemetry = chv_telemetry::init("chv-scheduler", Verbosity::Info.raised_by(cli.verbose));
@@ -150,12 +150,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
-            match error.downcast_ref::<ReplicaError>() {
-                Some(ReplicaError::Outdated(_) | ReplicaError::Unwelcome(Unwelcome::TooOld { .. })) => {
-                    ExitCode::from(OUTDATED)
-                }
-                _ => ExitCode::FAILURE,
-            }
+            Exit::of(&error).into()
         }
     }
 }
