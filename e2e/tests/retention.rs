@@ -73,7 +73,14 @@ async fn given_a_limit_of_age_when_time_passes_then_the_oldest_is_forgotten_and_
                 && refused.stderr.contains(time.trim_end_matches('Z'));
             ensure!(says, "{}", refused.stderr);
         }
-        // as is a backup, with what to do instead,
+        // what is beyond the end is not there, and it is said where that is,
+        let beyond = cluster
+            .chv(&["events", "--from", "1000000", "-o", "json"])
+            .await?
+            .done()?;
+        let says = beyond.stdout.is_empty() && beyond.stderr.contains("the log ends at event");
+        ensure!(says, "{beyond:?}");
+        // a backup is refused too, with what to do instead,
         let file = cluster.directory().join("backup.chv");
         let backup = ["cluster", "backup", file.to_str().context("a path in UTF-8")?];
         let refused = cluster.chv(&backup).await?.exited_with(3)?;

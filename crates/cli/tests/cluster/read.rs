@@ -133,6 +133,41 @@ async fn given_a_trail_when_read_from_its_end_then_the_newest_come_first_page_by
 }
 
 #[tokio::test]
+async fn given_a_trail_when_read_beyond_its_end_then_it_is_said_where_it_ends_and_nothing_is_made_up() {
+    let rig = Rig::with(Guests::Boot).await;
+    rig.create("web", &["--for", "ready"]).await.ends_with(0);
+    let ends = "the log ends at event 5";
+    for format in ["table", "json", "yaml"] {
+        let beyond = rig
+            .chv(&["events", "--from", "6", "--consistent", "-o", format])
+            .await;
+        let beyond = beyond.ends_with(0);
+        assert_eq!((beyond.out.as_str(), beyond.err.trim()), ("", ends));
+    }
+    let backward = rig
+        .chv(&["events", "--from", "6", "--reverse", "--limit", "1", "-o", "json"])
+        .await;
+    let backward = backward.ends_with(0).tells(ends);
+    assert_eq!(backward.json()["seq"], 5);
+    // Any replica may be behind, so it is said which one it was.
+    let any = rig.chv(&["events", "--from", "6"]).await.ends_with(0);
+    any.tells("the log ends at event 5, as far as replica 1 knows");
+    // A time to come, and one before anything happened.
+    for time in [["--since", "2999-01-01T00:00:00Z"], ["--until", "1h"]] {
+        let none = rig
+            .chv(&[&["events", "--consistent"], &time[..]].concat())
+            .await
+            .ends_with(0);
+        assert_eq!(
+            (none.out.as_str(), none.err.trim()),
+            ("", "no such events; the log has 1 to 5")
+        );
+    }
+    // What is there is shown without a word.
+    assert_eq!(rig.chv(&["events", "--from", "5"]).await.ends_with(0).err, "");
+}
+
+#[tokio::test]
 async fn given_a_trail_when_shown_then_each_line_has_seq_time_actor_and_cause() {
     let rig = Rig::with(Guests::Boot).await;
     rig.create("web", &["--for", "ready"]).await.ends_with(0);

@@ -18,7 +18,7 @@ pub(super) async fn answer_queries(
     state: Arc<Mutex<State>>,
 ) {
     while let Some(message) = queries.next().await {
-        let (_, _, kind) = subject::parse_query(&message.subject).unwrap();
+        let (_, audience, kind) = subject::parse_query(&message.subject).unwrap();
         let asked = convert::decode_query(&message.payload, &kind).unwrap();
         let reply = {
             let state = state.lock().unwrap();
@@ -30,7 +30,7 @@ pub(super) async fn answer_queries(
                 replica: 1,
                 applied_seq: state.projection.seq().0,
                 state_seq: state.projection.seq().0,
-                as_leader: true,
+                as_leader: audience == subject::Audience::Leader,
                 result: Some(state.result(asked.query)),
             }
         };
