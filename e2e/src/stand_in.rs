@@ -38,18 +38,14 @@ impl Cluster {
         let client = self.client(&format!("host-{NAME}")).await?;
         let name: HostName = NAME.parse().context("a host's name")?;
         let id = HostId::from_ulid(new_command_id().ulid());
-        let registration = Submission {
-            id: new_command_id(),
-            actor: Actor::Host(name.clone()),
-            command: Command::RegisterHost {
+        let registration = Submission::new(
+            new_command_id(),
+            Actor::Host(name.clone()),
+            Command::RegisterHost {
                 host: id,
                 facts: facts(),
             },
-            expected: None,
-            deadline: None,
-            trace: None,
-            follows: None,
-        };
+        );
         client.submit(&registration, PATIENCE, None).await?;
         let beats = AbortOnDropHandle::new(tokio::spawn(beat(client, name, id)));
         let alice = self.client("alice").await?;

@@ -71,15 +71,7 @@ pub fn named(name: &str) -> v1::VmRef {
 
 /// A command of `user`, sent with this id.
 pub fn submission(user: &UserName, id: CommandId, command: Command) -> Submission {
-    Submission {
-        id,
-        actor: Actor::User(user.clone()),
-        command,
-        expected: None,
-        deadline: None,
-        trace: None,
-        follows: None,
-    }
+    Submission::new(id, Actor::User(user.clone()), command)
 }
 
 /// Sends a command as the client's user, and waits for its answer.

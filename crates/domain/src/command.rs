@@ -329,3 +329,18 @@ pub struct Submission {
     /// The event that the sender acted on, for reports.
     pub follows: Option<Seq>,
 }
+
+impl Submission {
+    /// A command that nothing but itself is said of: it may be done on any revision and at any time.
+    pub fn new(id: CommandId, actor: Actor, command: Command) -> Self {
+        Self {
+            id,
+            actor,
+            command,
+            expected: None,
+            deadline: None,
+            trace: None,
+            follows: None,
+        }
+    }
+}

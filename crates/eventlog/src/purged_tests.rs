@@ -101,18 +101,14 @@ async fn try_register(log: &EventLog, number: u8) -> bool {
         hypervisors: vec![],
         daemon: "test".to_owned(),
     };
-    let submission = Submission {
-        id: CommandId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, number]),
-        actor: format!("host/h{number}").parse().unwrap(),
-        command: Command::RegisterHost {
+    let submission = Submission::new(
+        CommandId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, number]),
+        format!("host/h{number}").parse().unwrap(),
+        Command::RegisterHost {
             host: host(number),
             facts,
         },
-        expected: None,
-        deadline: None,
-        trace: None,
-        follows: None,
-    };
+    );
     let context = Context {
         now: Timestamp(1),
         term: log.status().term,

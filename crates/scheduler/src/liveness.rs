@@ -142,15 +142,11 @@ mod tests {
             hypervisors: vec![],
             daemon: String::new(),
         };
-        let submission = Submission {
-            id: CommandId::from_bytes([0; 16]),
-            actor: "host/h1".parse().unwrap(),
-            command: Command::RegisterHost { host, facts },
-            expected: None,
-            deadline: None,
-            trace: None,
-            follows: None,
-        };
+        let submission = Submission::new(
+            CommandId::from_bytes([0; 16]),
+            "host/h1".parse().unwrap(),
+            Command::RegisterHost { host, facts },
+        );
         let context = Context {
             now: Timestamp(1),
             term: Term(1),

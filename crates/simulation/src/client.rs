@@ -175,15 +175,11 @@ impl World {
     pub(crate) fn submission(&mut self, actor: &str, command: Command) -> Submission {
         let made = self.clock(0).as_millis();
         self.oracle.ids += 1;
-        Submission {
-            id: CommandId::from_ulid(Ulid::from_parts(made, u128::from(self.oracle.ids))),
-            actor: actor.parse().expect("it is an actor"),
+        Submission::new(
+            CommandId::from_ulid(Ulid::from_parts(made, u128::from(self.oracle.ids))),
+            actor.parse().expect("it is an actor"),
             command,
-            expected: None,
-            deadline: None,
-            trace: None,
-            follows: None,
-        }
+        )
     }
 
     pub(crate) fn client_answered(&mut self, client: usize, answer: &Answer) {

@@ -3,10 +3,9 @@
 
 use std::rc::Rc;
 
-use chv_domain::{Actor, Command, CommandId, LeaseDuration, ReplicaId, Seq, Submission};
+use chv_domain::{LeaseDuration, ReplicaId, Seq};
 use chv_scheduler::lead::failover;
 use chv_scheduler::lead::leases::Leases;
-use ulid::Ulid;
 
 use crate::broker::PATIENCE;
 use crate::bug::Bug;
@@ -85,21 +84,10 @@ impl World {
         office.moved = due.last().map(|last| (last.from, last.vm));
         office.own = due.len();
         due.iter().for_each(|due| office.leases.begin_moving(due.from));
-        let made = clock.max(state.time()).as_millis();
+        let leader = ReplicaId::new(replica as u64 + 1).expect("it is not zero");
         for due in due {
             self.oracle.ids += 1;
-            let submission = Submission {
-                id: CommandId::from_ulid(Ulid::from_parts(made, u128::from(self.oracle.ids))),
-                actor: Actor::Replica(ReplicaId::new(replica as u64 + 1).expect("it is not zero")),
-                command: Command::FailOverVm {
-                    vm: due.vm,
-                    epoch: due.epoch,
-                },
-                expected: None,
-                deadline: None,
-                trace: None,
-                follows: None,
-            };
+            let submission = due.submission(&state, leader, clock, u128::from(self.oracle.ids));
             self.note(|| format!("replica {replica} places {} elsewhere", due.vm));
             let floor = self.oracle.acknowledged();
             self.oracle.sent(&submission, floor);

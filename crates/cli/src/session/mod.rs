@@ -141,13 +141,9 @@ impl Session {
         let actor = Actor::User(self.user()?.clone());
         let trace = chv_telemetry::current().unwrap_or(self.trace);
         let submission = |(command, expected)| Submission {
-            id: chv_proto::client::new_command_id(),
-            actor: actor.clone(),
-            command,
             expected,
-            deadline: None,
             trace: Some(trace),
-            follows: None,
+            ..Submission::new(chv_proto::client::new_command_id(), actor.clone(), command)
         };
         let submissions: Vec<Submission> = commands.into_iter().map(submission).collect();
         let mut open: BTreeSet<usize> = (0..submissions.len()).collect();

@@ -91,15 +91,7 @@ impl Cluster {
         self.next_id += 1;
         let id = CommandId::from_ulid(Ulid::from_parts(self.now.as_millis(), self.next_id));
         let actor = actor.parse().unwrap();
-        Submission {
-            id,
-            actor,
-            command,
-            expected: None,
-            deadline: None,
-            trace: None,
-            follows: None,
-        }
+        Submission::new(id, actor, command)
     }
 
     pub fn submit(&mut self, submission: &Submission) -> Result<Decided, Rejection> {

@@ -46,15 +46,7 @@ impl Load {
             self.commands += 1;
             let now = Timestamp::from_millis(self.commands * MILLIS);
             let id = (u128::from(now.as_millis()) << 80) | u128::from(self.commands);
-            let submission = Submission {
-                id: CommandId::from_bytes(id.to_be_bytes()),
-                actor,
-                command,
-                expected: None,
-                deadline: None,
-                trace: None,
-                follows: None,
-            };
+            let submission = Submission::new(CommandId::from_bytes(id.to_be_bytes()), actor, command);
             let context = Context {
                 now,
                 term: self.term,

@@ -44,18 +44,14 @@ pub fn record(state: &Projection, term: Term, number: u8) -> Record {
         hypervisors: vec![],
         daemon: "test".to_owned(),
     };
-    let submission = Submission {
-        id: CommandId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, number]),
-        actor: format!("host/h{number}").parse().unwrap(),
-        command: Command::RegisterHost {
+    let submission = Submission::new(
+        CommandId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, number]),
+        format!("host/h{number}").parse().unwrap(),
+        Command::RegisterHost {
             host: host(number),
             facts,
         },
-        expected: None,
-        deadline: None,
-        trace: None,
-        follows: None,
-    };
+    );
     let context = Context {
         now: Timestamp(1),
         term,
@@ -214,15 +210,11 @@ impl Replicas {
     pub async fn decide(&self, at: u64, id: u8, command: Command) {
         let log = self.log(at);
         let leader = ReplicaId::new(at).unwrap();
-        let submission = Submission {
-            id: CommandId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, id]),
-            actor: Actor::Replica(leader),
+        let submission = Submission::new(
+            CommandId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, id]),
+            Actor::Replica(leader),
             command,
-            expected: None,
-            deadline: None,
-            trace: None,
-            follows: None,
-        };
+        );
         let context = Context {
             now: Timestamp(1),
             term: log.status().term,

@@ -171,18 +171,14 @@ impl Heart<'_> {
 
     async fn register(&mut self, facts: &HostFacts) -> bool {
         let follower = self.follower;
-        let submission = Submission {
-            id: follower.leader.new_id(),
-            actor: Actor::Host(follower.name.clone()),
-            command: Command::RegisterHost {
+        let submission = Submission::new(
+            follower.leader.new_id(),
+            Actor::Host(follower.name.clone()),
+            Command::RegisterHost {
                 host: follower.id,
                 facts: facts.clone(),
             },
-            expected: None,
-            deadline: None,
-            trace: None,
-            follows: None,
-        };
+        );
         match follower.leader.send(&submission).await {
             Answer::Accepted => {
                 tracing::info!(host = %follower.name, id = %follower.id, "registered");

@@ -117,18 +117,15 @@ impl Reporter {
             follows,
             trace,
         } = *report;
+        let command = Command::ReportVm {
+            vm,
+            epoch,
+            observation: observation.clone(),
+        };
         Submission {
-            id: self.leader.new_id(),
-            actor: Actor::Host(self.host.clone()),
-            command: Command::ReportVm {
-                vm,
-                epoch,
-                observation: observation.clone(),
-            },
-            expected: None,
-            deadline: None,
             trace,
             follows,
+            ..Submission::new(self.leader.new_id(), Actor::Host(self.host.clone()), command)
         }
     }
 }

@@ -82,17 +82,13 @@ async fn in_effect(client: &Client) {
 
 /// A command of `user`'s with a new id.
 pub(crate) fn cordon(user: &str) -> Submission {
-    Submission {
-        id: new_command_id(),
-        actor: user.parse().unwrap(),
-        command: Command::CordonHost {
+    Submission::new(
+        new_command_id(),
+        user.parse().unwrap(),
+        Command::CordonHost {
             host: "h1".parse().unwrap(),
         },
-        expected: None,
-        deadline: None,
-        trace: None,
-        follows: None,
-    }
+    )
 }
 
 fn answer(message: &Message, id: &str, result: v1::command_reply::Result) -> Vec<(String, Vec<u8>)> {

@@ -3,10 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use chv_domain::{Actor, Command, CommandId, Epoch, HostId, Projection, Submission, VmId};
+use chv_domain::{
+    Actor, Command, CommandId, Epoch, HostId, Projection, ReplicaId, Submission, Timestamp, VmId,
+};
 use chv_proto::client::{new_command_id, now};
 use tokio::sync::mpsc;
 use tracing::warn;
+use ulid::Ulid;
 
 use super::Office;
 use super::intake::{self, Waiting};
@@ -27,6 +30,26 @@ pub struct Move {
     pub vm: VmId,
     /// The grant that the host has lost.
     pub epoch: Epoch,
+}
+
+impl Move {
+    /// The command that moves it, as `leader` sends it at `now`; 80 bits of `random` make its id its own. It is made
+    /// at the log's time where the clock is behind that: an id older than the log's outcomes would be refused.
+    pub fn submission(
+        self,
+        state: &Projection,
+        leader: ReplicaId,
+        now: Timestamp,
+        random: u128,
+    ) -> Submission {
+        let made = now.max(state.time()).as_millis();
+        let command = Command::FailOverVm {
+            vm: self.vm,
+            epoch: self.epoch,
+        };
+        let id = CommandId::from_ulid(Ulid::from_parts(made, random));
+        Submission::new(id, Actor::Replica(leader), command)
+    }
 }
 
 /// At most `most` of the VMs that are to leave their hosts, by host and id, the first of them behind `after`.
@@ -76,7 +99,9 @@ pub(super) async fn run(office: Office, queue: mpsc::Sender<Waiting>) {
         let (done, mut all) = mpsc::channel(1);
         for due in moves {
             warn!(vm = %due.vm, host = %due.from, epoch = %due.epoch, "the host's lease is over");
-            intake::own_until(&office, &queue, command(&office, &state, due), done.clone()).await;
+            let random = new_command_id().ulid().random();
+            let submission = due.submission(&state, office.reader.replica, now(), random);
+            intake::own_until(&office, &queue, submission, done.clone()).await;
         }
         drop(done);
         // Until it is known what became of all of them their hosts are granted nothing. Should that never be known,
@@ -86,23 +111,5 @@ pub(super) async fn run(office: Office, queue: mpsc::Sender<Waiting>) {
             _ = all.recv() => {}
         }
         office.leases().end_moving();
-    }
-}
-
-fn command(office: &Office, state: &Projection, due: Move) -> Submission {
-    // By the log's time where this clock is behind it: an old id would be refused.
-    let id = new_command_id().ulid();
-    let made = now().max(state.time()).as_millis();
-    Submission {
-        id: CommandId::from_ulid(ulid::Ulid::from_parts(made, id.random())),
-        actor: Actor::Replica(office.reader.replica),
-        command: Command::FailOverVm {
-            vm: due.vm,
-            epoch: due.epoch,
-        },
-        expected: None,
-        deadline: None,
-        trace: None,
-        follows: None,
     }
 }

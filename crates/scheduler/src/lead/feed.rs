@@ -127,15 +127,7 @@ mod tests {
             self.commands += 1;
             let actor: Actor = actor.parse().unwrap();
             let id = CommandId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, self.commands]);
-            let submission = Submission {
-                id,
-                actor,
-                command,
-                expected: None,
-                deadline: None,
-                trace: None,
-                follows: None,
-            };
+            let submission = Submission::new(id, actor, command);
             let alive = self.state.hosts_by_name().map(|host| host.id).collect();
             let context = Context {
                 now: Timestamp(1),

@@ -187,15 +187,7 @@ async fn take(
 
 /// Sends what the leader records by itself. Should it not be taken on, the step stays due.
 async fn send(office: &Office, queue: &mpsc::Sender<Waiting>, command: Command) {
-    let submission = Submission {
-        id: new_command_id(),
-        actor: Actor::Replica(office.reader.replica),
-        command,
-        expected: None,
-        deadline: None,
-        trace: None,
-        follows: None,
-    };
+    let submission = Submission::new(new_command_id(), Actor::Replica(office.reader.replica), command);
     intake::own(office, queue, submission).await;
 }
 

@@ -70,15 +70,11 @@ pub(super) async fn run(office: Office, queue: mpsc::Sender<Waiting>) {
             upto,
             kept_from: kept.time,
         };
-        let submission = Submission {
-            id: new_command_id(),
-            actor: Actor::Replica(office.reader.replica),
-            command: Command::ForgetHistory { forgotten },
-            expected: None,
-            deadline: None,
-            trace: None,
-            follows: None,
-        };
+        let submission = Submission::new(
+            new_command_id(),
+            Actor::Replica(office.reader.replica),
+            Command::ForgetHistory { forgotten },
+        );
         // Should it not be taken on, it stays due.
         intake::own(&office, &queue, submission).await;
     }

@@ -204,13 +204,8 @@ impl State {
     /// As the host.
     fn report(&mut self, command: Command, follows: Option<Seq>) -> Option<Record> {
         let submission = Submission {
-            id: client::new_command_id(),
-            actor: Actor::Host(h1()),
-            command,
-            expected: None,
-            deadline: None,
-            trace: None,
             follows,
+            ..Submission::new(client::new_command_id(), Actor::Host(h1()), command)
         };
         self.decide(&submission).expect("the host reports what it may").1
     }

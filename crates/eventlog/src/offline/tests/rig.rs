@@ -33,18 +33,14 @@ pub(super) fn record(state: &Projection, term: Term, number: u8) -> Record {
         hypervisors: vec![],
         daemon: "test".to_owned(),
     };
-    let submission = Submission {
-        id: CommandId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, number]),
-        actor: format!("host/h{number}").parse().unwrap(),
-        command: Command::RegisterHost {
+    let submission = Submission::new(
+        CommandId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, number]),
+        format!("host/h{number}").parse().unwrap(),
+        Command::RegisterHost {
             host: HostId::from_bytes([number; 16]),
             facts,
         },
-        expected: None,
-        deadline: None,
-        trace: None,
-        follows: None,
-    };
+    );
     let context = Context {
         now: Timestamp(1),
         term,

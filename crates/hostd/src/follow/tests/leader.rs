@@ -222,15 +222,7 @@ impl Cluster {
     /// Does a command of a user's.
     pub(crate) async fn command(&self, command: Command) -> Result<(), Rejection> {
         let actor = Actor::User("alice".parse().unwrap());
-        let submission = Submission {
-            id: new_command_id(),
-            actor,
-            command,
-            expected: None,
-            deadline: None,
-            trace: None,
-            follows: None,
-        };
+        let submission = Submission::new(new_command_id(), actor, command);
         self.decide(&submission).await
     }
 

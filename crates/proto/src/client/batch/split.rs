@@ -79,16 +79,14 @@ mod tests {
 
     #[test]
     fn small_commands_of_a_person_share_messages() {
-        let one = |actor: &str| Submission {
-            id: chv_domain::CommandId::from_bytes([1; 16]),
-            actor: actor.parse().unwrap(),
-            command: chv_domain::Command::CordonHost {
-                host: "h1".parse().unwrap(),
-            },
-            expected: None,
-            deadline: None,
-            trace: None,
-            follows: None,
+        let one = |actor: &str| {
+            Submission::new(
+                chv_domain::CommandId::from_bytes([1; 16]),
+                actor.parse().unwrap(),
+                chv_domain::Command::CordonHost {
+                    host: "h1".parse().unwrap(),
+                },
+            )
         };
         let lengths = |actor, count| -> Vec<usize> {
             split(&vec![one(actor); count], 1 << 18)

@@ -164,15 +164,14 @@ fn given_a_trace_in_the_header_when_the_envelope_has_none_then_it_counts() {
 #[test]
 fn given_a_deadline_at_the_epoch_then_it_is_not_taken_for_none() {
     let submission = Submission {
-        id: CommandId::from_bytes([1; 16]),
-        actor: "alice".parse().unwrap(),
-        command: Command::CordonHost {
-            host: "h1".parse().unwrap(),
-        },
-        expected: None,
         deadline: Some(Timestamp(0)),
-        trace: None,
-        follows: None,
+        ..Submission::new(
+            CommandId::from_bytes([1; 16]),
+            "alice".parse().unwrap(),
+            Command::CordonHost {
+                host: "h1".parse().unwrap(),
+            },
+        )
     };
     assert_ne!(encode_submission(&submission).deadline_us, 0);
 }

@@ -52,15 +52,7 @@ impl World {
     fn send(&mut self, actor: Actor, command: Command) -> bool {
         self.commands += 1;
         let id = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, self.commands];
-        let submission = Submission {
-            id: CommandId::from_bytes(id),
-            actor,
-            command,
-            expected: None,
-            deadline: None,
-            trace: None,
-            follows: None,
-        };
+        let submission = Submission::new(CommandId::from_bytes(id), actor, command);
         let context = Context {
             now: Timestamp(1),
             term: TERM,
