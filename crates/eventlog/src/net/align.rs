@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use openraft::raft::AppendEntriesRequest;
 
-use super::client::Peer;
 use super::message::{Ask, Told};
+use super::peer::Peer;
 use crate::raft::log_storage::{LogStorage, READ_BYTES};
 use crate::raft::{LogId, RaftError, TypeConfig};
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use chv_domain::Seq;
 
-use super::client::Peer;
 use super::message::{Ask, HistoryPiece, HistoryWanted, Told};
+use super::peer::Peer;
 use crate::history::{History, HistoryError};
 
 /// Bytes of a piece.

@@ -8,7 +8,6 @@
 
 mod align;
 mod append;
-mod client;
 mod dial;
 mod frame;
 pub(crate) mod greeting;
@@ -18,14 +17,20 @@ mod message;
 mod newer_tests;
 mod notice;
 pub(crate) mod outdated;
+mod peer;
+mod peers;
+mod reach;
 mod refused;
 mod security;
 mod server;
+mod shown;
 mod snapshot;
+mod spare;
 mod stream;
 mod tls;
 
-pub(crate) use client::{Peer, Peers, TakeOver};
+pub(crate) use peer::Peer;
+pub(crate) use peers::{Peers, TakeOver};
 pub(crate) use security::Security;
 pub(crate) use server::{Answering, Callers, serve};
 pub use tls::{CertificateError, replica_name};

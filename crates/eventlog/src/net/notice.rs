@@ -8,12 +8,11 @@
 
 use std::time::{Duration, Instant};
 
-use openraft::network::{RPCOption, RaftNetwork};
 use openraft::raft::AppendEntriesRequest;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::client::Peer;
+use super::peer::Peer;
 use crate::raft::{LogId, TypeConfig, Vote};
 
 /// How long nothing else must have been said.
@@ -105,11 +104,7 @@ async fn say(
             Some(_) | None => continue,
         };
         // Where it fails, the next heartbeat says it.
-        let _ = tokio::time::timeout(
-            PATIENCE,
-            peer.append_entries(due.clone(), RPCOption::new(PATIENCE)),
-        )
-        .await;
+        let _ = tokio::time::timeout(PATIENCE, peer.append(due.clone(), PATIENCE)).await;
         put_off.send_if_modified(|put_off| {
             put_off
                 .take_if(|put_off| put_off.request.leader_commit <= due.leader_commit)

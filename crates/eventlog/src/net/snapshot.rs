@@ -11,8 +11,8 @@ use openraft::error::{Fatal, NetworkError, ReplicationClosed, StreamingError, Un
 use openraft::raft::SnapshotResponse;
 use openraft::{AnyError, Raft, Snapshot};
 
-use super::client::Peer;
 use super::message::{Ask, SnapshotPiece, SnapshotTaken, Told};
+use super::peer::Peer;
 use crate::raft::incoming::{Incoming, Progress};
 use crate::raft::{TypeConfig, Vote, snapshot_file};
 
