@@ -35,7 +35,7 @@ impl EventLog {
         let state = self.projection();
         let end = upto.min(state.seq());
         let (mut found, mut size, mut next) = (Vec::new(), 0, from);
-        loop {
+        while next <= end {
             let rest = Limit {
                 records: limit.records - found.len(),
                 bytes: limit.bytes - size,
@@ -45,7 +45,7 @@ impl EventLog {
                 next = last.last().next();
                 size += sealed.iter().map(|record| record.stored().len()).sum::<usize>();
                 found.extend(sealed);
-                if next > end || found.len() >= limit.records || size >= limit.bytes {
+                if found.len() >= limit.records || size >= limit.bytes {
                     return Ok(found);
                 }
                 // There may be more in the next sealed file.
@@ -64,6 +64,7 @@ impl EventLog {
                 Err(error) => return Err(error),
             }
         }
+        Ok(found)
     }
 
     /// As [`Self::records`], of what is sealed.
