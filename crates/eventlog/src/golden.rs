@@ -15,7 +15,7 @@ use crate::archive::{self, ArchiveWriter};
 use crate::files::{CommittedHint, Dir, Identity};
 use crate::history::format;
 use crate::raft::log_storage::{PURGED, VOTE};
-use crate::raft::snapshot::{Snapshots, State, file_names};
+use crate::raft::snapshot::{Origin, Snapshots, State, file_names};
 use crate::raft::{Entry, LogId, Membership, Vote};
 use crate::segment::{ScannedSegment, SegmentStore};
 
@@ -155,7 +155,7 @@ fn a_snapshot_reads_as_it_was_written() {
     };
     let temp = tempfile::tempdir().unwrap();
     let snapshots = Snapshots::new(Arc::new(Dir::open(temp.path()).unwrap()));
-    snapshots.write(&written).unwrap();
+    snapshots.write(&written, Origin::Built).unwrap();
     let name = file_names(temp.path()).unwrap().remove(0);
     held("snapshot", &temp.path().join(&name));
     let temp = dir_with("snapshot", &name);

@@ -23,7 +23,7 @@ use crate::history::{History, HistoryError};
 use crate::offline::Progress;
 use crate::open::{HISTORY, SNAPSHOTS};
 use crate::raft::log_storage::{PURGED, VOTE};
-use crate::raft::snapshot::{Snapshots, State};
+use crate::raft::snapshot::{Origin, Snapshots, State};
 use crate::raft::{LogId, Membership, Vote};
 
 /// What is to be restored, and as what.
@@ -230,7 +230,7 @@ fn raft_files(
     };
     let snapshots = Arc::new(Dir::open(&aside.join(SNAPSHOTS)).map_err(io(aside))?);
     Snapshots::new(snapshots)
-        .write(&state)
+        .write(&state, Origin::Received)
         .map_err(|error| RestoreError::Io {
             path: aside.join(SNAPSHOTS),
             why: error.to_string(),

@@ -46,6 +46,25 @@ impl State {
     }
 }
 
+/// Where a snapshot is from. Raft lets one of each be written at the same time, so each has a file of its own meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// This replica's state.
+    Built,
+    /// The leader's, or an archive.
+    Received,
+}
+
+impl Origin {
+    /// The name of the file until it is whole.
+    const fn aside(self) -> &'static str {
+        match self {
+            Self::Built => "built.new",
+            Self::Received => "received.new",
+        }
+    }
+}
+
 fn file_name(applied: Option<LogId>) -> String {
     format!("{:020}{SUFFIX}", applied.map_or(0, |applied| applied.index))
 }
@@ -113,10 +132,10 @@ impl Snapshots {
         Ok(None)
     }
 
-    /// Writes `state`, and removes all but the newest ones.
-    pub(crate) fn write(&self, state: &State) -> Result<File, SnapshotError> {
+    /// Writes `state`, which is from there, and removes all but the newest ones.
+    pub(crate) fn write(&self, state: &State, from: Origin) -> Result<File, SnapshotError> {
         let (aside, path) = (
-            self.dir.path().join("snapshot.new"),
+            self.dir.path().join(from.aside()),
             self.dir.path().join(file_name(state.applied)),
         );
         let file = File::options()
@@ -171,7 +190,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let thread = std::thread::Builder::new().name("snapshot".to_owned());
         let started = thread.spawn(move || {
             lowest_priority();
-            let written = snapshots.write(&state);
+            let written = snapshots.write(&state, Origin::Built);
             // Raft is gone, if nobody waits for it.
             let _ = done.send(written);
         });
@@ -184,5 +203,27 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
             meta,
             snapshot: Box::new(tokio::fs::File::from_std(file)),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_that_is_being_built_and_one_that_comes_meanwhile_are_both_whole() {
+        // Given one that is being built, and not whole yet,
+        let temp = tempfile::tempdir().unwrap();
+        let snapshots = Snapshots::new(Arc::new(Dir::open(temp.path()).unwrap()));
+        let mut built = File::create(temp.path().join(Origin::Built.aside())).unwrap();
+        io::Write::write_all(&mut built, b"the begin").unwrap();
+        // when one from the leader is installed, and more is built,
+        snapshots.write(&State::default(), Origin::Received).unwrap();
+        io::Write::write_all(&mut built, b"ning and the end").unwrap();
+        // then what was installed reads.
+        assert!(snapshots.newest().unwrap().is_some());
+        // And so it is when the built one is whole.
+        snapshots.write(&State::default(), Origin::Built).unwrap();
+        assert!(snapshots.newest().unwrap().is_some());
     }
 }

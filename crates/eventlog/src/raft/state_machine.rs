@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::log_storage::LogStorage;
-use super::snapshot::{Builder, Meta, Snapshots, State};
+use super::snapshot::{Builder, Meta, Origin, Snapshots, State};
 use super::snapshot_file;
 use super::{Entry, LogId, Membership, RaftError, TypeConfig};
 use crate::index::Mark;
@@ -164,7 +164,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             let mut state = snapshot_file::read(&mut file).map_err(cant)?;
             state.applied = meta.last_log_id;
             state.membership = meta.last_membership;
-            snapshots.write(&state).map_err(cant)?;
+            snapshots.write(&state, Origin::Received).map_err(cant)?;
             Ok::<_, RaftError>(state)
         });
         self.state = installed.await.map_err(cant)??;
