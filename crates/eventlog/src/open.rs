@@ -131,6 +131,8 @@ impl EventLog {
         let network = net::Peers::new(greeting.clone(), security.clone(), storage.clone());
         let (heard, able) = (Heard::new(), Able::new());
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        // Should the opening fail later, what was started ends.
+        let opening = stop.clone().drop_guard();
         let raft = Raft::new(
             identity.replica.get(),
             raft_config,
@@ -226,6 +228,7 @@ impl EventLog {
                 Err(error) => return Err(OpenError::Raft(error.to_string())),
             }
         }
+        opening.disarm();
         let inner = Inner {
             identity,
             raft,
