@@ -170,8 +170,11 @@ fn begin(office: &Office) -> oneshot::Receiver<intake::Messages> {
 
 /// A leader that can't hear must not sit on its office's tasks: they end, and begin anew.
 async fn or_resign<E: std::fmt::Display>(office: Office, task: impl Future<Output = Result<(), E>>) {
-    if let Err(error) = task.await {
-        warn!(%error, term = %office.term, "can't do what a leader does");
-        office.stop.cancel();
+    let term = office.term;
+    match task.await {
+        Ok(()) if office.stop.is_cancelled() => return,
+        Ok(()) => warn!(%term, "the broker's client ended what a leader listens to"),
+        Err(error) => warn!(%error, %term, "can't do what a leader does"),
     }
+    office.stop.cancel();
 }

@@ -56,17 +56,21 @@ async fn answer(office: &Office, message: &async_nats::Message) {
     let (Some(inbox), Ok(id)) = (inbox, beat.host.parse::<HostId>()) else {
         return;
     };
-    // Asked first: the state is to hold what the host's VMs were moved by, when they were.
-    let lease = office.leases().grant(id, Instant::now());
+    // A host speaks for itself only: the subject's name must be the id's. Nobody else's lease is renewed, and of hosts
+    // that are not registered nothing is kept.
+    let registered = match office.reader.log.projection().host(id) {
+        Some(host) if host.name != name => return,
+        Some(_) => true,
+        None => false,
+    };
+    let lease = match registered && !office.stop.is_cancelled() {
+        true => office.leases().grant(id, Instant::now()),
+        false => None,
+    };
+    // Looked at after the grant: it is to hold what the host's VMs were moved by, when they were.
     let state = office.reader.log.projection();
     let known = state.host(id);
-    // A host speaks for itself only: the subject's name must be the id's.
-    if known.is_some_and(|host| host.name != name) {
-        return;
-    }
-    let lease = lease
-        .filter(|_| known.is_some())
-        .map_or(0, |lease| lease.get().as_millis());
+    let lease = lease.map_or(0, |lease| lease.get().as_millis());
     let reply = v1::HeartbeatReply {
         term: office.term.0,
         registered: known.is_some(),
