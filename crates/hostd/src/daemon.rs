@@ -152,8 +152,7 @@ async fn start(
     let reporter = Reporter::new(config.name.clone(), leader.clone(), tasks.clone(), stop.clone());
     let converge = Converge::start(here, reporter, stock, tasks.clone(), stop.clone());
 
-    let kept = (lease.clone(), stop.clone());
-    tasks.spawn(async move { kept.0.keep(kept.1).await });
+    tasks.spawn(lease.clone().keep(stop.clone()));
     tasks.spawn(trim::keep_short(converge.clone(), stop.clone()));
     let rest = async {
         let client = connect(&config.nats).await?;

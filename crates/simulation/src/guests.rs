@@ -33,7 +33,7 @@ impl World {
             Renewal::Lapsed => self.end_leased(host),
         }
         let there = &mut self.hosts[host];
-        there.lease.renew(&grant);
+        there.lease.renew(&grant, now);
         there.machine.noted = there.lease.until();
         let idle: Vec<VmId> = there
             .wanted

@@ -15,6 +15,7 @@ use super::attached::{Attached, Console, Happened};
 use super::here::Here;
 use super::launch::Fault;
 use crate::hypervisor::{Exit, FromGuest, Operation};
+use crate::lease::{self, SinceBoot};
 use crate::ledger::{Noted, VmNote};
 use crate::plan::{self, Ended, Guest, Observed, Step, Stop, Wanted};
 use crate::report::{Outbox, Report};
@@ -42,6 +43,8 @@ pub(super) struct Actor {
     /// A process that was found and is not yet looked after.
     found: Option<Running>,
     attached: Option<Attached>,
+    /// Since when `attached` may have been ended with the lease.
+    ran_from: SinceBoot,
     /// Whether an end is noted that the log may not know.
     end_noted: bool,
     /// What was last told to stand in the way, and when.
@@ -75,6 +78,7 @@ impl Actor {
                 observed,
                 found,
                 attached: None,
+                ran_from: lease::now(),
                 end_noted,
                 told_blocked: None,
                 outbox,
@@ -148,11 +152,13 @@ impl Actor {
         let Some(attached) = self.attached.take() else {
             return;
         };
-        let last_words = attached.instance.last_words().await;
         let asked = matches!(self.observed.guest, Guest::Running { stop: Some(_), .. });
         let leased =
             matches!(&*self.wanted.borrow(), Wanted::Vm(vm) if vm.spec.on_host_loss == OnHostLoss::Failover);
-        let lease_ended = (leased && !self.here.lease.is_held()).then_some(ExitReason::LeaseEnded);
+        // Before anything is waited for, and not by how the lease is now: it may have been granted again since.
+        let ended_with_it = leased && self.here.lease.has_ended_since(self.ran_from);
+        let lease_ended = ended_with_it.then_some(ExitReason::LeaseEnded);
+        let last_words = attached.instance.last_words().await;
         let reason = plan::reason(Ended {
             exit,
             killed: attached.killed.as_ref().or(lease_ended.as_ref()),

@@ -10,12 +10,15 @@ use tracing::Instrument;
 
 use super::here::Here;
 use crate::hypervisor::{HypervisorError, Instance, Machine, Remedy};
+use crate::lease::{self, SinceBoot};
 use crate::ledger::{Marker, Noted, VmNote};
 
 /// A machine that runs.
 pub(super) struct Launched {
     pub(super) instance: Instance,
     pub(super) kind: HypervisorKind,
+    /// When it was last seen before its start that it may run.
+    pub(super) looked: SinceBoot,
 }
 
 /// Why it doesn't.
@@ -67,9 +70,14 @@ pub(super) async fn launch(here: &Here, desired: &DesiredVm, now: Timestamp) -> 
         .acquire()
         .await
         .map_err(|error| Fault::Passing(error.to_string()))?;
+    let looked = lease::now();
     under_lease(here, desired)?;
     let instance = driver.launch(&machine).await?;
-    Ok(Launched { instance, kind })
+    Ok(Launched {
+        instance,
+        kind,
+        looked,
+    })
 }
 
 /// The last look before a guest is started that asks for failover: there is a guard, and the lease is held.

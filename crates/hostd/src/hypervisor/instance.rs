@@ -29,6 +29,42 @@ pub struct Instance {
     pub process: Process,
 }
 
+/// What holds a run directory.
+#[derive(Debug)]
+pub(crate) enum Held {
+    /// Nothing does.
+    Free,
+    /// A machine's process.
+    Machine(VmId, HypervisorKind, Process),
+    /// A process that runs no machine, or none yet, or none any more.
+    Other(NoMachine),
+}
+
+/// A process that holds a run directory and runs no machine.
+#[derive(Debug)]
+pub(crate) struct NoMachine {
+    pid: u32,
+    /// Its command line.
+    words: Vec<String>,
+}
+
+impl NoMachine {
+    /// Whether it is becoming a program or ending just now. One that was forked and is not yet a program of its own
+    /// has the daemon's words, so not all that are changing can be told.
+    pub(crate) const fn is_changing(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// Says that it holds `run_dir`.
+    pub(crate) fn error(&self, run_dir: &RunDir) -> io::Error {
+        let Self { pid, words } = self;
+        io::Error::other(format!(
+            "{} is held by process {pid}, which runs no machine: {words:?}",
+            run_dir.path().display()
+        ))
+    }
+}
+
 impl Instance {
     /// Finds the process that runs a machine in `run_dir`, whoever started it; `None` when nothing does.
     ///
@@ -39,16 +75,12 @@ impl Instance {
         on_a_blocking_thread(move || Self::find_now(run_dir)).await
     }
 
-    /// As [`Instance::find`]; blocks on the file system.
-    pub(crate) fn find_now(run_dir: RunDir) -> io::Result<Option<Self>> {
+    fn find_now(run_dir: RunDir) -> io::Result<Option<Self>> {
         let deadline = Instant::now() + SETTLE;
         loop {
-            let Some((pid, process)) = holder(&run_dir)? else {
-                return Ok(None);
-            };
-            let words = process.command_line()?;
-            match marked(words.iter().map(String::as_str)) {
-                Some((vm, kind)) => {
+            match Self::holds(&run_dir)? {
+                Held::Free => return Ok(None),
+                Held::Machine(vm, kind, process) => {
                     return Ok(Some(Self {
                         vm,
                         kind,
@@ -57,15 +89,22 @@ impl Instance {
                     }));
                 }
                 // It is starting or ending just now.
-                None if Instant::now() < deadline => std::thread::sleep(SETTLE / 100),
-                None => {
-                    return Err(io::Error::other(format!(
-                        "{} is held by process {pid}, which runs no machine: {words:?}",
-                        run_dir.path().display()
-                    )));
-                }
+                Held::Other(..) if Instant::now() < deadline => std::thread::sleep(SETTLE / 100),
+                Held::Other(other) => return Err(other.error(&run_dir)),
             }
         }
+    }
+
+    /// What holds `run_dir` at this moment. Blocks on the file system, and waits for nothing.
+    pub(crate) fn holds(run_dir: &RunDir) -> io::Result<Held> {
+        let Some((pid, process)) = holder(run_dir)? else {
+            return Ok(Held::Free);
+        };
+        let words = process.command_line()?;
+        Ok(match marked(words.iter().map(String::as_str)) {
+            Some((vm, kind)) => Held::Machine(vm, kind, process),
+            None => Held::Other(NoMachine { pid, words }),
+        })
     }
 
     /// The last lines that its hypervisor wrote; a stand-in when it wrote none.

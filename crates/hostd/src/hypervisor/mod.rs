@@ -31,7 +31,7 @@ pub use binary::Binary;
 pub use console::{ConsoleClosed, ConsoleInput, ConsolePump};
 pub use error::{HypervisorError, Operation, Part, Remedy};
 pub use instance::Instance;
-pub(crate) use instance::{last_lines, marked};
+pub(crate) use instance::{Held, last_lines, marked};
 pub use machine::{Machine, MachineDisk, MachineNic};
 pub(crate) use process::KILL_LIMIT;
 pub use process::{Exit, Process};

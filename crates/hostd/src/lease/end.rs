@@ -1,67 +1,137 @@
 //! Ends the guests that run under a host's lease, and no other: by their directories, which say what runs there and are
 //! held by their processes. The daemon and the guard do this, each by itself. Blocks.
+//!
+//! Each guest is ended by itself: one of which nothing can be told, or that can't be ended, keeps none of the others.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chv_domain::spec::OnHostLoss;
 
-use crate::hypervisor::{Instance, RunDir};
+use crate::hypervisor::{Held, Instance, Process, RunDir};
 use crate::ledger::Marker;
 
 /// How often it is looked whether they have ended.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Kills each of them that runs; says how many still did. Doesn't wait for their ends.
-pub(super) fn kill_all(vms: &Path) -> io::Result<usize> {
-    let mut running = 0;
-    for dir in leased(vms)? {
-        match Instance::find_now(dir) {
-            Ok(None) => {}
-            Ok(Some(instance)) => {
-                running += usize::from(instance.process.has_ended()?.is_none());
-                instance.process.kill()?;
-            }
+/// The guests of a host that run under its lease.
+#[derive(Debug)]
+pub(super) struct LeasedGuests {
+    vms: PathBuf,
+    /// The directories of which it was told that something is wrong there. It is told once until they are well.
+    told: Mutex<BTreeSet<PathBuf>>,
+}
+
+impl LeasedGuests {
+    /// Those that have their directories in `vms`.
+    pub(super) const fn new(vms: PathBuf) -> Self {
+        Self {
+            vms,
+            told: Mutex::new(BTreeSet::new()),
+        }
+    }
+
+    /// Kills each of them that runs, as long as the lease is `over`; says how many still did, or may have. Doesn't wait
+    /// for their ends.
+    pub(super) fn kill(&self, over: impl Fn() -> bool) -> usize {
+        self.kill_with(over, end)
+    }
+
+    fn kill_with(&self, over: impl Fn() -> bool, end: impl Fn(&Process) -> io::Result<bool>) -> usize {
+        let dirs = match self.leased() {
+            Ok(dirs) => dirs,
             Err(error) => {
-                tracing::warn!(%error, "can't tell whether a guest runs whose lease has ended; looked at again");
-                running += 1;
+                self.tell(&self.vms, &error);
+                return 1;
+            }
+        };
+        dirs.into_iter()
+            .filter(|dir| match ended(dir, &over, &end) {
+                Ok(ended) => {
+                    self.told().remove(dir.path());
+                    !ended
+                }
+                Err(error) => {
+                    self.tell(dir.path(), &error);
+                    true
+                }
+            })
+            .count()
+    }
+
+    /// Kills all of them and waits until they have ended, for `limit` at most. Whether they have.
+    pub(super) fn end(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        while self.kill(|| true) > 0 {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(LOOK);
+        }
+        true
+    }
+
+    /// Whether any of them runs, or may.
+    pub(super) fn any_runs(&self) -> bool {
+        let free = |dir: &RunDir| matches!(Instance::holds(dir), Ok(Held::Free));
+        !self.leased().is_ok_and(|dirs| dirs.iter().all(free))
+    }
+
+    /// The directories of VMs that ask for failover.
+    fn leased(&self) -> io::Result<Vec<RunDir>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.vms)? {
+            let Ok(dir) = RunDir::new(entry?.path()) else {
+                continue;
+            };
+            let asks = |marker: &Marker| marker.spec.on_host_loss == OnHostLoss::Failover;
+            if Marker::read(&dir).as_ref().is_some_and(asks) {
+                found.push(dir);
             }
         }
+        Ok(found)
     }
-    Ok(running)
-}
 
-/// Kills all of them and waits until they have ended, for `limit` at most. Whether they have.
-pub(super) fn end_all(vms: &Path, limit: Duration) -> io::Result<bool> {
-    let deadline = Instant::now() + limit;
-    while kill_all(vms)? > 0 {
-        if Instant::now() >= deadline {
-            return Ok(false);
-        }
-        std::thread::sleep(LOOK);
-    }
-    Ok(true)
-}
-
-/// Whether any of them runs, or may.
-pub(super) fn any_runs(vms: &Path) -> io::Result<bool> {
-    Ok(leased(vms)?
-        .into_iter()
-        .any(|dir| !matches!(Instance::find_now(dir), Ok(None))))
-}
-
-/// The directories of VMs that ask for failover.
-fn leased(vms: &Path) -> io::Result<Vec<RunDir>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(vms)? {
-        let Ok(dir) = RunDir::new(entry?.path()) else {
-            continue;
-        };
-        let asks = |marker: &Marker| marker.spec.on_host_loss == OnHostLoss::Failover;
-        if Marker::read(&dir).as_ref().is_some_and(asks) {
-            found.push(dir);
+    fn tell(&self, dir: &Path, error: &io::Error) {
+        if self.told().insert(dir.to_owned()) {
+            let dir = dir.display();
+            tracing::error!(%dir, %error, "guests whose lease has ended may run on there; tried again");
         }
     }
-    Ok(found)
+
+    fn told(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
+
+/// Kills what runs in `dir` when the lease is `over`; whether nothing does any more.
+fn ended(
+    dir: &RunDir,
+    over: impl Fn() -> bool,
+    end: impl Fn(&Process) -> io::Result<bool>,
+) -> io::Result<bool> {
+    match Instance::holds(dir)? {
+        Held::Free => Ok(true),
+        // After the process was found: one that was started under a newer grant is found only when that has been noted.
+        Held::Machine(_, _, process) if over() => end(&process),
+        Held::Machine(..) => Ok(false),
+        Held::Other(other) if other.is_changing() => Ok(false),
+        Held::Other(other) => Err(other.error(dir)),
+    }
+}
+
+/// Kills the process; whether it had ended before.
+fn end(process: &Process) -> io::Result<bool> {
+    // One that can't be looked at may be killed all the same.
+    let ended = matches!(process.has_ended(), Ok(Some(_)));
+    if !ended {
+        process.kill()?;
+    }
+    Ok(ended)
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::{end, note};
+use super::end::LeasedGuests;
+use super::note;
 use crate::hypervisor::Process;
 
 /// How often the note is looked at.
@@ -62,43 +63,42 @@ pub(super) fn start(program: &Path, shared: &Shared) -> io::Result<Child> {
 /// Guards until nothing is left to guard. `daemon` is the process that started it.
 ///
 /// # Errors
-/// When the directory can't be used at all. What fails later is tried again.
+/// When it can't be told what `daemon` is. What fails later is tried again.
 pub fn run(shared: &Shared, daemon: u32) -> io::Result<()> {
     // The kernel ends others first when memory is short. Only root may ask for that.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
     let daemon = Process::of(daemon)?;
-    std::fs::write(shared.newest(), std::process::id().to_string())?;
+    // Without the note the guard before this one guards on beside it.
+    if let Err(error) = std::fs::write(shared.newest(), std::process::id().to_string()) {
+        tracing::warn!(%error, "an earlier guard is not told that this one runs");
+    }
+    let guests = LeasedGuests::new(shared.vms.clone());
+    let over = || note::read(&shared.note()).is_none_or(|until| until <= note::now());
     let mut told = false;
     loop {
-        let alone = match &daemon {
-            Some(daemon) => daemon.has_ended()?.is_some(),
-            None => true,
-        };
+        let alone = daemon.as_ref().is_none_or(is_gone);
         if alone && is_replaced(shared) {
             return Ok(());
         }
-        let held = note::read(&shared.note()).is_some_and(|until| note::now() < until);
-        if held {
-            told = false;
-        } else {
-            match end::kill_all(&shared.vms) {
-                Ok(0) if alone => return Ok(()),
-                Ok(0) => {}
-                Ok(running) if !told => {
-                    tracing::warn!(
-                        running,
-                        "the lease has ended, and so have the guests that ran under it"
-                    );
+        if over() {
+            match guests.kill(over) {
+                0 if alone => return Ok(()),
+                running @ 1.. if !told => {
+                    tracing::warn!(running, "the lease has ended: guests that ran under it are ended");
                     told = true;
                 }
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::error!(%error, "guests whose lease has ended can't be ended; tried again")
-                }
+                _ => {}
             }
+        } else {
+            told = false;
         }
         std::thread::sleep(LOOK);
     }
+}
+
+/// Whether the daemon is known to have ended. While that can't be told, it is guarded on.
+fn is_gone(daemon: &Process) -> bool {
+    matches!(daemon.has_ended(), Ok(Some(_)))
 }
 
 /// Whether a newer guard runs.

@@ -39,12 +39,18 @@ pub struct HeldLease {
     until: Option<SinceBoot>,
     /// The position of the newest grant that was heard since the daemon began.
     feed: Option<Seq>,
+    /// When it last ended before it was renewed.
+    lapsed: Option<SinceBoot>,
 }
 
 impl HeldLease {
     /// What a daemon begins with: the end that the one before it has noted, if any.
     pub const fn kept(until: Option<SinceBoot>) -> Self {
-        Self { until, feed: None }
+        Self {
+            until,
+            feed: None,
+            lapsed: None,
+        }
     }
 
     /// Until when guests may run under it.
@@ -72,8 +78,16 @@ impl HeldLease {
         }
     }
 
+    /// Whether there was an end of it at or after `from`, also when it was renewed since.
+    pub fn has_ended_since(&self, from: SinceBoot, now: SinceBoot) -> bool {
+        !self.is_held(now) || self.lapsed.is_some_and(|lapsed| from <= lapsed)
+    }
+
     /// Takes it in.
-    pub fn renew(&mut self, grant: &Grant) {
+    pub fn renew(&mut self, grant: &Grant, now: SinceBoot) {
+        if !self.is_held(now) {
+            self.lapsed = self.until;
+        }
         self.until = self.until.max(Some(grant.ends()));
         self.feed = self.feed.max(Some(grant.feed));
     }
@@ -109,7 +123,7 @@ mod tests {
         let mut lease = HeldLease::default();
         assert!(!lease.is_held(at(0)));
         assert_eq!(lease.renewal(&grant(1000, 7), at(2000)), Renewal::Lapsed);
-        lease.renew(&grant(1000, 7));
+        lease.renew(&grant(1000, 7), at(2000));
         assert!(lease.is_held(at(12_999)) && !lease.is_held(at(13_000)));
         // when the next one comes in time, then it goes on; when it comes after the end, it has lapsed.
         assert_eq!(lease.renewal(&grant(2000, 7), at(12_999)), Renewal::GoesOn);
@@ -121,8 +135,20 @@ mod tests {
     fn given_a_daemon_that_begins_anew_then_guests_run_on_and_none_starts_before_a_grant() {
         let mut lease = HeldLease::kept(Some(at(5000)));
         assert!(lease.is_held(at(4000)) && !lease.may_start(at(4000), Seq(99)));
-        lease.renew(&grant(4000, 7));
+        lease.renew(&grant(4000, 7), at(4100));
         assert!(!lease.may_start(at(4500), Seq(6)) && lease.may_start(at(4500), Seq(7)));
+    }
+
+    #[test]
+    fn given_a_lease_that_ended_and_was_granted_again_then_what_ran_before_is_known_to_have_ended_with_it() {
+        let mut lease = HeldLease::default();
+        lease.renew(&grant(1000, 7), at(1100));
+        assert!(!lease.has_ended_since(at(1200), at(12_999)) && lease.has_ended_since(at(1200), at(13_000)));
+        // when it is granted again, then that goes for what was started before the end, and not for what came after.
+        lease.renew(&grant(20_000, 7), at(20_100));
+        assert!(
+            lease.has_ended_since(at(12_999), at(20_200)) && !lease.has_ended_since(at(20_150), at(20_200))
+        );
     }
 
     proptest! {
@@ -131,7 +157,7 @@ mod tests {
         fn the_lease_ends_when_the_grant_that_was_asked_for_last_does(sent in prop::collection::vec(0u64..50_000, 1..9)) {
             let mut lease = HeldLease::default();
             for sent in &sent {
-                lease.renew(&grant(*sent, 1));
+                lease.renew(&grant(*sent, 1), at(*sent));
             }
             let last = *sent.iter().max().unwrap();
             prop_assert_eq!(lease.until(), Some(grant(last, 1).ends()));

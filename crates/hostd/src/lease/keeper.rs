@@ -4,15 +4,16 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::Child;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chv_domain::Seq;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::end::LeasedGuests;
 use super::guard::{self, Shared};
-use super::{Grant, HeldLease, Renewal, end, note};
+use super::{Grant, HeldLease, Renewal, SinceBoot, note};
 
 /// How often it is looked whether the lease has ended, and whether the guard runs.
 const LOOK: Duration = Duration::from_millis(100);
@@ -24,6 +25,7 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Lease {
     shared: Shared,
+    guests: Arc<LeasedGuests>,
     /// What a guard is started from; none where there is to be none.
     program: Option<PathBuf>,
     state: Mutex<State>,
@@ -46,7 +48,8 @@ impl Lease {
     /// When guests are left that can't be ended, or a guard can't be started.
     pub fn begin(shared: Shared, program: Option<PathBuf>) -> io::Result<Self> {
         let held = HeldLease::kept(note::read(&shared.note()));
-        if !held.is_held(note::now()) && !end::end_all(&shared.vms, END_LIMIT)? {
+        let guests = Arc::new(LeasedGuests::new(shared.vms.clone()));
+        if !held.is_held(note::now()) && !guests.end(END_LIMIT) {
             return Err(io::Error::other("guests whose lease has ended don't end"));
         }
         let this = Self {
@@ -56,10 +59,11 @@ impl Lease {
                 guard: None,
             }),
             shared,
+            guests,
             program,
             startable: watch::Sender::new(false),
         };
-        if end::any_runs(&this.shared.vms)? {
+        if this.guests.any_runs() {
             this.guarded()?;
         }
         Ok(this)
@@ -72,6 +76,11 @@ impl Lease {
     /// Whether guests may run under it now.
     pub fn is_held(&self) -> bool {
         self.state().held.is_held(note::now())
+    }
+
+    /// Whether there was an end of it at or after `from`: what ran under it then was ended with it.
+    pub fn has_ended_since(&self, from: SinceBoot) -> bool {
+        self.state().held.has_ended_since(from, note::now())
     }
 
     /// Whether a guest may be started under it now.
@@ -98,9 +107,9 @@ impl Lease {
             Renewal::Late => return,
             Renewal::GoesOn => {}
             Renewal::Lapsed => {
-                let vms = self.shared.vms.clone();
-                let ended = tokio::task::spawn_blocking(move || end::end_all(&vms, END_LIMIT)).await;
-                if !matches!(ended, Ok(Ok(true))) {
+                let guests = self.guests.clone();
+                let ended = tokio::task::spawn_blocking(move || guests.end(END_LIMIT)).await;
+                if !matches!(ended, Ok(true)) {
                     tracing::error!(
                         ?ended,
                         "guests whose lease has ended don't end; the lease is not renewed"
@@ -111,7 +120,7 @@ impl Lease {
         }
         let mut state = self.state();
         let mut held = state.held;
-        held.renew(&grant);
+        held.renew(&grant, note::now());
         // Noted before it counts: without the note the guard ends guests.
         let noted = held.until().map(|until| note::write(&self.shared.note(), until));
         match noted.transpose() {
@@ -138,8 +147,8 @@ impl Lease {
     }
 
     /// Looks after it until `stop`.
-    pub async fn keep(&self, stop: CancellationToken) {
-        let mut ended = false;
+    pub async fn keep(self: Arc<Self>, stop: CancellationToken) {
+        let (mut ended, mut told) = (false, false);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -153,17 +162,19 @@ impl Lease {
             }
             let held = self.is_held();
             if !held && !ended {
-                let vms = self.shared.vms.clone();
-                let killed = tokio::task::spawn_blocking(move || end::kill_all(&vms)).await;
-                ended = matches!(killed, Ok(Ok(0)));
-                if let Ok(Ok(running @ 1..)) = killed {
+                let this = self.clone();
+                let killed = tokio::task::spawn_blocking(move || this.guests.kill(|| !this.is_held())).await;
+                ended = matches!(killed, Ok(0));
+                if let Ok(running @ 1..) = killed
+                    && !std::mem::replace(&mut told, true)
+                {
                     tracing::warn!(
                         running,
                         "the lease has ended: guests that ask for failover are ended"
                     );
                 }
             }
-            ended &= !held;
+            (ended, told) = (ended && !held, told && !held);
         }
     }
 

@@ -7,6 +7,7 @@ use super::super::attached::Attached;
 use super::super::launch::{self, Fault, Launched};
 use super::Actor;
 use crate::hypervisor::{Instance, Operation};
+use crate::lease::{self, SinceBoot};
 use crate::plan::{Guest, Step, Wanted};
 use crate::stock::{self, Running};
 use crate::uptime;
@@ -53,7 +54,11 @@ impl Actor {
             _ = newer.wait_for(|wanted| !wanted.runs()) => return,
         };
         match launched {
-            Ok(Launched { instance, kind }) => {
+            Ok(Launched {
+                instance,
+                kind,
+                looked,
+            }) => {
                 let took = self.here.clock.now().since(begun);
                 let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 let pid = instance.process.pid;
@@ -68,7 +73,7 @@ impl Actor {
                     wanted,
                 );
                 tracing::info!(vm = %self.vm, name = %desired.name, hypervisor = %kind, pid, took_us, "started");
-                self.attach(instance, begun).await;
+                self.attach(instance, begun, looked).await;
                 self.end_noted = false;
                 self.note_running().await;
             }
@@ -130,13 +135,14 @@ impl Actor {
         };
         tracing::info!(vm = %self.vm, hypervisor = %instance.kind, pid = instance.process.pid, "found running");
         self.observed.adopted();
-        self.attach(instance, launched).await;
+        self.attach(instance, launched, lease::now()).await;
         if let Some(attached) = &mut self.attached {
             attached.killed = killed;
         }
     }
 
-    async fn attach(&mut self, instance: Instance, launched: Timestamp) {
+    async fn attach(&mut self, instance: Instance, launched: Timestamp, looked: SinceBoot) {
+        self.ran_from = looked;
         self.attached = Some(Attached::new(instance, launched, &self.here.hypervisors).await);
         self.show_console();
     }

@@ -1,14 +1,15 @@
 //! A VM that asks for failover, on a host that has a lease, hasn't, and loses it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chv_domain::spec::OnHostLoss;
-use chv_domain::{LeaseDuration, Observation, Power, Seq, VmSpec};
+use chv_domain::{ExitReason, LeaseDuration, Observation, Power, Seq, VmSpec};
 
-use super::rig::{Daemon, Rig, desired};
+use super::rig::{Daemon, Rig, desired, until};
 use super::started_pid;
 use crate::converge::Wish;
-use crate::lease::{self, Grant, Lease};
+use crate::lease::{self, Grant, Lease, SinceBoot};
 
 fn want(daemon: &Daemon, on_host_loss: OnHostLoss) {
     let vm = desired(Power::Running, 5, 6);
@@ -41,6 +42,28 @@ async fn given_no_lease_or_a_feed_that_is_behind_then_it_is_started_only_when_bo
 
     daemon.here.lease.followed(Seq(6));
     assert_eq!(started_pid(daemon.told().await), rig.process().await.unwrap().pid);
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn given_a_lease_that_is_granted_again_before_the_guest_s_end_is_seen_then_it_is_told_to_have_ended_with_it()
+ {
+    // given a guest, and a lease with some seconds left,
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    let lease = daemon.here.lease.clone();
+    let left = Duration::from_secs(4);
+    let sent = SinceBoot(lease::now().0 + left - LeaseDuration::LONGEST.runs_for());
+    lease.granted(Grant { sent, ..grant(0) }).await;
+    want(&daemon, OnHostLoss::Failover);
+    let pid = started_pid(daemon.told().await);
+    // when it ends, and is granted again before anything else goes on in the daemon,
+    until("the lease is over", async || !lease.is_held()).await;
+    futures::executor::block_on(lease.granted(grant(0)));
+    assert!(lease.is_held());
+    // then the guest has ended with the lease, and is started again.
+    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::LeaseEnded));
+    assert_ne!(started_pid(daemon.told().await), pid);
     daemon.end().await;
 }
 

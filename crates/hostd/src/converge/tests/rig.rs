@@ -94,7 +94,7 @@ impl Fake {
 }
 
 /// A process that holds a run directory, called `name`.
-fn holder(dir: &Path, name: &str) -> Child {
+pub(crate) fn holder(dir: &Path, name: &str) -> Child {
     let lock = std::fs::OpenOptions::new()
         .create(true)
         .truncate(false)
