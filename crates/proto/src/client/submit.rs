@@ -30,6 +30,17 @@ impl Client {
         patience: Duration,
         progress: Progress<'_>,
     ) -> Result<v1::Accepted, CommandError> {
+        self.submit_again(submission, false, patience, progress).await
+    }
+
+    /// Sends a command that was sent before, perhaps; `in_doubt` when one of those attempts may have been taken on.
+    pub(super) async fn submit_again(
+        &self,
+        submission: &Submission,
+        in_doubt: bool,
+        patience: Duration,
+        progress: Progress<'_>,
+    ) -> Result<v1::Accepted, CommandError> {
         let subject = subject::command_of(&submission.actor, submission.command.verb());
         let payload = Bytes::from(encode_submission(submission).encode_to_vec());
         if payload.len() > MAX_COMMAND_BYTES {
@@ -57,6 +68,7 @@ impl Client {
         {
             Ok(answer) => answer.map_err(CommandError::Refused),
             Err(unanswered) => {
+                let unanswered = unanswered.doubted(in_doubt);
                 let replicas = self.count_replicas(&unanswered, &submission.actor).await;
                 Err(self.command_error(unanswered, submission, patience, replicas))
             }

@@ -242,6 +242,38 @@ async fn given_refusals_to_the_end_then_only_what_was_surely_not_done_is_said_to
 }
 
 #[tokio::test]
+async fn given_commands_in_doubt_that_are_sent_alone_to_nobody_then_they_stay_in_doubt() {
+    let broker = Broker::start().await;
+    let (alice, scheduler) = (broker.client("alice").await, broker.client("scheduler").await);
+    // Given a message whose commands may have been done, and that can't be read when it is sent again,
+    let leader = Fake::start(&scheduler, COMMAND_BATCHES, |before, message| match before {
+        0 => each(message, |_, _| refused("unavailable", true)),
+        _ => to_sender(
+            message,
+            &v1::CommandBatchReply {
+                version: 1,
+                replies: vec![],
+                refused: Some(refusal("invalid", false)),
+            },
+        ),
+    })
+    .await;
+    let submissions = cordons(2);
+
+    // when nobody takes its commands one by one, for as long as the first is tried,
+    let outcomes = outcomes(&alice, &submissions, SHORT).await;
+
+    // then of neither is it said that it was not done.
+    assert_eq!(leader.got().len(), 2);
+    for (outcome, submission) in outcomes.iter().zip(&submissions) {
+        assert!(
+            matches!(outcome, Err(CommandError::TimedOut { id, .. }) if *id == submission.id),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn given_no_leader_or_no_answer_to_the_end_then_each_command_is_told_so() {
     let broker = Broker::start().await;
     let (alice, scheduler) = (broker.client("alice").await, broker.client("scheduler").await);

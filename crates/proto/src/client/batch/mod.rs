@@ -32,13 +32,28 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_s
 /// What came of a command.
 pub type Outcome = Result<v1::Accepted, CommandError>;
 
-/// Commands that have no last answer yet, by their places in the list.
+/// A command that has no last answer yet, by its place in the list.
 struct Open {
     place: usize,
-    /// Whether an attempt may have been taken on that was not answered for good.
+    /// How it was refused for now the last time; nothing else is an answer that leaves it open.
+    refused: Option<ForNow>,
+}
+
+/// A refusal that another attempt may not get.
+struct ForNow {
+    refusal: Refusal,
+    /// Whether this attempt, or one before, may have been taken on.
     in_doubt: bool,
-    /// Why it was refused for now.
-    refusal: Option<Refusal>,
+}
+
+impl Open {
+    fn new(place: usize) -> Self {
+        Self { place, refused: None }
+    }
+
+    fn in_doubt(&self) -> bool {
+        self.refused.as_ref().is_some_and(|refused| refused.in_doubt)
+    }
 }
 
 /// What the answer to a message says.
@@ -96,14 +111,11 @@ impl Batch<'_> {
         let first = &self.submissions[run.start];
         let user = match &first.actor {
             Actor::User(user) if run.len() > 1 => user.clone(),
-            Actor::User(_) | Actor::Host(_) | Actor::Replica(_) => return self.each_alone(run).await,
+            Actor::User(_) | Actor::Host(_) | Actor::Replica(_) => {
+                return self.each_alone(run.map(Open::new)).await;
+            }
         };
-        let unknown = |place| Open {
-            place,
-            in_doubt: false,
-            refusal: None,
-        };
-        let mut open: Vec<Open> = run.map(unknown).collect();
+        let mut open: Vec<Open> = run.map(Open::new).collect();
         let mut outcomes = Vec::with_capacity(open.len());
         while !open.is_empty() {
             if Instant::now() >= self.deadline {
@@ -119,7 +131,7 @@ impl Batch<'_> {
                     }
                 }
                 Ok(Answered::Whole) => {
-                    outcomes.extend(self.each_alone(open.into_iter().map(|open| open.place)).await);
+                    outcomes.extend(self.each_alone(open.into_iter()).await);
                     break;
                 }
                 Err(unanswered) => {
@@ -153,20 +165,16 @@ impl Batch<'_> {
             .await
     }
 
-    async fn each_alone(&self, places: impl Iterator<Item = usize>) -> Vec<(usize, Outcome)> {
+    async fn each_alone(&self, open: impl Iterator<Item = Open>) -> Vec<(usize, Outcome)> {
         let mut outcomes = Vec::new();
-        for place in places {
-            let open = Open {
-                place,
-                in_doubt: false,
-                refusal: None,
-            };
+        for open in open {
+            let (place, in_doubt) = (open.place, open.in_doubt());
             let outcome = match self.left() {
                 Duration::ZERO => Err(self.late(open)),
                 left => {
                     let mut hear = |waiting| (self.heard)(waiting);
                     self.client
-                        .submit(&self.submissions[place], left, Some(&mut hear))
+                        .submit_again(&self.submissions[place], in_doubt, left, Some(&mut hear))
                         .await
                 }
             };
@@ -179,7 +187,8 @@ impl Batch<'_> {
     async fn pause(&self, open: &[Open]) -> bool {
         let longest = open
             .iter()
-            .filter_map(|open| open.refusal.as_ref())
+            .filter_map(|open| open.refused.as_ref())
+            .map(|refused| &refused.refusal)
             .max_by_key(|refusal| refusal.retry_after);
         let Some(refusal) = longest else { return true };
         let (least, most) = PAUSE;
@@ -195,14 +204,16 @@ impl Batch<'_> {
     /// The time is over, and no attempt is under way.
     fn late(&self, open: Open) -> CommandError {
         let (id, waited) = (self.submissions[open.place].id, self.patience);
-        match open.refusal {
-            None => CommandError::NotSent { id, waited },
-            Some(refusal) if open.in_doubt => CommandError::TimedOut {
+        let Some(ForNow { refusal, in_doubt }) = open.refused else {
+            return CommandError::NotSent { id, waited };
+        };
+        match in_doubt {
+            true => CommandError::TimedOut {
                 id,
                 waited,
                 waiting: Waiting::NextTry(refusal),
             },
-            Some(refusal) => CommandError::Refused(refusal),
+            false => CommandError::Refused(refusal),
         }
     }
 
@@ -216,7 +227,7 @@ impl Batch<'_> {
             .await;
         let each = |open: Open| {
             let submission = &self.submissions[open.place];
-            let unanswered = unanswered.clone().doubted(open.in_doubt);
+            let unanswered = unanswered.clone().doubted(open.in_doubt());
             let error = self
                 .client
                 .command_error(unanswered, submission, self.patience, replicas);
@@ -236,11 +247,11 @@ fn sort(open: Vec<Open>, replies: Vec<Reply>, outcomes: &mut Vec<(usize, Outcome
     for (open, reply) in open.into_iter().zip(replies) {
         match reply {
             Ok(accepted) => outcomes.push((open.place, Ok(accepted))),
-            Err(refusal) if refusal.retryable => left.push(Open {
-                in_doubt: open.in_doubt || !nothing_done(&refusal),
-                refusal: Some(refusal),
-                place: open.place,
-            }),
+            Err(refusal) if refusal.retryable => {
+                let in_doubt = open.in_doubt() || !nothing_done(&refusal);
+                let refused = Some(ForNow { refusal, in_doubt });
+                left.push(Open { refused, ..open });
+            }
             Err(refusal) => outcomes.push((open.place, Err(CommandError::Refused(refusal)))),
         }
     }
