@@ -30,9 +30,9 @@ const NOBODY_PAUSE: Duration = Duration::from_millis(20);
 /// How soon the broker says so when nobody listens.
 const SAID_BY: Duration = Duration::from_millis(100);
 
-/// After a refusal nothing is tried again with less time left than this: the time would end before the answer came,
-/// and what is known not to be done would be in doubt.
-pub(super) const LAST_TRY: Duration = Duration::from_millis(100);
+/// After a refusal, or when nobody listened, nothing is tried again with less time left than this: the time would end
+/// before the answer came, and what is known not to be done would be in doubt.
+pub(super) const LAST_TRY: Duration = Duration::from_millis(250);
 
 /// The bounds of what a refusal may ask to wait.
 const REFUSED_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(4));
@@ -277,7 +277,7 @@ impl<'c, 'p, T, J: FnMut(&Message) -> Verdict<T> + Send> Asking<'c, 'p, J> {
                 self.wait_for(Waiting::Listener(self.question.whom.clone()));
                 self.due = self.due.min(Instant::now() + NOBODY_PAUSE);
                 self.pause = FIRST_PAUSE + self.question.answer_may_take;
-                None
+                self.no_more()
             }
             RequestErrorKind::MaxPayloadExceeded => Some(Err(Unanswered::TooLarge {
                 size: self.question.payload.len(),
@@ -309,10 +309,15 @@ impl<'c, 'p, T, J: FnMut(&Message) -> Verdict<T> + Send> Asking<'c, 'p, J> {
                 let (least, most) = REFUSED_PAUSE;
                 self.due = Instant::now() + refusal.retry_after.clamp(least, most);
                 self.wait_for(Waiting::NextTry(refusal));
-                let no_more = self.in_doubt == 0 && self.due + LAST_TRY > self.deadline;
-                no_more.then(|| Err(self.late()))
+                self.no_more()
             }
         }
+    }
+
+    /// The end of the question when no attempt is in doubt, and there is no time left for another one.
+    fn no_more(&self) -> Option<Result<T, Unanswered>> {
+        let no_more = self.in_doubt == 0 && self.due + LAST_TRY > self.deadline;
+        no_more.then(|| Err(self.late()))
     }
 
     fn wait_for(&mut self, waiting: Waiting) {

@@ -149,6 +149,22 @@ async fn given_no_leader_to_the_end_then_it_says_how_many_replicas_there_are() {
 }
 
 #[tokio::test]
+async fn given_no_leader_to_the_end_then_no_attempt_is_under_way_when_the_time_is_over() {
+    let broker = Broker::start().await;
+    let alice = broker.client("alice").await;
+    // Given as many attempts as would often be caught by the end of their time,
+    let submitting = (0..64).map(|nth| {
+        let (alice, patience) = (alice.clone(), SHORT + Duration::from_millis(nth));
+        async move { alice.submit(&cordon("alice"), patience, None).await }
+    });
+    // then all of them are known not to be done.
+    for outcome in futures::future::join_all(submitting).await {
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, CommandError::NoLeader { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn given_another_users_name_then_the_brokers_refusal_comes_back_at_once() {
     let broker = Broker::start().await;
     let (bob, scheduler) = (broker.client("bob").await, broker.client("scheduler").await);
