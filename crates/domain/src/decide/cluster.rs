@@ -4,8 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use super::{Context, Finding, expects, not_permitted};
-use crate::actor::Actor;
+use super::{Context, Finding, expects};
 use crate::cluster::{Cluster, Introduction, Standing};
 use crate::command::Submission;
 use crate::event::{Event, Resource};
@@ -110,14 +109,12 @@ pub(super) fn step_down(
     Ok(Finding::Events(vec![Event::StepDownRequested { leader }]))
 }
 
-/// What the log's own membership is, as the leader sees it; only replicas may say so.
+/// What the log's own membership is, as the leader sees it.
 pub(super) fn report(
     cluster: &Cluster,
-    submission: &Submission,
     voters: &BTreeMap<ReplicaId, SocketAddr>,
     learners: &BTreeSet<ReplicaId>,
 ) -> Result<Finding, Rejection> {
-    from_replica(submission)?;
     if !cluster.is_formed() && !voters.is_empty() {
         return Ok(Finding::Events(vec![Event::ClusterFormed {
             replicas: voters.clone(),
@@ -152,10 +149,8 @@ pub(super) fn report(
 /// is raised to what all of them read, those that join or leave included.
 pub(super) fn introduce(
     cluster: &Cluster,
-    submission: &Submission,
     introduced: &BTreeMap<ReplicaId, Introduction>,
 ) -> Result<Finding, Rejection> {
-    from_replica(submission)?;
     let mut events = Vec::new();
     let mut lowest = None;
     for (replica, member) in cluster.members() {
@@ -176,17 +171,6 @@ pub(super) fn introduce(
     match events.is_empty() {
         true => Ok(already(cluster)),
         false => Ok(Finding::Events(events)),
-    }
-}
-
-fn from_replica(submission: &Submission) -> Result<(), Rejection> {
-    match submission.actor {
-        Actor::Replica(_) => Ok(()),
-        Actor::User(_) | Actor::Host(_) => Err(not_permitted(format!(
-            "{} is no replica; only the leading one may send {}",
-            submission.actor,
-            submission.command.verb()
-        ))),
     }
 }
 

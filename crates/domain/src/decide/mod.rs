@@ -159,16 +159,20 @@ fn decide_events(
             user(submission).and_then(|()| cluster::step_down(state.cluster(), submission, context))
         }
         Command::ReportReplicas { voters, learners } => {
-            cluster::report(state.cluster(), submission, voters, learners)
+            from_replica(submission).and_then(|()| cluster::report(state.cluster(), voters, learners))
         }
         Command::IntroduceReplicas { introduced } => {
-            cluster::introduce(state.cluster(), submission, introduced)
+            from_replica(submission).and_then(|()| cluster::introduce(state.cluster(), introduced))
         }
-        Command::FailOverVm { vm, epoch } => vm_failover::fail_over(state, submission, context, *vm, *epoch),
+        Command::FailOverVm { vm, epoch } => {
+            from_replica(submission).and_then(|()| vm_failover::fail_over(state, context, *vm, *epoch))
+        }
         Command::SetRetention { retention } => {
             user(submission).and_then(|()| retention::set(state.cluster(), submission, *retention))
         }
-        Command::ForgetHistory { forgotten } => retention::forget(state, submission, *forgotten),
+        Command::ForgetHistory { forgotten } => {
+            from_replica(submission).and_then(|()| retention::forget(state, *forgotten))
+        }
     }
 }
 
@@ -243,6 +247,17 @@ fn from_host(submission: &Submission) -> Result<&HostName, Rejection> {
         Actor::Host(name) => Ok(name),
         Actor::User(_) | Actor::Replica(_) => Err(not_permitted(format!(
             "{} is not a host; only hosts may send {}",
+            submission.actor,
+            submission.command.verb()
+        ))),
+    }
+}
+
+fn from_replica(submission: &Submission) -> Result<(), Rejection> {
+    match submission.actor {
+        Actor::Replica(_) => Ok(()),
+        Actor::User(_) | Actor::Host(_) => Err(not_permitted(format!(
+            "{} is no replica; only the leading one may send {}",
             submission.actor,
             submission.command.verb()
         ))),

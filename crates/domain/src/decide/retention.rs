@@ -1,7 +1,6 @@
 //! How much of history is kept, and that some of it is forgotten.
 
-use super::{Finding, expects, not_permitted};
-use crate::actor::Actor;
+use super::{Finding, expects};
 use crate::cluster::Cluster;
 use crate::command::Submission;
 use crate::event::{Event, Resource};
@@ -21,19 +20,8 @@ pub(super) fn set(
     Ok(Finding::Events(vec![Event::RetentionSet { retention }]))
 }
 
-/// That history is beyond the setting, as the leader sees it; only replicas may say so.
-pub(super) fn forget(
-    state: &Projection,
-    submission: &Submission,
-    forgotten: Forgotten,
-) -> Result<Finding, Rejection> {
-    let Actor::Replica(_) = submission.actor else {
-        return Err(not_permitted(format!(
-            "{} is no replica; only the leading one may send {}",
-            submission.actor,
-            submission.command.verb()
-        )));
-    };
+/// That history is beyond the setting, as the leader sees it.
+pub(super) fn forget(state: &Projection, forgotten: Forgotten) -> Result<Finding, Rejection> {
     let cluster = state.cluster();
     // The setting may have been lifted meanwhile.
     if cluster.retention() == Retention::FOREVER

@@ -1,9 +1,7 @@
 //! Placing a VM elsewhere whose host's lease is over. That it is over the leader knows, whose word this is; here it
 //! is only looked at whether the VM asks for it, and who can take it.
 
-use super::{Context, Finding, not_permitted};
-use crate::actor::Actor;
-use crate::command::Submission;
+use super::{Context, Finding};
 use crate::event::{Event, ExitReason, Resource};
 use crate::ids::VmId;
 use crate::placement::place;
@@ -17,18 +15,10 @@ const LOST: &str = "its host is lost, and ";
 
 pub(super) fn fail_over(
     state: &Projection,
-    submission: &Submission,
     context: Context<'_>,
     id: VmId,
     epoch: Epoch,
 ) -> Result<Finding, Rejection> {
-    let Actor::Replica(_) = submission.actor else {
-        return Err(not_permitted(format!(
-            "{} is no replica; only the leading one may send {}",
-            submission.actor,
-            submission.command.verb()
-        )));
-    };
     let vm = state
         .vm(id)
         .ok_or_else(|| Rejection::new(RejectionCode::NotFound, format!("there is no VM {id}")))?;
