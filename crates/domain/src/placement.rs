@@ -44,6 +44,18 @@ pub enum Refusal {
     Hypervisor(String),
 }
 
+impl Refusal {
+    /// What keeps the VM off, without the figures.
+    pub(crate) const fn in_general(&self) -> &'static str {
+        match self {
+            Self::NotAlive => "not heard of",
+            Self::Cordoned => "cordoned",
+            Self::Vcpus { .. } | Self::Memory { .. } => "too full",
+            Self::Hypervisor(_) => "without a hypervisor for it",
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -143,6 +155,16 @@ pub fn place(state: &Projection, spec: &VmSpec, alive: &BTreeSet<HostId>) -> Res
         }),
         _ => Err(no_host(spec, &verdicts, others)),
     }
+}
+
+/// What keeps `spec` off each host that can't take it.
+pub(crate) fn obstacles<'a>(
+    state: &'a Projection,
+    spec: &'a VmSpec,
+    alive: &'a BTreeSet<HostId>,
+) -> impl Iterator<Item = (HostId, Refusal)> + 'a {
+    let hosts = state.hosts_by_name();
+    hosts.filter_map(move |host| Some((host.id, feasible(host, spec, alive).err()?)))
 }
 
 fn no_host(spec: &VmSpec, verdicts: &[Verdict], others: usize) -> Rejection {

@@ -1,17 +1,15 @@
 //! Placing a VM elsewhere whose host's lease is over. That it is over the leader knows, whose word this is; here it
 //! is only looked at whether the VM asks for it, and who can take it.
 
+use std::collections::BTreeSet;
+
 use super::{Context, Finding};
 use crate::event::{Event, ExitReason, Resource};
-use crate::ids::VmId;
-use crate::placement::place;
+use crate::ids::{HostId, VmId};
+use crate::placement::{Refusal, obstacles, place};
 use crate::projection::Projection;
 use crate::rejection::{Rejection, RejectionCode};
 use crate::seq::Epoch;
-use crate::vm::Vm;
-
-/// How the trouble of a VM begins that should be elsewhere, and that no host can take.
-const LOST: &str = "its host is lost, and ";
 
 pub(super) fn fail_over(
     state: &Projection,
@@ -42,17 +40,33 @@ pub(super) fn fail_over(
             let placed = Event::VmPlaced { vm: id, placed };
             Finding::Events(ended.into_iter().chain([placed]).collect())
         }
-        Err(_) if told(vm) => Finding::Already(Resource::Vm(id), vm.revision()),
-        Err(rejection) => Finding::Events(vec![Event::VmBlocked {
-            vm: id,
-            epoch,
-            reason: format!("{LOST}{}", rejection.message),
-        }]),
+        Err(_) => {
+            let reason = stranded(obstacles(state, &vm.spec, &others), placement.host);
+            match &vm.trouble {
+                Some(trouble) if trouble.reason == reason => {
+                    Finding::Already(Resource::Vm(id), vm.revision())
+                }
+                Some(_) | None => Finding::Events(vec![Event::VmBlocked {
+                    vm: id,
+                    epoch,
+                    reason,
+                }]),
+            }
+        }
     })
 }
 
-/// Whether it was told already that no host can take it.
-fn told(vm: &Vm) -> bool {
-    let trouble = vm.trouble.as_ref();
-    trouble.is_some_and(|trouble| trouble.reason.starts_with(LOST))
+/// Why a VM stays on its lost host. It says what stands in the way on the other hosts, without names and figures: the
+/// VM is tried twice a second, and each change of this is an event.
+fn stranded(obstacles: impl Iterator<Item = (HostId, Refusal)>, lost: HostId) -> String {
+    let others = obstacles.filter(|(host, _)| *host != lost);
+    let obstacles: BTreeSet<&str> = others.map(|(_, obstacle)| obstacle.in_general()).collect();
+    if obstacles.is_empty() {
+        return "its host is lost, and there is no other one".to_owned();
+    }
+    let obstacles: Vec<&str> = obstacles.into_iter().collect();
+    format!(
+        "its host is lost, and no other one can take it: each is {}",
+        obstacles.join(", or ")
+    )
 }

@@ -117,6 +117,53 @@ fn given_no_room_elsewhere_then_the_vm_says_so_once_and_moves_when_there_is_room
 }
 
 #[test]
+fn given_another_obstacle_or_other_words_of_its_host_then_the_vm_says_anew_why_it_stays() {
+    let (mut cluster, vm, host) = running(2);
+    let other = if host == host_id(1) {
+        host_id(2)
+    } else {
+        host_id(1)
+    };
+    let name = cluster.state.host(other).unwrap().name.clone();
+    cluster
+        .send("alice", Command::CordonHost { host: name.clone() })
+        .unwrap();
+    let command = lost(&cluster, vm);
+    let mut told = Vec::new();
+    let mut try_again = |cluster: &mut Cluster| {
+        assert_eq!(
+            kinds(&cluster.send("replica/1", command.clone()).unwrap()),
+            ["blocked"]
+        );
+        assert!(kinds(&cluster.send("replica/1", command.clone()).unwrap()).is_empty());
+        told.push(cluster.state.vm(vm).unwrap().trouble.clone().unwrap().reason);
+    };
+    try_again(&mut cluster);
+
+    // When the host itself speaks in between, as one that was only cut off does, even in words like these,
+    let own = "its host is lost, and so on".to_owned();
+    cluster.report(vm, Observation::Blocked(own)).unwrap();
+    try_again(&mut cluster);
+
+    // and when the other one, open again, is not alive,
+    cluster
+        .send("alice", Command::UncordonHost { host: name })
+        .unwrap();
+    cluster.alive.remove(&other);
+    try_again(&mut cluster);
+
+    // then each time it is said what stands in the way now.
+    let [cordoned, again, not_heard_of] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(cordoned, again);
+    assert!(
+        not_heard_of.contains("not heard of") && !not_heard_of.contains("cordoned"),
+        "{not_heard_of}"
+    );
+}
+
+#[test]
 fn given_anybody_but_a_replica_then_it_is_not_heard() {
     let (mut cluster, vm, _) = running(2);
     for actor in ["alice", "host/h1"] {
