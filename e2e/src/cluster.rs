@@ -63,7 +63,7 @@ pub struct Options {
     pub nats_server: Option<PathBuf>,
     /// Where the cluster's directory is made; where this machine keeps temporary files when there is none.
     pub parent: Option<PathBuf>,
-    /// What connects the replicas and NATS; loopback when there is none.
+    /// What connects the replicas, the hosts and NATS; loopback when there is none.
     pub links: Option<Arc<Links>>,
     /// Whether each replica runs in a machine of its own, which takes the guest's kernel, QEMU and [`Peering::Tls`].
     pub machines: bool,
@@ -152,10 +152,9 @@ impl Cluster {
         let schedulers = (0..options.replicas.count())
             .map(|index| layout.scheduler(index, raft_ports))
             .collect::<Result<_>>()?;
-        let hosts = options
-            .hosts
-            .into_iter()
-            .map(|host| Ok((host.clone(), layout.host(&host)?)))
+        let hosts = (1..).zip(options.hosts);
+        let hosts = hosts
+            .map(|(number, host)| Ok((host.clone(), layout.host(&host, number)?)))
             .collect::<Result<_>>()?;
         Ok(Self {
             nats,

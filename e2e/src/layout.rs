@@ -180,9 +180,9 @@ impl Layout<'_> {
         Ok(qemu.args(args))
     }
 
-    pub(crate) fn host(&self, host: &HostOptions) -> Result<Program> {
+    pub(crate) fn host(&self, host: &HostOptions, number: usize) -> Result<Program> {
         let user = format!("host-{}", host.name);
-        Ok(self
+        let program = self
             .program(&format!("hostd-{}", host.name), find("chv-hostd")?)
             .arg("run")
             .arg("--data")
@@ -192,6 +192,7 @@ impl Layout<'_> {
             .args(host.args())
             .env("CHV_NATS_URL", self.nats_url)
             .env("CHV_NATS_USER", &user)
-            .env("CHV_NATS_PASSWORD", &password(self.directory, &user)?))
+            .env("CHV_NATS_PASSWORD", &password(self.directory, &user)?);
+        Ok(self.placed(End::Host(number), program))
     }
 }

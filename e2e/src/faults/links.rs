@@ -1,4 +1,4 @@
-//! Replicas and NATS in network namespaces of their own, each on a bridge by a link that can be cut in one direction.
+//! Replicas, hosts and NATS in network namespaces of their own, each on a bridge by a link that can be cut in one direction.
 //!
 //! The namespaces have no names: they last for as long as this value and the programs in them. The addresses are
 //! loopback's, made routable on these links: replicas without certificates take no others.
@@ -18,6 +18,8 @@ use super::system;
 pub enum End {
     /// The replica of this number, from 1.
     Replica(usize),
+    /// The host of this number, from 1: its daemon and its guests.
+    Host(usize),
     /// NATS.
     Broker,
 }
@@ -25,8 +27,10 @@ pub enum End {
 impl End {
     /// Its place on the bridge: the interface's number and the address's last byte.
     fn place(self) -> u8 {
+        let few = |number| u8::try_from(number).expect("a handful");
         match self {
-            Self::Replica(number) => u8::try_from(number).expect("a handful of replicas"),
+            Self::Replica(number) => few(number),
+            Self::Host(number) => 50 + few(number),
             Self::Broker => 100,
         }
     }
@@ -44,18 +48,19 @@ pub struct Links {
 }
 
 impl Links {
-    /// Connects NATS and `replicas` replicas. To be called [in own namespaces](super::in_own_namespaces), where clients
+    /// Connects NATS, `replicas` replicas and `hosts` hosts. To be called [in own namespaces](super::in_own_namespaces), where clients
     /// are connected too.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn connect(replicas: usize) -> Result<Self> {
+    pub fn connect(replicas: usize, hosts: usize) -> Result<Self> {
         route_loopback_addresses()?;
         ip("link add hub type bridge")?;
         ip("address add 127.77.0.254/24 dev hub")?;
         ip("link set hub up")?;
-        let replicas = (1..=replicas).map(End::Replica);
-        let ends = replicas.chain([End::Broker]).map(|end| Ok((end, attach(end)?)));
+        let (replicas, hosts) = ((1..=replicas).map(End::Replica), (1..=hosts).map(End::Host));
+        let ends = replicas.chain(hosts).chain([End::Broker]);
+        let ends = ends.map(|end| Ok((end, attach(end)?)));
         let links = Self {
             ends: ends.collect::<Result<_>>()?,
         };

@@ -26,7 +26,7 @@ fn under_load(
         .map(|(name, value)| ((*name).into(), (*value).into()));
     let environment = environment.collect();
     in_own_namespaces(async || {
-        let links = Arc::new(Links::connect(Replicas::Three.count())?);
+        let links = Arc::new(Links::connect(Replicas::Three.count(), 0)?);
         let options = Options {
             links: Some(Arc::clone(&links)),
             environment,

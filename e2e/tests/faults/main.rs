@@ -31,7 +31,7 @@ fn given_competing_clients_when_replicas_are_killed_stopped_and_cut_off_then_all
     let (seed, rounds) = (setting("CHV_FAULTS_SEED", 2_026), setting("CHV_FAULTS_LONG", 1));
     println!("the seed is {seed}");
     in_own_namespaces(async || {
-        let links = Arc::new(Links::connect(Replicas::Three.count())?);
+        let links = Arc::new(Links::connect(Replicas::Three.count(), 0)?);
         let options = Options {
             links: Some(Arc::clone(&links)),
             ..Options::log_only()
