@@ -14,7 +14,7 @@ use crate::faults::{End, Links};
 use crate::guests::{self, Guest, Watch};
 use crate::hosts::HostOptions;
 use crate::layout::{Layout, images, password, render};
-use crate::machines::{DiskSpeed, Machine};
+use crate::machines::Machine;
 use crate::peering::Peering;
 use crate::program::Program;
 use crate::wait::wait_until;
@@ -224,14 +224,6 @@ impl Cluster {
     pub fn cut_power(&mut self, number: usize) -> Result<()> {
         self.scheduler(number).kill()?;
         Machine::new(&self.directory, number).after_cut()
-    }
-
-    /// Changes how fast the disk of a running machine is, from the replica's number.
-    ///
-    /// # Errors
-    /// When its QEMU refuses.
-    pub fn set_disk_speed(&self, number: usize, speed: DiskSpeed) -> Result<()> {
-        Machine::new(&self.directory, number).set_disk_speed(speed)
     }
 
     /// The daemon of the host of this name.

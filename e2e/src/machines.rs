@@ -9,11 +9,8 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -34,23 +31,11 @@ pub(crate) const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 /// The machine that runs the machines, as a guest sees it.
 pub(crate) const OUTSIDE: &str = "10.0.2.2";
 
-/// How long QEMU may take to answer.
-const ANSWER: Duration = Duration::from_secs(10);
-
 /// The machine of the replica of one number, from 1. Its files are in the cluster's directory.
 #[derive(Debug, Clone)]
 pub struct Machine {
     directory: PathBuf,
     number: usize,
-}
-
-/// How fast a machine's disk is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DiskSpeed {
-    /// As fast as it can be.
-    Full,
-    /// This many operations a second.
-    Operations(u32),
 }
 
 impl Machine {
@@ -154,10 +139,6 @@ impl Machine {
             ",format=qcow2,if=virtio,cache=writeback",
         );
         args.extend(["-drive".into(), disk]);
-        args.extend([
-            "-qmp".into(),
-            option("unix:", &self.file("qmp"), ",server=on,wait=off"),
-        ]);
         Ok(args)
     }
 
@@ -196,35 +177,6 @@ impl Machine {
             "-b",
         ]);
         run(create.arg(below).arg(self.file("qcow2")))
-    }
-
-    /// Changes how fast its disk is, while it runs.
-    pub(crate) fn set_disk_speed(&self, speed: DiskSpeed) -> Result<()> {
-        let operations = match speed {
-            DiskSpeed::Full => 0,
-            DiskSpeed::Operations(count) => count,
-        };
-        let stream = UnixStream::connect(self.file("qmp")).context("can't reach QEMU")?;
-        stream.set_read_timeout(Some(ANSWER))?;
-        let mut lines = BufReader::new(stream.try_clone()?).lines();
-        let mut ask = |command: String| -> Result<()> {
-            writeln!(&stream, "{command}")?;
-            for line in lines.by_ref() {
-                let answer: serde_json::Value = serde_json::from_str(&line?)?;
-                if let Some(error) = answer.get("error") {
-                    bail!("QEMU refuses {command}: {error}");
-                }
-                if answer.get("return").is_some() {
-                    return Ok(());
-                }
-            }
-            bail!("QEMU ended the conversation")
-        };
-        ask(serde_json::json!({ "execute": "qmp_capabilities" }).to_string())?;
-        let limits = serde_json::json!({
-            "device": "data", "iops": operations, "iops_rd": 0, "iops_wr": 0, "bps": 0, "bps_rd": 0, "bps_wr": 0,
-        });
-        ask(serde_json::json!({ "execute": "block_set_io_throttle", "arguments": limits }).to_string())
     }
 }
 

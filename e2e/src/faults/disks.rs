@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::frozen::Frozen;
 use super::system;
 
 /// The size of a disk, in MiB: three segments of a log and what is beside them.
@@ -153,29 +154,6 @@ impl Drop for Disks {
         for place in below.chain([self.store(), self.memory()]) {
             // What was not mounted yet is not unmounted; the rest ends with the namespace at the latest.
             let _ = system::run("umount", [Path::new("--lazy"), place.as_path()]);
-        }
-    }
-}
-
-/// A file system on which nothing is written, until this is dropped.
-struct Frozen(PathBuf);
-
-impl Frozen {
-    fn new(place: PathBuf) -> Result<Self> {
-        system::run("fsfreeze", [Path::new("--freeze"), place.as_path()])?;
-        Ok(Self(place))
-    }
-
-    fn thaw(self) -> Result<()> {
-        let place = std::mem::ManuallyDrop::new(self);
-        system::run("fsfreeze", [Path::new("--unfreeze"), place.0.as_path()])
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        if let Err(error) = system::run("fsfreeze", [Path::new("--unfreeze"), self.0.as_path()]) {
-            eprintln!("{error:#}");
         }
     }
 }

@@ -7,6 +7,7 @@
 mod cut_off;
 mod disk_full;
 mod read_only;
+mod slow;
 
 use std::sync::Arc;
 use std::time::Duration;
