@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use chv_e2e::faults::Load;
-use chv_e2e::history_check::all_kept;
-use chv_e2e::{Cluster, Options, PATIENCE, contiguous, trail};
+use chv_e2e::{Cluster, Options, PATIENCE};
 
 /// How many clients keep sending.
 const SENDERS: usize = 8;
@@ -51,12 +50,7 @@ async fn given_load_when_the_leader_gets_sigterm_then_another_leads_soon_and_all
 
         // And all that was ever acknowledged is on all three, once the first one is back.
         cluster.scheduler(leader).start()?;
-        let acknowledged = load.acknowledged();
-        drop(load);
-        cluster.wait_for_agreement().await?;
-        let trail = trail(&alice, None).await?;
-        contiguous(&trail)?;
-        Ok(all_kept(&acknowledged, &trail)?)
+        load.end(cluster).await
     })
     .await
 }

@@ -10,6 +10,8 @@ use chv_proto::v1;
 use tokio::task::JoinSet;
 
 use crate::cluster::Cluster;
+use crate::history_check::all_kept;
+use crate::trail::{contiguous, trail};
 use crate::vms;
 
 /// How long a client goes on with one command.
@@ -75,6 +77,20 @@ impl Load {
             Ok(())
         };
         cluster.wait("the load goes on", crate::PATIENCE, look).await
+    }
+
+    /// Ends the clients, and waits until all running replicas agree: on a trail without a hole, in which all is that was
+    /// acknowledged.
+    ///
+    /// # Errors
+    /// When it is not so.
+    pub async fn end(self, cluster: &mut Cluster) -> Result<()> {
+        let acknowledged = self.acknowledged();
+        drop(self);
+        cluster.wait_for_agreement().await?;
+        let trail = trail(&cluster.client("alice").await?, None).await?;
+        contiguous(&trail)?;
+        Ok(all_kept(&acknowledged, &trail)?)
     }
 
     /// The longest time without an acknowledged command, of the next `look`.

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use chv_e2e::faults::{End, Links, Load, in_own_namespaces};
-use chv_e2e::history_check::all_kept;
-use chv_e2e::{Cluster, Options, PATIENCE, Replicas, contiguous, trail};
+use chv_e2e::{Cluster, Options, PATIENCE, Replicas};
 use chv_proto::v1;
 
 /// How many clients keep sending.
@@ -39,12 +38,7 @@ fn under_load(
             load.goes_on(cluster, SOME).await?;
             work(cluster, &links, &load).await?;
             load.goes_on(cluster, SOME).await?;
-            let acknowledged = load.acknowledged();
-            drop(load);
-            cluster.wait_for_agreement().await?;
-            let trail = trail(&alice, None).await?;
-            contiguous(&trail)?;
-            Ok(all_kept(&acknowledged, &trail)?)
+            load.end(cluster).await
         })
         .await
     })

@@ -6,8 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use chv_domain::{UserName, Verb};
 use chv_e2e::faults::{Load, SlowDisk, in_own_namespaces};
-use chv_e2e::history_check::all_kept;
-use chv_e2e::{Cluster, Options, PATIENCE, Replicas, contiguous, trail, vms};
+use chv_e2e::{Cluster, Options, PATIENCE, Replicas, vms};
 use chv_proto::client::{Client, new_command_id};
 use chv_proto::v1::{self, command_reply};
 use chv_proto::{convert, subject};
@@ -64,12 +63,7 @@ fn under_load(
             load.goes_on(&mut cluster, SOME).await?;
             let terms = term(&alice).await? - before;
             ensure!(terms <= 1, "there were {terms} elections");
-            let acknowledged = load.acknowledged();
-            drop(load);
-            cluster.wait_for_agreement().await?;
-            let trail = trail(&alice, None).await?;
-            contiguous(&trail)?;
-            Ok(all_kept(&acknowledged, &trail)?)
+            load.end(&mut cluster).await
         };
         let done: Result<()> = done.await;
         for number in 1..=Replicas::Three.count() {

@@ -31,6 +31,28 @@ async fn introduce(replicas: &Replicas, leader: u64, id: u8) -> Seq {
     log.projection().seq()
 }
 
+/// What the others tell this replica.
+async fn is_told(log: &EventLog) -> Unwelcome {
+    let told = tokio::time::timeout(PATIENCE, log.unwelcome()).await;
+    told.expect("nobody tells it")
+}
+
+/// Waits until the others tell this replica, which reads format 1, that the cluster writes format 2.
+async fn is_told_that_it_is_too_old(log: &EventLog) {
+    let told = is_told(log).await;
+    assert!(
+        matches!(
+            told,
+            Unwelcome::TooOld {
+                needed: 2,
+                reads: 1,
+                ..
+            }
+        ),
+        "{told:?}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_whose_directory_was_lost_is_refused_by_the_others_and_told_what_to_do() {
     // given three replicas that know each other's directories
@@ -44,8 +66,7 @@ async fn a_replica_whose_directory_was_lost_is_refused_by_the_others_and_told_wh
     std::fs::remove_dir_all(replicas.dir(lost)).unwrap();
     replicas.make_anew(lost).await;
     // then it is told so, and what to do,
-    let told = tokio::time::timeout(PATIENCE, replicas.log(lost).unwelcome()).await;
-    let told = told.expect("nobody tells it");
+    let told = is_told(replicas.log(lost)).await;
     assert!(matches!(told, Unwelcome::OtherDirectory { .. }), "{told:?}");
     assert!(told.to_string().contains("replace-replica"), "{told}");
     // and has got nothing of the log, while the others go on
@@ -74,40 +95,14 @@ async fn the_format_is_raised_once_all_read_it_and_older_programs_are_then_refus
             matches!(refused, OpenError::TooOld { needed: 2, reads: 1 }),
             "{refused}"
         ),
-        Ok(()) => {
-            let told = tokio::time::timeout(PATIENCE, replicas.log(other).unwelcome()).await;
-            let told = told.expect("nobody tells it");
-            assert!(
-                matches!(
-                    told,
-                    Unwelcome::TooOld {
-                        needed: 2,
-                        reads: 1,
-                        ..
-                    }
-                ),
-                "{told:?}"
-            );
-        }
+        Ok(()) => is_told_that_it_is_too_old(replicas.log(other)).await,
     }
     // and so is one that is new to the cluster
     replicas.reads(7, 1);
     let address = replicas.join(7).await;
     let seven = ReplicaId::new(7).unwrap();
     replicas.log(leader).add_learner(seven, address).await.unwrap();
-    let told = tokio::time::timeout(PATIENCE, replicas.log(7).unwelcome()).await;
-    let told = told.expect("nobody tells it");
-    assert!(
-        matches!(
-            told,
-            Unwelcome::TooOld {
-                needed: 2,
-                reads: 1,
-                ..
-            }
-        ),
-        "{told:?}"
-    );
+    is_told_that_it_is_too_old(replicas.log(7)).await;
     assert_eq!(replicas.log(7).projection().seq(), Seq::ZERO);
     replicas.end().await;
 }
