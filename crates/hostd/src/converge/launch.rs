@@ -10,7 +10,7 @@ use tracing::Instrument;
 
 use super::here::Here;
 use crate::hypervisor::{HypervisorError, Instance, Machine, Remedy};
-use crate::lease::{self, SinceBoot};
+use crate::lease::{self, SinceBoot, asks};
 use crate::ledger::{Marker, Noted, VmNote};
 
 /// A machine that runs.
@@ -70,8 +70,7 @@ pub(super) async fn launch(here: &Here, desired: &DesiredVm, now: Timestamp) -> 
         .acquire()
         .await
         .map_err(|error| Fault::Passing(error.to_string()))?;
-    let looked = lease::now();
-    under_lease(here, desired)?;
+    let looked = under_lease(here, desired).await?;
     let instance = driver.launch(&machine).await?;
     Ok(Launched {
         instance,
@@ -80,15 +79,17 @@ pub(super) async fn launch(here: &Here, desired: &DesiredVm, now: Timestamp) -> 
     })
 }
 
-/// The last look before a guest is started that asks for failover: there is a guard, and the lease is held.
-fn under_lease(here: &Here, desired: &DesiredVm) -> Result<(), Fault> {
+/// The last look before a guest is started, and when it was: for one that asks for failover there is a guard, and the
+/// lease is held.
+async fn under_lease(here: &Here, desired: &DesiredVm) -> Result<SinceBoot, Fault> {
     if desired.spec.on_host_loss == OnHostLoss::Stay {
-        return Ok(());
+        return Ok(lease::now());
     }
-    let guarded = here.lease.guarded();
+    let guarded = here.lease.guarded().await;
     guarded.map_err(|error| Fault::Passing(format!("the lease's guard can't be started: {error}")))?;
+    let looked = lease::now();
     match here.lease.may_start() {
-        true => Ok(()),
+        true => Ok(looked),
         false => Err(Fault::Passing(
             "this host holds no lease from the leader now; it is started when it does".to_owned(),
         )),
@@ -130,6 +131,7 @@ async fn prepare(
             .mode(0o700)
             .create(dir.path())
             .map_err(failed)?;
+        asks::write(&dir, marker.spec.on_host_loss).map_err(failed)?;
         marker.write(&dir).map_err(failed)?;
         Ok(machine)
     });

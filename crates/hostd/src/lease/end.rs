@@ -4,15 +4,17 @@
 //! Each guest is ended by itself: one of which nothing can be told, or that can't be ended, keeps none of the others.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use chv_domain::VmId;
 use chv_domain::spec::OnHostLoss;
 
+use super::asks;
 use crate::hypervisor::{Held, Instance, Process, RunDir};
-use crate::ledger::Marker;
 
 /// How often it is looked whether they have ended.
 const LOOK: Duration = Duration::from_millis(10);
@@ -41,25 +43,22 @@ impl LeasedGuests {
     }
 
     fn kill_with(&self, over: impl Fn() -> bool, end: impl Fn(&Process) -> io::Result<bool>) -> usize {
-        let dirs = match self.leased() {
-            Ok(dirs) => dirs,
+        let (dirs, listed) = self.leased();
+        if let Err(error) = &listed {
+            self.tell(&self.vms, error);
+        }
+        let run = |dir: &&RunDir| match self.ended(dir, &over, &end) {
+            Ok(true) => {
+                self.told().remove(dir.path());
+                false
+            }
+            Ok(false) => true,
             Err(error) => {
-                self.tell(&self.vms, &error);
-                return 1;
+                self.tell(dir.path(), &error);
+                true
             }
         };
-        dirs.into_iter()
-            .filter(|dir| match ended(dir, &over, &end) {
-                Ok(ended) => {
-                    self.told().remove(dir.path());
-                    !ended
-                }
-                Err(error) => {
-                    self.tell(dir.path(), &error);
-                    true
-                }
-            })
-            .count()
+        dirs.iter().filter(run).count() + usize::from(listed.is_err())
     }
 
     /// Kills all of them and waits until they have ended, for `limit` at most. Whether they have.
@@ -76,29 +75,59 @@ impl LeasedGuests {
 
     /// Whether any of them runs, or may.
     pub(super) fn any_runs(&self) -> bool {
+        let (dirs, listed) = self.leased();
         let free = |dir: &RunDir| matches!(Instance::holds(dir), Ok(Held::Free));
-        !self.leased().is_ok_and(|dirs| dirs.iter().all(free))
+        listed.is_err() || !dirs.iter().all(free)
     }
 
-    /// The directories of VMs that ask for failover.
-    fn leased(&self) -> io::Result<Vec<RunDir>> {
+    /// The directories of VMs that ask for failover, and of those of which that can't be told. As many as can be
+    /// listed, and whether these are all.
+    fn leased(&self) -> (Vec<RunDir>, io::Result<()>) {
         let mut found = Vec::new();
-        for entry in std::fs::read_dir(&self.vms)? {
-            let Ok(dir) = RunDir::new(entry?.path()) else {
-                continue;
-            };
-            let asks = |marker: &Marker| marker.spec.on_host_loss == OnHostLoss::Failover;
-            if Marker::read(&dir).as_ref().is_some_and(asks) {
-                found.push(dir);
+        let listed = std::fs::read_dir(&self.vms).and_then(|entries| {
+            for entry in entries {
+                let entry = entry?;
+                let name = entry.file_name();
+                let (true, Ok(dir)) = (is_vm(&name), RunDir::new(entry.path())) else {
+                    continue;
+                };
+                if !matches!(asks::read(&dir), Ok(OnHostLoss::Stay)) {
+                    found.push(dir);
+                }
             }
+            Ok(())
+        });
+        (found, listed)
+    }
+
+    /// Kills what runs in `dir` when the lease is `over`; whether nothing does any more.
+    fn ended(
+        &self,
+        dir: &RunDir,
+        over: impl Fn() -> bool,
+        end: impl Fn(&Process) -> io::Result<bool>,
+    ) -> io::Result<bool> {
+        match Instance::holds(dir)? {
+            Held::Free => Ok(true),
+            // After the process was found: one that was started under a newer grant is found only when that has been
+            // noted.
+            Held::Machine(_, _, process) if over() => {
+                // It may be another host's: better ended for nothing than at two places.
+                if let Err(error) = asks::read(dir) {
+                    self.tell(dir.path(), &error);
+                }
+                end(&process)
+            }
+            Held::Machine(..) => Ok(false),
+            Held::Other(other) if other.is_changing() => Ok(false),
+            Held::Other(other) => Err(other.error(dir)),
         }
-        Ok(found)
     }
 
     fn tell(&self, dir: &Path, error: &io::Error) {
         if self.told().insert(dir.to_owned()) {
             let dir = dir.display();
-            tracing::error!(%dir, %error, "guests whose lease has ended may run on there; tried again");
+            tracing::error!(%dir, %error, "the lease has ended, and something is wrong with a guest there; tried again until it has ended");
         }
     }
 
@@ -107,20 +136,9 @@ impl LeasedGuests {
     }
 }
 
-/// Kills what runs in `dir` when the lease is `over`; whether nothing does any more.
-fn ended(
-    dir: &RunDir,
-    over: impl Fn() -> bool,
-    end: impl Fn(&Process) -> io::Result<bool>,
-) -> io::Result<bool> {
-    match Instance::holds(dir)? {
-        Held::Free => Ok(true),
-        // After the process was found: one that was started under a newer grant is found only when that has been noted.
-        Held::Machine(_, _, process) if over() => end(&process),
-        Held::Machine(..) => Ok(false),
-        Held::Other(other) if other.is_changing() => Ok(false),
-        Held::Other(other) => Err(other.error(dir)),
-    }
+/// Whether a VM's directory has this name.
+fn is_vm(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.parse::<VmId>().is_ok())
 }
 
 /// Kills the process; whether it had ended before.

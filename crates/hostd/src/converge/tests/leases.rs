@@ -9,6 +9,7 @@ use chv_domain::{ExitReason, LeaseDuration, Observation, Power, Seq, VmSpec};
 use super::rig::{Daemon, Rig, desired, until};
 use super::started_pid;
 use crate::converge::Wish;
+use crate::lease::guard::Shared;
 use crate::lease::{self, Grant, Lease, SinceBoot};
 
 fn want(daemon: &Daemon, on_host_loss: OnHostLoss) {
@@ -86,4 +87,35 @@ async fn given_a_lease_that_ended_while_no_daemon_ran_then_the_next_one_ends_the
         Lease::begin(shared, None).unwrap();
         assert_eq!(rig.process().await.is_some(), runs_on, "{asks}");
     }
+}
+
+#[tokio::test]
+async fn given_a_disk_that_stalls_while_the_guard_is_started_then_the_daemon_s_tasks_go_on() {
+    // given a file of the guard's that can't be opened until somebody reads it,
+    let dir = tempfile::tempdir().unwrap();
+    let shared = Shared {
+        data: dir.path().to_owned(),
+        vms: dir.path().join("vms"),
+    };
+    std::fs::create_dir(&shared.vms).unwrap();
+    let log = dir.path().join("guard.log");
+    let made = std::process::Command::new("mkfifo").arg(&log).status().unwrap();
+    assert!(made.success());
+    let lease = Arc::new(Lease::begin(shared, Some("true".into())).unwrap());
+    // when the guard is started, and the disk goes on only when a task of the daemon's has asked for the lease,
+    let (asked, disk) = std::sync::mpsc::channel();
+    let disk = std::thread::spawn(move || {
+        let asked = disk.recv_timeout(Duration::from_secs(10));
+        drop(std::fs::File::open(log).unwrap());
+        asked.is_ok()
+    });
+    let ask = async {
+        lease.granted(grant(0)).await;
+        assert!(lease.is_held());
+        asked.send(()).unwrap();
+    };
+    let (guarded, ()) = tokio::join!(lease.guarded(), ask);
+    // then it had an answer meanwhile.
+    guarded.unwrap();
+    assert!(disk.join().unwrap());
 }

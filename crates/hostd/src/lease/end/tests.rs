@@ -2,10 +2,8 @@
 
 use std::process::Child;
 
-use chv_domain::{HypervisorKind, Power, Timestamp, VmId, VmSpec};
-
 use super::*;
-use crate::converge::tests::rig::{desired, holder};
+use crate::converge::tests::rig::holder;
 
 /// A host with guests; they end with it.
 struct Host {
@@ -29,25 +27,17 @@ impl Host {
         let vm = VmId::from_bytes([number; 16]);
         let dir = RunDir::new(self.dir.path().join(vm.to_string())).unwrap();
         std::fs::create_dir(dir.path()).unwrap();
-        let wanted = desired(Power::Running, 5, 6);
-        let marker = Marker {
-            vm,
-            project: wanted.project,
-            name: wanted.name,
-            epoch: wanted.epoch,
-            hypervisor: HypervisorKind::QemuTcg,
-            launched: Timestamp(0),
-            spec: VmSpec {
-                on_host_loss,
-                ..wanted.spec
-            },
-        };
-        marker.write(&dir).unwrap();
+        asks::write(&dir, on_host_loss).unwrap();
         let name = match machine {
             true => format!("chv-{vm}-qemu-tcg"),
             false => "stranger".to_owned(),
         };
         self.processes.push(holder(dir.path(), &name));
+    }
+
+    fn file(&self, number: u8, name: &str) -> PathBuf {
+        let vm = VmId::from_bytes([number; 16]);
+        self.dir.path().join(vm.to_string()).join(name)
     }
 
     /// Which of them run, by their place; waits until `count` have ended.
@@ -85,7 +75,7 @@ fn settled(host: &Host) {
         Held::Machine(..) => true,
         Held::Other(other) => !other.is_changing(),
     };
-    while !host.guests().leased().unwrap().iter().all(settled) {
+    while !host.guests().leased().0.iter().all(settled) {
         std::thread::sleep(LOOK);
     }
 }
@@ -159,4 +149,41 @@ fn given_directories_that_other_programs_hold_then_they_hold_up_no_guest_s_end()
     assert_eq!(host.guests().kill(|| true), 9);
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert_eq!(host.running(1), [0, 1, 2, 3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn given_what_another_version_wrote_of_a_launch_then_guests_end_or_run_on_as_they_asked() {
+    let mut host = Host::new();
+    for (number, asks) in [(1, OnHostLoss::Failover), (2, OnHostLoss::Stay)] {
+        host.holds(number, asks, true);
+        std::fs::write(host.file(number, "launched.json"), r#"{"version":99}"#).unwrap();
+    }
+    assert!(host.guests().end(Duration::from_secs(20)));
+    assert_eq!(host.running(1), [1]);
+}
+
+#[test]
+fn given_a_guest_that_says_not_what_it_asked_for_then_it_ends_with_the_lease_and_that_is_told() {
+    for damage in [None, Some("perhaps")] {
+        let mut host = Host::new();
+        host.holds(1, OnHostLoss::Stay, true);
+        let note = host.file(1, "on-host-loss");
+        match damage {
+            None => std::fs::remove_file(note).unwrap(),
+            Some(text) => std::fs::write(note, text).unwrap(),
+        }
+        settled(&host);
+        let guests = host.guests();
+        assert_eq!(guests.kill(|| true), 1);
+        assert_eq!(guests.told().len(), 1);
+        assert_eq!(host.running(1), [0; 0]);
+    }
+}
+
+#[test]
+fn given_what_is_no_vm_s_then_it_is_let_be() {
+    let host = Host::new();
+    std::fs::write(host.dir.path().join("README"), "hello").unwrap();
+    std::fs::create_dir(host.dir.path().join("lost+found")).unwrap();
+    assert_eq!(host.guests().kill(|| true), 0);
 }
