@@ -10,8 +10,9 @@ use tokio::net::TcpListener;
 use crate::archive::{Restore, collect, restore};
 use crate::offline::{self, ClosedDir};
 use crate::purged_tests::{
-    LIMIT, PATIENCE, about, host, id, leader, open, opened, reach, register, register_and_purge, start,
+    LIMIT, PATIENCE, about, id, leader, open, opened, reach, register, register_and_purge, start,
 };
+use crate::testing::host;
 use crate::{EventLog, PastError, ReadError, Search};
 
 /// Records through whoever leads that history up to `upto` is forgotten.

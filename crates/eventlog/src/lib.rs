@@ -43,6 +43,8 @@ mod security;
 mod segment;
 mod status;
 mod step_down;
+#[cfg(test)]
+mod testing;
 mod timings;
 
 pub use config::{Config, Sealing, Timing};

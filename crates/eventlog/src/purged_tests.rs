@@ -9,6 +9,7 @@ use std::time::Duration;
 use chv_domain::*;
 use tokio::net::TcpListener;
 
+use crate::testing::{host, record};
 use crate::{AppendError, Config, EventLog, Leadership, Limit, Search, Timing};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -17,10 +18,6 @@ pub(crate) type Peers = BTreeMap<ReplicaId, SocketAddr>;
 
 pub(crate) fn id(number: u64) -> ReplicaId {
     ReplicaId::new(number).unwrap()
-}
-
-pub(crate) fn host(number: u8) -> HostId {
-    HostId::from_bytes([number; 16])
 }
 
 pub(crate) async fn open(dir: PathBuf, number: u64, peers: &Peers) -> EventLog {
@@ -93,31 +90,7 @@ pub(crate) async fn register(logs: &BTreeMap<u64, EventLog>, number: u8) {
 
 async fn try_register(log: &EventLog, number: u8) -> bool {
     let state = log.projection();
-    let facts = HostFacts {
-        capacity: Capacity {
-            vcpus: 1,
-            memory_mib: 1024,
-        },
-        hypervisors: vec![],
-        daemon: "test".to_owned(),
-    };
-    let submission = Submission::new(
-        CommandId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, number]),
-        format!("host/h{number}").parse().unwrap(),
-        Command::RegisterHost {
-            host: host(number),
-            facts,
-        },
-    );
-    let context = Context {
-        now: Timestamp(1),
-        term: log.status().term,
-        alive: &BTreeSet::new(),
-        replicas: &Replicas::alone(ReplicaId::new(1).unwrap()),
-    };
-    let Ok(Decided::Record(record)) = decide(&state, &submission, context) else {
-        panic!("host {number} was not registered");
-    };
+    let record = record(&state, log.status().term, number);
     // More than a host may say, so that few of them make a snapshot of some pieces.
     let mut events = record.events.clone();
     let Some(Event::HostRegistered { facts, .. }) = events.first_mut() else {

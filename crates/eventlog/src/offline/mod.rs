@@ -14,7 +14,8 @@ mod small;
 mod snapshots;
 #[cfg(test)]
 pub(crate) mod tests;
-mod verify;
+mod verification;
+mod walk;
 
 pub use dir::{ClosedDir, OfflineError};
 pub(crate) use finding::as_text;
@@ -22,5 +23,5 @@ pub use finding::{Finding, FindingKind};
 pub use inspect::{
     Inspection, LastRecord, LogRange, Position, SegmentFile, Sizes, SnapshotFile, Versions, Vote, inspect,
 };
-pub(crate) use verify::walk;
-pub use verify::{Progress, Verification, verify};
+pub use verification::{Progress, Verification, verify};
+pub(crate) use walk::walk;

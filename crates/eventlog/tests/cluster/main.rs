@@ -10,13 +10,16 @@ mod membership;
 mod reading;
 mod replicas;
 mod strangers;
+#[path = "../../src/testing.rs"]
+mod testing;
 
 use std::time::Duration;
 
 use chv_domain::{Batch, BatchOutcome, Resource, Seq, Term};
 use chv_eventlog::{AppendError, Limit, Search};
 
-use replicas::{Replicas, host, record};
+use replicas::Replicas;
+use testing::{host, record};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_is_on_every_replica_after_the_leader_ends_and_comes_back() {

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 
-use crate::replicas::{Replicas, host};
+use crate::replicas::Replicas;
+use crate::testing::host;
 
 /// A few of each, so that searches meet.
 fn actor(number: u8) -> Actor {

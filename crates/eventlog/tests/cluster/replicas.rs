@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use crate::authority::{Authority, BOTH, Valid};
+use crate::testing::record;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -28,40 +29,6 @@ pub struct Replicas {
     running: BTreeMap<u64, EventLog>,
     /// The format that each one's program reads; without a word, this one's.
     reads: BTreeMap<u64, u32>,
-}
-
-pub fn host(number: u8) -> HostId {
-    HostId::from_bytes([number; 16])
-}
-
-/// The record of host `number`'s registration, decided on `state` in `term`.
-pub fn record(state: &Projection, term: Term, number: u8) -> Record {
-    let facts = HostFacts {
-        capacity: Capacity {
-            vcpus: 1,
-            memory_mib: 1024,
-        },
-        hypervisors: vec![],
-        daemon: "test".to_owned(),
-    };
-    let submission = Submission::new(
-        CommandId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, number]),
-        format!("host/h{number}").parse().unwrap(),
-        Command::RegisterHost {
-            host: host(number),
-            facts,
-        },
-    );
-    let context = Context {
-        now: Timestamp(1),
-        term,
-        alive: &BTreeSet::new(),
-        replicas: &chv_domain::Replicas::alone(ReplicaId::new(1).unwrap()),
-    };
-    match decide(state, &submission, context) {
-        Ok(Decided::Record(record)) => record,
-        other => panic!("{other:?}"),
-    }
 }
 
 impl Replicas {

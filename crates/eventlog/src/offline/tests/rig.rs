@@ -1,6 +1,6 @@
 //! A small data directory, written by a replica of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::files::{Dir, Identity};
 use crate::open::log_files;
 use crate::raft::Vote;
 use crate::raft::snapshot::State;
+use crate::testing::record;
 use crate::{ClusterSecret, Config, EventLog, Leadership, PeerSecurity};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -21,36 +22,6 @@ pub(crate) const EVENTS: u64 = 8;
 
 fn id() -> ReplicaId {
     ReplicaId::new(1).unwrap()
-}
-
-/// A record that registers host `number`.
-pub(super) fn record(state: &Projection, term: Term, number: u8) -> Record {
-    let facts = HostFacts {
-        capacity: Capacity {
-            vcpus: 1,
-            memory_mib: 1024,
-        },
-        hypervisors: vec![],
-        daemon: "test".to_owned(),
-    };
-    let submission = Submission::new(
-        CommandId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, number]),
-        format!("host/h{number}").parse().unwrap(),
-        Command::RegisterHost {
-            host: HostId::from_bytes([number; 16]),
-            facts,
-        },
-    );
-    let context = Context {
-        now: Timestamp(1),
-        term,
-        alive: &BTreeSet::new(),
-        replicas: &Replicas::alone(id()),
-    };
-    match decide(state, &submission, context) {
-        Ok(Decided::Record(record)) => record,
-        other => panic!("{other:?}"),
-    }
 }
 
 /// Opens replica `number` of its own cluster in the directory, and waits until it leads.
@@ -144,7 +115,7 @@ pub(crate) async fn begin(path: &Path) -> Result<Begun, String> {
             .await
             .map_err(|error| text(&error))?;
         for entry in entries {
-            super::super::verify::fold(&mut state, entry);
+            super::super::walk::fold(&mut state, entry);
         }
         Ok(Begun {
             identity,

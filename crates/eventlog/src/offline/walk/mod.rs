@@ -1,12 +1,13 @@
 //! The proof that a directory holds what was written: every checksum, the numbers without holes, the hash chain,
 //! the fold against every snapshot.
 
+mod end;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use chv_domain::{Batch, BatchOutcome, ClusterId, Projection, Record, RecordHash, ReplicaId, Seq, Term};
+use chv_domain::{Batch, BatchOutcome, Projection, Record, RecordHash, Seq, Term};
 use openraft::EntryPayload;
-use serde::Serialize;
 
 use super::chain::{Chain, contradiction};
 use super::dir::ClosedDir;
@@ -15,92 +16,12 @@ use super::history;
 use super::log::Segments;
 use super::small::SmallFiles;
 use super::snapshots::{self, Held};
+use super::verification::{Progress, Verification};
 use crate::open::{HISTORY, SEGMENTS, SNAPSHOTS};
-use crate::raft::fit::{self, Ends};
 use crate::raft::log_storage::decode;
 use crate::raft::snapshot::State;
 use crate::raft::{Entry, LogId, Membership};
 use crate::segment::ScannedSegment;
-
-/// How far long work is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// What is done, in files or in bytes.
-    pub done: u64,
-    /// What there is.
-    pub total: u64,
-}
-
-/// What a check found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Verification {
-    /// The cluster; `None` of an archive whose end was not reached.
-    pub cluster: Option<ClusterId>,
-    /// The replica whose directory it is; `None` of an archive.
-    pub replica: Option<ReplicaId>,
-    /// The first event whose record was checked; `None` where there is none.
-    pub first_seq: Option<Seq>,
-    /// The last one: up to here everything is as it was written.
-    pub last_seq: Seq,
-    /// The hash of its record. Equal on every replica that holds that event.
-    #[serde(serialize_with = "super::finding::as_text")]
-    pub last_hash: RecordHash,
-    /// How many log entries were checked.
-    pub entries: u64,
-    /// How many records, of the log or of an archive.
-    pub records: u64,
-    /// How many in sealed files; those that the log holds too are among both.
-    pub sealed: u64,
-    /// Batches that every replica drops: decided by a leader that was none any more.
-    pub dropped: u64,
-    /// Snapshots whose state the fold of the records came to.
-    pub snapshots_compared: u64,
-    /// Snapshots that the log does not reach, and whose checksum alone speaks for them.
-    pub snapshots_alone: u64,
-    /// Bytes at the log's end of a write that was never flushed, so never acknowledged. They are cut off when the
-    /// replica starts; nothing is wrong with that.
-    pub torn_bytes: u64,
-    /// What is wrong; empty when nothing is.
-    pub findings: Vec<Finding>,
-}
-
-impl Verification {
-    /// What checking an archive found.
-    pub(crate) fn of_archive(
-        cluster: Option<ClusterId>,
-        first_seq: Option<Seq>,
-        (last_seq, last_hash): (Seq, RecordHash),
-        records: u64,
-        findings: Vec<Finding>,
-    ) -> Self {
-        Self {
-            cluster,
-            replica: None,
-            first_seq,
-            last_seq,
-            last_hash,
-            entries: 0,
-            records,
-            sealed: 0,
-            dropped: 0,
-            snapshots_compared: 0,
-            snapshots_alone: 0,
-            torn_bytes: 0,
-            findings,
-        }
-    }
-
-    /// Whether nothing is wrong.
-    pub fn is_sound(&self) -> bool {
-        self.findings.is_empty()
-    }
-}
-
-/// Checks `dir`. Blocks for as long as reading all of it takes.
-pub fn verify(dir: &ClosedDir, progress: &mut dyn FnMut(Progress)) -> Verification {
-    walk(dir, progress, &mut |_| {}).0
-}
 
 /// As [`verify`]; `each` is given every record in order, those that are in sealed files and in the log too perhaps
 /// twice. The state after the last one comes with it.
@@ -279,16 +200,6 @@ impl Walk {
         }
     }
 
-    /// The state that goes furthest.
-    fn furthest(self) -> Projection {
-        let of_snapshots = self.snapshots.into_iter().map(|held| held.state.projection);
-        let of_state = self.state.map(|state| state.projection);
-        let all = of_snapshots.chain(self.fold).chain(of_state);
-        // Of equals the last: the log's own knows how far events were published.
-        all.max_by_key(|state| (state.seq(), state.published()))
-            .unwrap_or_default()
-    }
-
     fn segment(&mut self, segment: &ScannedSegment, each: &mut dyn FnMut(&Record)) -> Result<(), Finding> {
         self.torn += segment.torn().map_or(0, |torn| torn.len() as u64);
         for (offset, stored) in segment.entries() {
@@ -396,46 +307,9 @@ impl Walk {
         }
         Ok(())
     }
-
-    /// What only shows at the end.
-    fn left_over(&mut self, dir: &Path) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        let compared = |held: &&Held| self.compared_files.contains(&held.file);
-        self.alone += self.snapshots.iter().filter(|held| !compared(held)).count() as u64;
-        let ends = Ends {
-            purged: self.small.purged,
-            last: self.last,
-            vote: self.small.vote,
-        };
-        let newest = self.snapshots.last().and_then(|held| held.state.applied);
-        let of_state = self.state.as_ref().and_then(|state| state.applied);
-        findings.extend(
-            fit::check(dir, &ends, newest.max(of_state))
-                .err()
-                .map(Finding::from),
-        );
-        findings
-    }
-
-    /// The last event that is vouched for: the log's, or that of a snapshot that goes further.
-    fn last(&self) -> (Seq, RecordHash) {
-        let of_snapshots = self.snapshots.iter().map(|held| &held.state.projection);
-        let furthest = of_snapshots
-            .map(|state| (state.seq(), state.hash()))
-            .max_by_key(|(seq, _)| *seq);
-        let of_state = self
-            .state
-            .as_ref()
-            .map(|state| (state.projection.seq(), state.projection.hash()));
-        let all = [self.chain.at(), self.history, of_state, furthest];
-        all.into_iter()
-            .flatten()
-            .max_by_key(|(seq, _)| *seq)
-            .unwrap_or_default()
-    }
 }
 
-pub(super) fn fold(state: &mut State, entry: Entry) {
+pub(in crate::offline) fn fold(state: &mut State, entry: Entry) {
     state.applied = Some(entry.log_id);
     match entry.payload {
         EntryPayload::Blank => {}

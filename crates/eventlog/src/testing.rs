@@ -1,0 +1,43 @@
+//! What the tests append: the registrations of hosts. The tests of this crate use it, and those in `tests/cluster`.
+
+use std::collections::BTreeSet;
+
+use chv_domain::{
+    Capacity, Command, CommandId, Context, Decided, HostFacts, HostId, Projection, Record, ReplicaId,
+    Replicas, Submission, Term, Timestamp, decide,
+};
+
+pub(crate) fn host(number: u8) -> HostId {
+    HostId::from_bytes([number; 16])
+}
+
+/// The record of host `number`'s registration, decided on `state` in `term`.
+pub(crate) fn record(state: &Projection, term: Term, number: u8) -> Record {
+    let facts = HostFacts {
+        capacity: Capacity {
+            vcpus: 1,
+            memory_mib: 1024,
+        },
+        hypervisors: vec![],
+        daemon: "test".to_owned(),
+    };
+    let submission = Submission::new(
+        CommandId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, number]),
+        format!("host/h{number}").parse().unwrap(),
+        Command::RegisterHost {
+            host: host(number),
+            facts,
+        },
+    );
+    let replicas = Replicas::alone(ReplicaId::new(1).unwrap());
+    let context = Context {
+        now: Timestamp(1),
+        term,
+        alive: &BTreeSet::new(),
+        replicas: &replicas,
+    };
+    match decide(state, &submission, context) {
+        Ok(Decided::Record(record)) => record,
+        other => panic!("{other:?}"),
+    }
+}
