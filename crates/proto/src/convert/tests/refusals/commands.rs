@@ -1,34 +1,8 @@
-//! Every wrong field is refused, and named by its path.
+//! Commands.
 
-use chv_domain::*;
-use prost::Message;
-
-use crate::convert::*;
+use super::{ID, Wire, create, decode, envelope, spec};
+use crate::convert::refused_decode;
 use crate::v1;
-use crate::v1::command_envelope::Command as Wire;
-
-const ID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
-
-fn spec() -> v1::VmSpec {
-    v1::VmSpec {
-        vcpus: 1,
-        memory_mib: 128,
-        boot: Some(v1::Boot {
-            kernel: "k".into(),
-            ..v1::Boot::default()
-        }),
-        ..v1::VmSpec::default()
-    }
-}
-
-fn create(spec: v1::VmSpec) -> Wire {
-    Wire::CreateVm(v1::CreateVm {
-        project: "default".into(),
-        name: "web".into(),
-        spec: Some(spec),
-        ..v1::CreateVm::default()
-    })
-}
 
 fn report(observation: Option<v1::report_vm::Observation>) -> Wire {
     Wire::ReportVm(v1::ReportVm {
@@ -36,19 +10,6 @@ fn report(observation: Option<v1::report_vm::Observation>) -> Wire {
         epoch: 1,
         observation,
     })
-}
-
-fn envelope(command: Wire) -> v1::CommandEnvelope {
-    v1::CommandEnvelope {
-        version: 1,
-        id: ID.into(),
-        command: Some(command),
-        ..v1::CommandEnvelope::default()
-    }
-}
-
-fn decode(envelope: &v1::CommandEnvelope, verb: &str) -> Result<Submission, DecodeError> {
-    decode_envelope(&envelope.encode_to_vec(), "alice".parse().unwrap(), verb, None)
 }
 
 fn verb_of(command: &Wire) -> &'static str {
@@ -286,141 +247,4 @@ fn a_wrong_field_is_named_by_its_path() {
 #[test]
 fn the_same_command_without_the_fault_is_read() {
     assert!(decode(&envelope(create(spec())), "vm.create").is_ok());
-}
-
-#[test]
-fn an_envelope_of_another_version_is_refused_before_it_is_looked_into() {
-    for version in [0, 2, u32::MAX] {
-        let envelope = v1::CommandEnvelope {
-            version,
-            command: None,
-            ..envelope(create(spec()))
-        };
-        let error = decode(&envelope, "vm.create").unwrap_err();
-        assert_eq!((error.code, error.id), ("unsupported_version", ID.parse().ok()));
-    }
-}
-
-#[test]
-fn an_envelope_without_a_command_or_a_readable_id_is_refused() {
-    let without = v1::CommandEnvelope {
-        command: None,
-        ..envelope(create(spec()))
-    };
-    let error = decode(&without, "vm.create").unwrap_err();
-    assert_eq!((error.code, error.field.as_str()), ("invalid", "command"));
-    let nameless = v1::CommandEnvelope {
-        id: "1".into(),
-        ..envelope(create(spec()))
-    };
-    let error = decode(&nameless, "vm.create").unwrap_err();
-    assert_eq!(
-        (error.code, error.field.as_str(), error.id),
-        ("invalid", "id", None)
-    );
-}
-
-#[test]
-fn a_truncated_envelope_is_malformed() {
-    let bytes = envelope(create(spec())).encode_to_vec();
-    let error = decode_envelope(
-        &bytes[..bytes.len() - 1],
-        "alice".parse().unwrap(),
-        "vm.create",
-        None,
-    );
-    assert_eq!(error.unwrap_err().code, "malformed");
-}
-
-#[test]
-fn a_verb_that_is_not_known_is_a_mismatch_not_a_panic() {
-    let error = decode(&envelope(create(spec())), "vm.explode").unwrap_err();
-    assert_eq!(error.code, "subject_mismatch");
-    assert!(error.message.contains("vm.explode") && error.message.contains("vm.create"));
-}
-
-#[test]
-fn an_unreadable_trace_in_the_envelope_is_refused() {
-    let envelope = v1::CommandEnvelope {
-        traceparent: "junk".into(),
-        ..envelope(create(spec()))
-    };
-    assert_eq!(decode(&envelope, "vm.create").unwrap_err().field, "traceparent");
-}
-
-#[test]
-fn a_query_of_another_kind_or_version_or_without_content_is_refused() {
-    let asked = Asked {
-        query: v1::query_envelope::Query::GetStatus(v1::GetStatus { digest: true }),
-        min_seq: Seq(7),
-        at: None,
-        trace: None,
-    };
-    let envelope = encode_query(&asked);
-    let decode = |envelope: &v1::QueryEnvelope, kind| decode_query(&envelope.encode_to_vec(), kind);
-    assert_eq!(decode(&envelope, "status.get"), Ok(asked));
-    assert_eq!(decode(&envelope, "vm.get").unwrap_err().code, "subject_mismatch");
-    let newer = v1::QueryEnvelope {
-        version: 2,
-        ..envelope.clone()
-    };
-    assert_eq!(
-        decode(&newer, "status.get").unwrap_err().code,
-        "unsupported_version"
-    );
-    let empty = v1::QueryEnvelope {
-        query: None,
-        ..envelope
-    };
-    assert_eq!(decode(&empty, "status.get").unwrap_err().field, "query");
-    assert_eq!(decode_query(&[0xff], "status.get").unwrap_err().code, "malformed");
-}
-
-#[test]
-fn a_wrong_event_is_refused_with_its_field() {
-    let record = Record::new(RecordBody {
-        first: Seq(1),
-        term: Term(1),
-        time: Timestamp(1),
-        actor: "alice".parse().unwrap(),
-        cause: Cause {
-            command: ID.parse().unwrap(),
-            verb: Verb::VmStart,
-            follows: None,
-        },
-        trace: None,
-        prev: RecordHash::ZERO,
-        events: vec![Event::VmStartRequested {
-            vm: VmId::from_bytes([1; 16]),
-        }],
-    });
-    let good = || event_to_wire(&record, 0, &Projection::default());
-    assert!(event_from_wire(good()).is_ok());
-    type Break = fn(&mut v1::EventMessage);
-    let refusals: [(Break, &str); 9] = [
-        (|event| event.version = 2, "version"),
-        (|event| event.kind = "stopped".into(), "kind"),
-        (|event| event.verb = "vm.explode".into(), "verb"),
-        (|event| event.actor = "host/".into(), "actor"),
-        (|event| event.command = String::new(), "command"),
-        (|event| event.prev_hash = vec![0; 31], "prev_hash"),
-        (|event| event.project = "a.b".into(), "project"),
-        (|event| event.event = None, "event"),
-        (
-            |event| {
-                event.event = Some(v1::event_message::Event::VmStartRequested(
-                    v1::VmStartRequested::default(),
-                ));
-            },
-            "vm_start_requested.vm",
-        ),
-    ];
-    for (break_it, field) in refusals {
-        let mut event = good();
-        break_it(&mut event);
-        assert_eq!(event_from_wire(event).unwrap_err().field, field);
-    }
-    // An index that the record does not have.
-    let beyond = event_to_wire(&record, 1, &Projection::default());
-    assert_eq!(event_from_wire(beyond).unwrap_err().field, "event");
 }

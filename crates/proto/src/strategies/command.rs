@@ -1,0 +1,140 @@
+//! Commands, and what they say.
+
+use chv_domain::*;
+use proptest::collection::{btree_map, btree_set};
+use proptest::option;
+use proptest::prelude::*;
+
+use super::ids::{
+    actor, address, command_id, directory, epoch, host_id, name, replica, seq, some_seq, time, trace, vm_id,
+};
+use super::spec::{facts, kind, labels, spec, stop_timeout};
+
+pub(crate) fn vm_ref() -> impl Strategy<Value = VmRef> {
+    prop_oneof![
+        vm_id().prop_map(VmRef::Id),
+        (name(), name()).prop_map(|(project, name)| VmRef::Name(project, name)),
+    ]
+}
+
+pub(super) fn exit_reason() -> impl Strategy<Value = ExitReason> {
+    prop_oneof![
+        Just(ExitReason::PoweredOff),
+        Just(ExitReason::Killed),
+        Just(ExitReason::StopTimedOut),
+        ".{0,20}".prop_map(ExitReason::Crashed),
+        Just(ExitReason::Vanished),
+        Just(ExitReason::LeaseEnded),
+    ]
+}
+
+fn observation() -> impl Strategy<Value = Observation> {
+    prop_oneof![
+        (kind(), any::<u32>(), any::<u64>()).prop_map(|(hypervisor, pid, took_us)| Observation::Started {
+            hypervisor,
+            pid,
+            took_us
+        }),
+        Just(Observation::Ready),
+        (kind(), any::<u32>(), any::<u64>()).prop_map(|(hypervisor, pid, uptime_ms)| Observation::Adopted {
+            hypervisor,
+            pid,
+            uptime_ms
+        }),
+        exit_reason().prop_map(Observation::Exited),
+        ".{0,20}".prop_map(Observation::Blocked),
+        Just(Observation::Unblocked),
+        Just(Observation::Removed),
+    ]
+}
+
+pub(super) fn retention() -> impl Strategy<Value = Retention> {
+    (any::<u32>(), any::<u64>()).prop_map(|(seconds, bytes)| Retention {
+        keep_for: KeepFor::from_seconds(seconds).ok(),
+        keep_size: KeepSize::from_bytes(bytes).ok(),
+    })
+}
+
+pub(super) fn forgotten() -> impl Strategy<Value = Forgotten> {
+    (seq(), any::<u64>()).prop_map(|(upto, at)| Forgotten {
+        upto,
+        kept_from: Timestamp(at),
+    })
+}
+
+fn introduction() -> impl Strategy<Value = Introduction> {
+    (directory(), any::<u32>()).prop_map(|(directory, format)| Introduction { directory, format })
+}
+
+fn cluster_command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        (replica(), address()).prop_map(|(replica, address)| Command::AddReplica { replica, address }),
+        replica().prop_map(|replica| Command::RemoveReplica { replica }),
+        (replica(), replica(), address()).prop_map(|(old, new, address)| Command::ReplaceReplica {
+            old,
+            new,
+            address
+        }),
+        Just(Command::StepDown),
+        (btree_map(replica(), address(), 0..4), btree_set(replica(), 0..4))
+            .prop_map(|(voters, learners)| Command::ReportReplicas { voters, learners }),
+        retention().prop_map(|retention| Command::SetRetention { retention }),
+        forgotten().prop_map(|forgotten| Command::ForgetHistory { forgotten }),
+        btree_map(replica(), introduction(), 0..4)
+            .prop_map(|introduced| Command::IntroduceReplicas { introduced }),
+    ]
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    prop_oneof![cluster_command(), vm_or_host_command()]
+}
+
+fn vm_or_host_command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        (name(), name(), labels(), spec(), any::<bool>()).prop_map(|(project, name, labels, spec, start)| {
+            Command::CreateVm {
+                project,
+                name,
+                labels,
+                spec: Box::new(spec),
+                start,
+            }
+        }),
+        vm_ref().prop_map(|vm| Command::StartVm { vm }),
+        (vm_id(), epoch()).prop_map(|(vm, epoch)| Command::FailOverVm { vm, epoch }),
+        (vm_ref(), option::of(stop_timeout())).prop_map(|(vm, timeout)| Command::StopVm { vm, timeout }),
+        vm_ref().prop_map(|vm| Command::KillVm { vm }),
+        (vm_ref(), any::<bool>()).prop_map(|(vm, force)| Command::DeleteVm { vm, force }),
+        (host_id(), facts()).prop_map(|(host, facts)| Command::RegisterHost { host, facts }),
+        name().prop_map(|host| Command::CordonHost { host }),
+        name().prop_map(|host| Command::UncordonHost { host }),
+        (vm_id(), epoch(), observation()).prop_map(|(vm, epoch, observation)| Command::ReportVm {
+            vm,
+            epoch,
+            observation
+        }),
+    ]
+}
+
+pub(crate) fn submission() -> impl Strategy<Value = Submission> {
+    (
+        command_id(),
+        actor(),
+        command(),
+        option::of(seq()),
+        option::of(time()),
+        option::of(trace()),
+        option::of(some_seq()),
+    )
+        .prop_map(
+            |(id, actor, command, expected, deadline, trace, follows)| Submission {
+                id,
+                actor,
+                command,
+                expected,
+                deadline,
+                trace,
+                follows,
+            },
+        )
+}
