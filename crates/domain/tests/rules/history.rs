@@ -156,3 +156,8 @@ pub fn kinds(decided: &Decided) -> Vec<&'static str> {
         Decided::Repeat(_) | Decided::Unchanged { .. } => Vec::new(),
     }
 }
+
+pub fn refused(answer: Result<Decided, Rejection>) -> (RejectionCode, String) {
+    let rejection = answer.expect_err("should have been refused");
+    (rejection.code, rejection.message)
+}

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, unreachable_pub)] // a test binary: a panic is its failure
 
-mod cases;
+mod clock_and_ids;
 mod failover;
 mod history;
+mod hosts;
 mod properties;
 mod replicas;
 mod retention;
+mod vm_life;

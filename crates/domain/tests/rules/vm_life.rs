@@ -1,15 +1,8 @@
-//! Single rules, each as given, when, then.
-
-use std::time::Duration;
+//! A VM from its creation to its end: single rules, each as given, when, then.
 
 use chv_domain::*;
 
 use crate::history::*;
-
-fn refused(answer: Result<Decided, Rejection>) -> (RejectionCode, String) {
-    let rejection = answer.expect_err("should have been refused");
-    (rejection.code, rejection.message)
-}
 
 #[test]
 fn a_created_vm_is_placed_in_the_same_record_with_the_reason() {
@@ -243,54 +236,6 @@ fn a_vm_is_not_blocked_any_more_once_it_was_ordered_otherwise_or_was_found_runni
 }
 
 #[test]
-fn a_host_is_heard_only_about_its_own_vms_under_their_current_epoch() {
-    let mut cluster = Cluster::with_hosts(2);
-    let vm = cluster.running("web");
-    let placement = cluster.state.vm(vm).unwrap().placement.unwrap();
-    let other = if placement.host == host_id(1) {
-        "host/h2"
-    } else {
-        "host/h1"
-    };
-    let report = |epoch| Command::ReportVm {
-        vm,
-        epoch,
-        observation: Observation::Ready,
-    };
-    let (code, _) = refused(cluster.send(other, report(placement.epoch)));
-    assert_eq!(code, RejectionCode::NotPermitted);
-    let stale = cluster.submission("alice", report(placement.epoch));
-    assert_eq!(refused(cluster.submit(&stale)).0, RejectionCode::NotPermitted);
-    let owner = cluster.state.host(placement.host).unwrap().name.clone();
-    let (code, _) = refused(cluster.send(&format!("host/{owner}"), report(Epoch(Seq(1)))));
-    assert_eq!(code, RejectionCode::StaleEpoch);
-}
-
-#[test]
-fn a_host_may_not_send_users_commands() {
-    let mut cluster = Cluster::with_hosts(1);
-    let (code, _) = refused(cluster.send("host/h1", create("web", spec(1, 128))));
-    assert_eq!(code, RejectionCode::NotPermitted);
-}
-
-#[test]
-fn a_late_command_and_one_from_the_future_are_refused() {
-    let mut cluster = Cluster::with_hosts(1);
-    let mut late = cluster.submission("alice", create("web", spec(1, 128)));
-    late.deadline = Some(cluster.now.minus(Duration::from_secs(1)));
-    assert_eq!(refused(cluster.submit(&late)).0, RejectionCode::Expired);
-
-    let old = cluster.submission("alice", create("web", spec(1, 128)));
-    cluster.now = cluster.now.plus(Duration::from_secs(3601));
-    assert_eq!(refused(cluster.submit(&old)).0, RejectionCode::Clock);
-
-    cluster.now = cluster.now.plus(Duration::from_secs(10_000));
-    let future = cluster.submission("alice", create("web", spec(1, 128)));
-    cluster.now = START;
-    assert_eq!(refused(cluster.submit(&future)).0, RejectionCode::Clock);
-}
-
-#[test]
 fn two_creates_in_one_batch_see_each_other() {
     let mut cluster = Cluster::with_hosts(1);
     let (first, second) = (
@@ -309,102 +254,4 @@ fn two_creates_in_one_batch_see_each_other() {
         refused(decide_onto(&mut scratch, &second, context)).0,
         RejectionCode::Exists
     );
-}
-
-#[test]
-fn a_host_that_lost_its_data_directory_does_not_take_over_its_old_name() {
-    let mut cluster = Cluster::with_hosts(1);
-    let register = Command::RegisterHost {
-        host: host_id(77),
-        facts: facts(8, 4096),
-    };
-    let (code, message) = refused(cluster.send("host/h1", register));
-    assert_eq!(code, RejectionCode::Exists);
-    assert!(message.contains("data directory"), "{message}");
-}
-
-#[test]
-fn an_id_that_was_another_actors_command_gets_no_answer_of_that_one() {
-    let mut cluster = Cluster::with_hosts(1);
-    let create = cluster.submission("alice", create("web", spec(1, 128)));
-    cluster.submit(&create).unwrap();
-    let mut stolen = cluster.submission("bob", Command::KillVm { vm: named("web") });
-    stolen.id = create.id;
-    let (code, message) = refused(cluster.submit(&stolen));
-    assert_eq!(code, RejectionCode::Exists);
-    assert!(message.contains("an id of its own"), "{message}");
-}
-
-#[test]
-fn a_leader_whose_clock_is_behind_takes_no_old_command_for_a_new_one() {
-    // given a record of a leader two hours ahead, so that older outcomes are forgotten
-    let mut cluster = Cluster::with_hosts(1);
-    cluster.running("web");
-    let stop = cluster.submission(
-        "alice",
-        Command::StopVm {
-            vm: named("web"),
-            timeout: None,
-        },
-    );
-    cluster.submit(&stop).unwrap();
-    cluster.now = START.plus(Duration::from_secs(7200));
-    cluster
-        .send("bob", Command::StartVm { vm: named("web") })
-        .unwrap();
-    // when a leader with the right time gets the stop again, then it is refused, not done again
-    cluster.now = START;
-    assert_eq!(refused(cluster.submit(&stop)).0, RejectionCode::Clock);
-}
-
-#[test]
-fn recorded_times_never_go_back_when_a_leaders_clock_does() {
-    let mut cluster = Cluster::with_hosts(1);
-    cluster.running("web");
-    for seconds in [3000, 60, 3, 3001, 0] {
-        // given a leader whose clock is somewhere else than that of the one before
-        cluster.now = START.plus(Duration::from_secs(seconds));
-        // when it decides, then its record is not before the last one
-        let before = cluster.records.last().unwrap().time;
-        let number = cluster.records.len();
-        let register = Command::RegisterHost {
-            host: host_id(1),
-            facts: facts(8 + u32::try_from(number).unwrap(), 1 << 20),
-        };
-        let outcome = cluster.send("host/h1", register);
-        assert!(outcome.is_ok(), "{outcome:?}");
-        assert!(cluster.records.len() > number, "nothing was recorded");
-        assert!(cluster.records.last().unwrap().time >= before.max(cluster.now));
-    }
-}
-
-#[test]
-fn facts_that_no_host_has_are_refused() {
-    let mut cluster = Cluster::with_hosts(1);
-    let mut huge = facts(8, u64::MAX);
-    let register = |facts| Command::RegisterHost {
-        host: host_id(1),
-        facts,
-    };
-    assert_eq!(
-        refused(cluster.send("host/h1", register(huge.clone()))).0,
-        RejectionCode::Invalid
-    );
-    huge = facts(8, 4096);
-    huge.daemon = "x".repeat(1 << 20);
-    assert_eq!(
-        refused(cluster.send("host/h1", register(huge))).0,
-        RejectionCode::Invalid
-    );
-}
-
-#[test]
-fn what_a_host_says_of_a_crash_is_cut_to_a_bound() {
-    let mut cluster = Cluster::with_hosts(1);
-    let vm = cluster.running("web");
-    let crashed = Observation::Exited(ExitReason::Crashed("é".repeat(1 << 20)));
-    let Decided::Record(record) = cluster.report(vm, crashed).unwrap() else {
-        panic!()
-    };
-    assert!(stored::encode(&record).unwrap().len() < 4096);
 }
