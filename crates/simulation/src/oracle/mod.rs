@@ -1,19 +1,20 @@
 //! What must hold, looked at from outside: the one log that was ever committed, what was answered about it, and
 //! what of it the broker and its subscribers had. Knows everything, and takes part in nothing.
 
+mod answers;
+mod guests;
+mod published;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Instant;
 
-use chv_domain::spec::OnHostLoss;
 use chv_domain::{
-    BatchOutcome, CommandId, Event, Projection, Record, RecordHash, Seq, Submission, Timestamp, VmId, VmSpec,
+    BatchOutcome, CommandId, Projection, Record, RecordHash, Seq, Submission, Timestamp, VmId, VmSpec,
     invariants,
 };
-use chv_proto::v1;
 use ulid::Ulid;
 
-use crate::packet::{Answer, Seen};
 use crate::raft::disk::{Entry, LogId};
 use crate::world::Applied;
 
@@ -234,176 +235,5 @@ impl Oracle {
         }
         record.events.iter().for_each(|event| self.placement(event));
         self.records.insert(record.first, Rc::clone(record));
-    }
-
-    /// Only what asks for failover is ever placed a second time.
-    fn placement(&mut self, event: &Event) {
-        match event {
-            Event::VmCreated { vm, spec, .. } => {
-                self.asks.insert(*vm, spec.on_host_loss == OnHostLoss::Failover);
-            }
-            Event::VmPlaced { vm, .. } if !self.placed.insert(*vm) => {
-                self.count.failovers += 1;
-                if self.asks.get(vm) != Some(&true) {
-                    self.wrong(format!(
-                        "{vm} does not ask for failover, and was placed elsewhere"
-                    ));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// A guest starts: no other host may run it.
-    pub(crate) fn guest_starts(&mut self, vm: VmId, host: usize) {
-        self.count.starts += 1;
-        if let Some(other) = self.guests.insert(vm, host) {
-            self.wrong(format!(
-                "{vm} starts on host {host} while it runs on host {other}"
-            ));
-        }
-    }
-
-    pub(crate) fn guest_ends(&mut self, vm: VmId, host: usize) {
-        if self.guests.get(&vm) == Some(&host) {
-            self.guests.remove(&vm);
-        }
-    }
-
-    /// An answer reached its sender.
-    pub(crate) fn answered(&mut self, answer: &Answer) {
-        if answer.result.as_ref().is_err_and(|refused| refused.retryable) {
-            return;
-        }
-        self.count.answers += 1;
-        let wrong = match &answer.result {
-            Ok(accepted) if accepted.last_seq > 0 => self.accepted(answer, accepted),
-            _ => self.without_event(answer),
-        };
-        if let Err(wrong) = wrong {
-            self.wrong(format!("command {}: {wrong}", answer.submission.id));
-        }
-    }
-
-    fn accepted(&mut self, answer: &Answer, accepted: &v1::Accepted) -> Result<(), Violation> {
-        let id = answer.submission.id;
-        let (first, last) = (Seq(accepted.first_seq), Seq(accepted.last_seq));
-        self.count.repeats += u64::from(accepted.repeated_answer);
-        let Some(done) = self.done.get(&id) else {
-            return Err(format!("acknowledged as {first} to {last}, and not in the log"));
-        };
-        if (done.first, done.last) != (first, last) {
-            return Err(format!(
-                "acknowledged as {first}, and in the log as {}",
-                done.first
-            ));
-        }
-        let Some(sent) = self.sent.get(&id) else {
-            return Err("nobody sent it".to_owned());
-        };
-        if first <= sent.floor {
-            return Err(format!(
-                "recorded as {first}, before it was sent at {}",
-                sent.floor
-            ));
-        }
-        if !sent.without_event.is_empty() {
-            self.count.decided_anew += 1;
-        }
-        if let Some(office) = self.proposed.get(&done.entry)
-            && let Some(answer) = sent.without_event.get(office)
-        {
-            return Err(format!("one leader answered {answer:?} and did it"));
-        }
-        self.acknowledged = self.acknowledged.max(last);
-        Ok(())
-    }
-
-    fn without_event(&mut self, answer: &Answer) -> Result<(), Violation> {
-        let id = answer.submission.id;
-        let words = match &answer.result {
-            Ok(_) => "unchanged".to_owned(),
-            Err(refused) => refused.code.clone(),
-        };
-        let Some(on) = &answer.on else {
-            return Err("a final answer without a decision".to_owned());
-        };
-        let Some(sent) = self.sent.get_mut(&id) else {
-            return Err("nobody sent it".to_owned());
-        };
-        let floor = sent.floor;
-        let first = sent.without_event.entry(answer.office).or_insert(words.clone());
-        if *first != words {
-            return Err(format!("one leader answered {first:?} and then {words:?}"));
-        }
-        // When a command was done too long ago to be known, its retry is refused for that.
-        if let Some(done) = self.done.get(&id)
-            && done.first <= on.seq
-            && words != "clock"
-        {
-            return Err(format!(
-                "answered {words:?}, though it was done as {}",
-                done.first
-            ));
-        }
-        self.read(floor, on);
-        Ok(())
-    }
-
-    /// Somebody was told of a state, who may rely on its being at least `floor`.
-    pub(crate) fn read(&mut self, floor: Seq, seen: &Seen) {
-        self.count.reads += 1;
-        if seen.seq < floor {
-            self.wrong(format!(
-                "event {floor} was known, and a later answer knows only {}",
-                seen.seq
-            ));
-        }
-        if self.hashes.get(&seen.seq) != Some(&seen.hash) {
-            self.wrong(format!(
-                "an answer is about a state at {} that never was committed",
-                seen.seq
-            ));
-        }
-    }
-
-    /// A leader believes that every event up to here reached the broker.
-    pub(crate) fn published(&mut self, upto: Seq) {
-        if upto > self.broker_upto {
-            let lacking = self.broker_upto.next();
-            self.wrong(format!(
-                "event {lacking} never reached the broker, and {upto} counts as published"
-            ));
-        }
-    }
-
-    /// The broker has an event.
-    pub(crate) fn broker_has(&mut self, message: &v1::EventMessage) {
-        self.delivered(message);
-        self.broker.insert(Seq(message.seq));
-        while self.broker.remove(&self.broker_upto.next()) {
-            self.broker_upto = self.broker_upto.next();
-        }
-    }
-
-    /// The first event that the broker never had.
-    pub(crate) fn unpublished(&self) -> Option<Seq> {
-        (self.broker_upto < self.state().seq()).then(|| self.broker_upto.next())
-    }
-
-    /// Somebody was shown an event.
-    pub(crate) fn delivered(&mut self, message: &v1::EventMessage) {
-        let seq = Seq(message.seq);
-        let record = self.records.range(..=seq).next_back().map(|(_, record)| record);
-        let same = record.is_some_and(|record| {
-            let event = record.numbered().find(|(number, _)| *number == seq);
-            event.is_some_and(|(_, event)| event.kind() == message.kind)
-                && record.term.0 == message.term
-                && record.time.0 == message.time_us
-                && record.cause.command.to_string() == message.command
-        });
-        if !same {
-            self.wrong(format!("event {seq} was shown as it is not in the log"));
-        }
     }
 }
