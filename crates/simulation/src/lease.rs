@@ -4,8 +4,8 @@
 use std::rc::Rc;
 
 use chv_domain::{LeaseDuration, ReplicaId, Seq};
-use chv_scheduler::lead::failover;
 use chv_scheduler::lead::leases::Leases;
+use chv_scheduler::lead::{failover, own};
 
 use crate::broker::PATIENCE;
 use crate::bug::Bug;
@@ -87,7 +87,8 @@ impl World {
         let leader = ReplicaId::new(replica as u64 + 1).expect("it is not zero");
         for due in due {
             self.oracle.ids += 1;
-            let submission = due.submission(&state, leader, clock, u128::from(self.oracle.ids));
+            let submission =
+                own::submission(due.command(), &state, leader, clock, u128::from(self.oracle.ids));
             self.note(|| format!("replica {replica} places {} elsewhere", due.vm));
             let floor = self.oracle.acknowledged();
             self.oracle.sent(&submission, floor);

@@ -7,26 +7,26 @@ use std::time::Instant;
 use chv_eventlog::Stage;
 use chv_proto::v1;
 use prost::Message as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Office;
 use crate::answer::Answer;
 use crate::connection::Connection;
 
 /// Where the answer to a command goes.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct ReplyTo {
     /// The command's id.
     id: String,
     to: To,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum To {
     /// Nobody asked for it.
     Nobody,
-    /// The leader itself, which sees by the channel's end that what it asked for has been done or not.
-    Leader(mpsc::Sender<()>),
+    /// The leader itself.
+    Leader(oneshot::Sender<Answer>),
     /// A message of its own.
     Inbox(String),
     /// The refusal of a whole message with several commands.
@@ -65,10 +65,10 @@ impl ReplyTo {
     }
 
     /// For what the leader asks for itself, and waits for.
-    pub(super) const fn leader(id: String, done: mpsc::Sender<()>) -> Self {
+    pub(super) const fn leader(id: String, tell: oneshot::Sender<Answer>) -> Self {
         Self {
             id,
-            to: To::Leader(done),
+            to: To::Leader(tell),
         }
     }
 
@@ -114,8 +114,14 @@ impl Answered {
     fn message(self) -> Option<(String, Vec<u8>)> {
         match self.to {
             To::Nobody => None,
-            To::Leader(done) => {
-                drop(done);
+            To::Leader(tell) => {
+                let answer = match self.reply.result {
+                    Some(v1::command_reply::Result::Accepted(accepted)) => Ok(accepted),
+                    Some(v1::command_reply::Result::Refused(refused)) => Err(refused),
+                    None => return None,
+                };
+                // The office has ended, if nobody waits for it.
+                let _ = tell.send(answer);
                 None
             }
             To::Inbox(inbox) => Some((inbox, self.reply.encode_to_vec())),

@@ -3,17 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-use chv_domain::{
-    Actor, Command, CommandId, Epoch, HostId, Projection, ReplicaId, Submission, Timestamp, VmId,
-};
-use chv_proto::client::{new_command_id, now};
+use chv_domain::{Command, Epoch, HostId, Projection, VmId};
+use futures::future::join_all;
 use tokio::sync::mpsc;
 use tracing::warn;
-use ulid::Ulid;
 
-use super::Office;
-use super::intake::{self, Waiting};
+use super::intake::Waiting;
 use super::leases::Leases;
+use super::{Office, own};
 
 /// How often it is looked whether something is due.
 const LOOK: Duration = Duration::from_millis(500);
@@ -33,22 +30,12 @@ pub struct Move {
 }
 
 impl Move {
-    /// The command that moves it, as `leader` sends it at `now`; 80 bits of `random` make its id its own. It is made
-    /// at the log's time where the clock is behind that: an id older than the log's outcomes would be refused.
-    pub fn submission(
-        self,
-        state: &Projection,
-        leader: ReplicaId,
-        now: Timestamp,
-        random: u128,
-    ) -> Submission {
-        let made = now.max(state.time()).as_millis();
-        let command = Command::FailOverVm {
+    /// The command that moves it.
+    pub const fn command(self) -> Command {
+        Command::FailOverVm {
             vm: self.vm,
             epoch: self.epoch,
-        };
-        let id = CommandId::from_ulid(Ulid::from_parts(made, random));
-        Submission::new(id, Actor::Replica(leader), command)
+        }
     }
 }
 
@@ -96,19 +83,14 @@ pub(super) async fn run(office: Office, queue: mpsc::Sender<Waiting>) {
         };
         let Some(last) = moves.last() else { continue };
         after = Some((last.from, last.vm));
-        let (done, mut all) = mpsc::channel(1);
-        for due in moves {
+        let recorded = moves.into_iter().map(|due| {
             warn!(vm = %due.vm, host = %due.from, epoch = %due.epoch, "the host's lease is over");
-            let random = new_command_id().ulid().random();
-            let submission = due.submission(&state, office.reader.replica, now(), random);
-            intake::own_until(&office, &queue, submission, done.clone()).await;
-        }
-        drop(done);
+            own::record(&office, &queue, due.command())
+        });
         // Until it is known what became of all of them their hosts are granted nothing. Should that never be known,
-        // the office ends, and the next one begins anew.
-        tokio::select! {
-            () = office.stop.cancelled() => return,
-            _ = all.recv() => {}
+        // the office ends, and the next one begins anew. That a move is refused says its VM, which stays.
+        if join_all(recorded).await.iter().any(Option::is_none) {
+            return;
         }
         office.leases().end_moving();
     }

@@ -16,7 +16,7 @@ use tracing::{Span, debug, info_span, warn};
 
 use super::Office;
 use super::answering::{self, ReplyTo};
-use crate::answer::TryAgain;
+use crate::answer::{Answer, TryAgain};
 use crate::connection::{Connection, SubscribeError};
 
 /// A command that waits to be decided.
@@ -130,24 +130,15 @@ async fn read_or_refuse(connection: &Connection, message: &async_nats::Message) 
     }
 }
 
-/// Puts what the leader itself records into the queue. Nobody is answered.
-pub(super) async fn own(office: &Office, queue: &mpsc::Sender<Waiting>, submission: Submission) {
-    let read = Read {
-        to: vec![ReplyTo::alone(None, submission.id.to_string())],
-        submissions: vec![submission],
-    };
-    enqueue(office, queue, read, 0).await;
-}
-
-/// Like [`own`]; `done` is dropped when it is known what came of it.
-pub(super) async fn own_until(
+/// Puts what the leader itself records into the queue; `tell` is told what came of it.
+pub(super) async fn own(
     office: &Office,
     queue: &mpsc::Sender<Waiting>,
     submission: Submission,
-    done: mpsc::Sender<()>,
+    tell: oneshot::Sender<Answer>,
 ) {
     let read = Read {
-        to: vec![ReplyTo::leader(submission.id.to_string(), done)],
+        to: vec![ReplyTo::leader(submission.id.to_string(), tell)],
         submissions: vec![submission],
     };
     enqueue(office, queue, read, 0).await;

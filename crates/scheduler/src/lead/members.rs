@@ -8,14 +8,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chv_domain::cluster::Cluster;
-use chv_domain::{Actor, Command, Introduction, Member, ReplicaId, Standing, Submission};
+use chv_domain::{Command, Introduction, Member, ReplicaId, Standing};
 use chv_eventlog::{Membership, MembershipError};
-use chv_proto::client::new_command_id;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::Office;
-use super::intake::{self, Waiting};
+use super::intake::Waiting;
+use super::{Office, own};
 
 /// How often it is looked whether a step is due.
 const LOOK: Duration = Duration::from_millis(200);
@@ -118,6 +117,17 @@ fn next_voters(wanted: &Cluster, log: &Membership) -> BTreeSet<ReplicaId> {
     next
 }
 
+/// A step was not taken. It stays due.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    /// By Raft.
+    #[error(transparent)]
+    Raft(#[from] MembershipError),
+    /// By the rules for commands.
+    #[error(transparent)]
+    Refused(#[from] own::Refused),
+}
+
 /// Takes steps for as long as the term lasts.
 pub(super) async fn run(office: Office, queue: mpsc::Sender<Waiting>) {
     let mut trouble = String::new();
@@ -159,12 +169,12 @@ async fn take(
     queue: &mpsc::Sender<Waiting>,
     step: &Step,
     log: &Membership,
-) -> Result<(), MembershipError> {
+) -> Result<(), StepError> {
     let raft = &office.reader.log;
     match step {
-        Step::Teach(replica, address) => raft.add_learner(*replica, *address).await,
-        Step::Vote(voters) => raft.change_voters(voters).await,
-        Step::Forget(replica) => raft.remove_learner(*replica).await,
+        Step::Teach(replica, address) => Ok(raft.add_learner(*replica, *address).await?),
+        Step::Vote(voters) => Ok(raft.change_voters(voters).await?),
+        Step::Forget(replica) => Ok(raft.remove_learner(*replica).await?),
         Step::HandOver => {
             office.hand_over.cancel();
             Ok(())
@@ -174,21 +184,20 @@ async fn take(
                 voters: log.voters.clone(),
                 learners: log.learners.keys().copied().collect(),
             };
-            send(office, queue, command).await;
-            Ok(())
+            record(office, queue, command).await
         }
         Step::Introduce(introduced) => {
             let introduced = introduced.clone();
-            send(office, queue, Command::IntroduceReplicas { introduced }).await;
-            Ok(())
+            record(office, queue, Command::IntroduceReplicas { introduced }).await
         }
     }
 }
 
-/// Sends what the leader records by itself. Should it not be taken on, the step stays due.
-async fn send(office: &Office, queue: &mpsc::Sender<Waiting>, command: Command) {
-    let submission = Submission::new(new_command_id(), Actor::Replica(office.reader.replica), command);
-    intake::own(office, queue, submission).await;
+/// Records what is to be known of the membership. Where it is not known whether that was done, the office ends.
+async fn record(office: &Office, queue: &mpsc::Sender<Waiting>, command: Command) -> Result<(), StepError> {
+    own::record(office, queue, command)
+        .await
+        .map_or(Ok(()), |done| done.map_err(StepError::from))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub(crate) mod hand_over;
 mod intake;
 pub mod leases;
 mod members;
+pub mod own;
 pub mod publication;
 mod publisher;
 mod renewal;

@@ -6,14 +6,14 @@
 use std::time::Duration;
 
 use chv_domain::cluster::Cluster;
-use chv_domain::{Actor, Command, Forgotten, Seq, Submission, Timestamp};
+use chv_domain::{Command, Forgotten, Seq, Timestamp};
 use chv_eventlog::SealedFile;
-use chv_proto::client::{new_command_id, now};
+use chv_proto::client::now;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::Office;
-use super::intake::{self, Waiting};
+use super::intake::Waiting;
+use super::{Office, own};
 
 /// How often it is looked whether history is beyond the setting.
 const LOOK: Duration = Duration::from_secs(1);
@@ -70,13 +70,11 @@ pub(super) async fn run(office: Office, queue: mpsc::Sender<Waiting>) {
             upto,
             kept_from: kept.time,
         };
-        let submission = Submission::new(
-            new_command_id(),
-            Actor::Replica(office.reader.replica),
-            Command::ForgetHistory { forgotten },
-        );
-        // Should it not be taken on, it stays due.
-        intake::own(&office, &queue, submission).await;
+        // Where it is refused, it stays due.
+        let recorded = own::record(&office, &queue, Command::ForgetHistory { forgotten }).await;
+        if let Some(Err(error)) = recorded {
+            warn!(%error, "history is not forgotten for now");
+        }
     }
 }
 

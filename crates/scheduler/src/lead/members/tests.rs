@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use chv_domain::{
-    Batch, BatchOutcome, CommandId, Context, Decided, Projection, Replicas, Seq, Term, Timestamp, decide,
+    Actor, Batch, BatchOutcome, CommandId, Context, Decided, Projection, Replicas, Seq, Submission, Term,
+    Timestamp, decide,
 };
 use proptest::prelude::*;
 
