@@ -1,6 +1,7 @@
 //! Leases: what asks for failover is ended on a host that can't renew its lease before it is started on another one,
 //! and what doesn't ask is left alone.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,9 +17,9 @@ use chv_proto::v1;
 /// A new leader waits for the longest lease that there may be, 24 s, and then guests boot.
 const FAILOVER: Duration = Duration::from_secs(60);
 
-/// Two hosts under the shortest leases.
-fn short_leases() -> Options {
-    let lease = [("CHV_HOST_LEASE".to_owned(), "3s".to_owned())];
+/// Two hosts under leases that no stall of a busy machine ends: heartbeats may fail to come for 7 s.
+fn leases() -> Options {
+    let lease = [("CHV_HOST_LEASE".to_owned(), "10s".to_owned())];
     Options {
         environment: lease.into(),
         ..Options::emulated(2)
@@ -39,14 +40,21 @@ async fn given_vms(cluster: &mut Cluster) -> Result<(v1::Vm, Vec<Guest>)> {
     vms::submit(&client, vms::create("moves", asks, true), PATIENCE).await?;
     let moves = cluster.wait_for_status("moves", "running").await?;
     let mut stay = cluster.guests();
-    stay.retain(|guest| guest.pid != moves.pid);
+    stay.retain(|guest| guest.vm.to_string() != moves.id);
+    ensure!(stay.len() == 2, "{stay:?}");
     Ok((moves, stay))
 }
 
-/// The running guest with this process.
-fn guest(cluster: &Cluster, pid: u32) -> Result<Guest> {
-    let found = cluster.guests().into_iter().find(|guest| guest.pid == pid);
-    found.with_context(|| format!("no guest has process {pid}"))
+/// The one guest of this VM, which runs on its host.
+fn guest(cluster: &Cluster, vm: &v1::Vm) -> Result<Guest> {
+    let mut found = cluster.guests();
+    found.retain(|guest| guest.vm.to_string() == vm.id);
+    let there = Path::new(&vm.host).join("vms").join(&vm.id);
+    match <[Guest; 1]>::try_from(found) {
+        Ok([guest]) if guest.directory.ends_with(&there) => Ok(guest),
+        Ok([guest]) => anyhow::bail!("{guest:?} is not on {}", vm.host),
+        Err(found) => anyhow::bail!("{found:?} run of {}", vm.name),
+    }
 }
 
 /// Waits until `moves` runs elsewhere than on `host`.
@@ -69,7 +77,7 @@ async fn moved_from(cluster: &mut Cluster, host: &str) -> Result<v1::Vm> {
 #[tokio::test(flavor = "multi_thread")]
 async fn given_a_vm_that_asks_when_its_host_can_t_renew_then_it_ends_there_and_starts_elsewhere_needs_guest()
 -> Result<()> {
-    Cluster::run(short_leases(), async |cluster| {
+    Cluster::run(leases(), async |cluster| {
         let (first, stay) = given_vms(cluster).await?;
         let watch = cluster.watch_guests();
 
@@ -94,7 +102,7 @@ async fn given_a_vm_that_asks_when_its_host_can_t_renew_then_it_ends_there_and_s
         for guest in &stay {
             ensure!(now.contains(guest), "{guest:?} is gone; {now:?} run");
         }
-        guest(cluster, third.pid)?;
+        guest(cluster, &third)?;
         ensure!(now.len() == 3, "{now:?}");
         Ok(())
     })
@@ -107,13 +115,14 @@ fn number(host: &str) -> Result<usize> {
     Ok(digits.parse()?)
 }
 
-/// Waits until a guest has ended; when it was last seen.
+/// Waits until no guest of its VM runs where this one does; when one was last seen.
 async fn ends(cluster: &mut Cluster, guest: &Guest) -> Result<Instant> {
     let (mut seen, directory) = (Instant::now(), cluster.directory().to_owned());
     cluster
         .wait("its guest has ended", FAILOVER, async || {
             let now = Instant::now();
-            if guests_below(&directory).contains(guest) {
+            let runs = |now: &Guest| (now.vm, &now.directory) == (guest.vm, &guest.directory);
+            if guests_below(&directory).iter().any(runs) {
                 seen = now;
                 anyhow::bail!("it runs still");
             }
@@ -155,12 +164,12 @@ fn given_a_host_that_only_the_broker_can_t_reach_then_what_asks_ends_there_first
         let links = Arc::new(Links::connect(Replicas::Three.count(), 2)?);
         let options = Options {
             links: Some(Arc::clone(&links)),
-            ..short_leases()
+            ..leases()
         };
         Cluster::run(options, async |cluster| {
             let client = cluster.client("alice").await?;
             let (first, stay) = given_vms(cluster).await?;
-            let guest_of_first = guest(cluster, first.pid)?;
+            let guest_of_first = guest(cluster, &first)?;
             let daemon = cluster.host(&first.host)?.pid();
             let before = trail(&client, None).await?.len() as u64;
             let watch = cluster.watch_guests();
@@ -175,7 +184,7 @@ fn given_a_host_that_only_the_broker_can_t_reach_then_what_asks_ends_there_first
             let said = std::fs::read_to_string(log)?;
             ensure!(said.contains("ended with its host's lease"), "{said}");
             let second = moved_from(cluster, &first.host).await?;
-            let uptime = guest(cluster, second.pid)?.uptime().context("it has ended")?;
+            let uptime = guest(cluster, &second)?.uptime().context("it has ended")?;
             let started = Instant::now()
                 .checked_sub(uptime)
                 .context("a guest older than this machine")?;
@@ -196,10 +205,8 @@ fn given_a_host_that_only_the_broker_can_t_reach_then_what_asks_ends_there_first
             let new = cluster.wait_for_status("new", "running").await?;
             ensure!(new.host == first.host, "{new:?}");
             let now = vms::find(&client, "moves").await?.context("it is gone")?;
-            ensure!(
-                (&now.host, now.epoch, now.pid) == (&second.host, second.epoch, second.pid),
-                "{now:?}"
-            );
+            ensure!((&now.host, now.epoch) == (&second.host, second.epoch), "{now:?}");
+            guest(cluster, &second)?;
 
             // And it never ran twice, and all others run on as they did, on the same daemon's host too.
             let seen = watch.end();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use chv_domain::ClusterId;
 
 use crate::data_dir::{DataDirError, write_durably};
+use crate::version;
 
 /// What this host knows of its cluster.
 #[derive(Debug, Clone)]
@@ -30,9 +31,9 @@ impl Membership {
     /// Reads what `path` says; nothing is known when there is no such file. Blocks on the file system.
     pub(crate) fn read(path: &Path) -> Result<Self, DataDirError> {
         let known = match std::fs::read_to_string(path) {
-            Ok(text) => Some(text.trim().parse().map_err(|_| DataDirError::Cluster {
+            Ok(text) => Some(version::of_line(&text).map_err(|source| DataDirError::Cluster {
                 path: path.to_owned(),
-                text: text.chars().take(64).collect(),
+                source,
             })?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(source) => {
@@ -66,7 +67,7 @@ impl Membership {
     /// From now on this host is of `cluster`; when this returns, that survives a loss of power.
     pub(crate) async fn join(&mut self, cluster: ClusterId) -> io::Result<()> {
         let path = self.path.clone();
-        tokio::task::spawn_blocking(move || write_durably(&path, format!("{cluster}\n").as_bytes()))
+        tokio::task::spawn_blocking(move || write_durably(&path, version::line(cluster).as_bytes()))
             .await
             .unwrap_or_else(|error| Err(io::Error::other(error)))?;
         self.known = Some(cluster);
@@ -82,13 +83,14 @@ mod tests {
     const OTHER: ClusterId = ClusterId::from_bytes([2; 16]);
 
     #[tokio::test]
-    async fn given_a_host_that_joined_then_only_that_cluster_is_its_own_and_the_next_daemon_knows_it() {
+    async fn golden_cluster_of_a_host_that_joined_is_its_own_alone_and_the_next_daemon_knows_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cluster");
         let mut host = Membership::read(&path).unwrap();
         assert_eq!(host.kin(""), Kin::Ours);
         assert_eq!(host.kin(&OTHER.to_string()), Kin::New(OTHER));
         host.join(OURS).await.unwrap();
+        version::assert_golden("cluster", &std::fs::read(&path).unwrap());
         for host in [host, Membership::read(&path).unwrap()] {
             assert_eq!(host.kin(&OURS.to_string()), Kin::Ours);
             for other in [&OTHER.to_string(), "", "hello"] {
@@ -101,11 +103,13 @@ mod tests {
     fn given_a_file_that_names_no_cluster_then_it_is_refused_and_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cluster");
-        std::fs::write(&path, "hello").unwrap();
-        assert!(matches!(
-            Membership::read(&path),
-            Err(DataDirError::Cluster { .. })
-        ));
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "hello");
+        for text in ["hello".to_owned(), format!("2 {OURS} and more")] {
+            std::fs::write(&path, &text).unwrap();
+            assert!(matches!(
+                Membership::read(&path),
+                Err(DataDirError::Cluster { .. })
+            ));
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
     }
 }

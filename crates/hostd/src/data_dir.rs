@@ -12,6 +12,7 @@ use chv_domain::{HostId, VmId};
 use crate::cluster::Membership;
 use crate::hypervisor::{RunDir, RunDirError};
 use crate::lease::guard::Shared;
+use crate::version::{self, Unreadable};
 
 /// How long another holder of the directory is waited for, and how often it is looked.
 const LOCK_LIMIT: Duration = Duration::from_secs(2);
@@ -43,24 +44,20 @@ pub enum DataDirError {
     #[error(transparent)]
     TooLong(#[from] RunDirError),
     /// The identity file has something else in it.
-    #[error(
-        "{path} holds no host id ({text:?}); put the id back that `chv host list -o json` shows for this host"
-    )]
+    #[error("{path} {source}; it is `1 <id>`, with the id that `chv host list -o json` shows for this host")]
     Identity {
         /// The file.
         path: PathBuf,
-        /// What is in it.
-        text: String,
+        /// Why it is no identity.
+        source: Unreadable,
     },
     /// The file that names this host's cluster has something else in it.
-    #[error(
-        "{path} names no cluster ({text:?}); put back what the same file on another host of this cluster says"
-    )]
+    #[error("{path} {source}; the same file on another host of this cluster says what it is")]
     Cluster {
         /// The file.
         path: PathBuf,
-        /// What is in it.
-        text: String,
+        /// Why it names no cluster.
+        source: Unreadable,
     },
 }
 
@@ -181,13 +178,13 @@ fn identity(path: &Path, new_id: impl FnOnce() -> HostId) -> Result<HostId, Data
         source,
     };
     match std::fs::read_to_string(path) {
-        Ok(text) => text.trim().parse().map_err(|_| DataDirError::Identity {
+        Ok(text) => version::of_line(&text).map_err(|source| DataDirError::Identity {
             path: path.to_owned(),
-            text: text.chars().take(64).collect(),
+            source,
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let id = new_id();
-            write_durably(path, format!("{id}\n").as_bytes()).map_err(at)?;
+            write_durably(path, version::line(id).as_bytes()).map_err(at)?;
             Ok(id)
         }
         Err(error) => Err(at(error)),
@@ -214,10 +211,14 @@ mod tests {
     const ID: HostId = HostId::from_bytes([7; 16]);
 
     #[test]
-    fn given_a_new_directory_then_its_identity_is_made_once_and_kept() {
+    fn golden_identity_of_a_new_directory_is_made_once_and_kept() {
         let dir = tempfile::tempdir().unwrap();
         let data = DataDir::open(&dir.path().join("h1"), || ID).unwrap();
         assert_eq!(data.host(), ID);
+        version::assert_golden(
+            "identity",
+            &std::fs::read(dir.path().join("h1/identity")).unwrap(),
+        );
         drop(data);
         let again = DataDir::open(&dir.path().join("h1"), || panic!("made twice")).unwrap();
         assert_eq!(again.host(), ID);
@@ -244,16 +245,16 @@ mod tests {
     }
 
     #[test]
-    fn given_an_identity_that_is_none_then_it_is_not_replaced() {
+    fn given_an_identity_that_is_none_or_of_a_newer_version_then_it_is_not_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("identity"), "hello").unwrap();
-        assert!(matches!(
-            DataDir::open(dir.path(), || ID),
-            Err(DataDirError::Identity { .. })
-        ));
-        assert_eq!(
-            std::fs::read_to_string(dir.path().join("identity")).unwrap(),
-            "hello"
-        );
+        let path = dir.path().join("identity");
+        for text in ["hello".to_owned(), format!("2 {ID} and more")] {
+            std::fs::write(&path, &text).unwrap();
+            assert!(matches!(
+                DataDir::open(dir.path(), || ID),
+                Err(DataDirError::Identity { .. })
+            ));
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
     }
 }

@@ -21,3 +21,4 @@ pub mod probe;
 pub mod report;
 pub mod stock;
 mod uptime;
+pub mod version;

@@ -7,6 +7,7 @@ use chv_domain::{Epoch, HypervisorKind, ProjectName, Timestamp, VmId, VmName, Vm
 use serde::{Deserialize, Serialize};
 
 use crate::hypervisor::RunDir;
+use crate::version;
 
 /// What was last launched in a directory. Written before the launch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,12 +36,43 @@ impl Marker {
     /// Writes it into `dir`, which must be there. Blocks on the file system.
     pub fn write(&self, dir: &RunDir) -> io::Result<()> {
         let new = dir.path().join("launched.new");
-        std::fs::write(&new, serde_json::to_vec_pretty(self)?)?;
+        std::fs::write(&new, version::json(self)?)?;
         std::fs::rename(new, path(dir))
     }
 
-    /// Reads it from `dir`; `None` when there is none, or none that can be read. Blocks on the file system.
+    /// Reads it from `dir`; `None` when there is none, or none that can be read, which is told. Blocks on the file
+    /// system.
     pub fn read(dir: &RunDir) -> Option<Self> {
-        serde_json::from_slice(&std::fs::read(path(dir)).ok()?).ok()
+        let path = path(dir);
+        let read = version::of_json(&std::fs::read(&path).ok()?);
+        read.inspect_err(|error| tracing::error!(path = %path.display(), "{error}"))
+            .ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_marker_is_written_as_it_was_and_read_as_what_it_is() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = RunDir::new(temporary.path()).unwrap();
+        let spec = r#"{"vcpus":1,"memory":"64MiB","boot":{"kernel":"vmlinuz"},"onHostLoss":"failover"}"#;
+        let marker = Marker {
+            vm: VmId::from_bytes([3; 16]),
+            project: "default".parse().unwrap(),
+            name: "web".parse().unwrap(),
+            epoch: Epoch(chv_domain::Seq(9)),
+            hypervisor: HypervisorKind::QemuTcg,
+            launched: Timestamp(1_700_000_000_000),
+            spec: serde_json::from_str(spec).unwrap(),
+        };
+        marker.write(&dir).unwrap();
+        version::assert_golden("launched.json", &std::fs::read(path(&dir)).unwrap());
+        assert_eq!(Marker::read(&dir), Some(marker));
+        // and one of a newer version is none.
+        std::fs::write(path(&dir), r#"{"version":2}"#).unwrap();
+        assert_eq!(Marker::read(&dir), None);
     }
 }
