@@ -15,6 +15,7 @@ use crate::output::Format;
 use crate::refusal;
 use crate::session::{Session, no_vm, unfit};
 use crate::view::event::{EventShow, HEADING};
+use crate::view::extent::Extent;
 use crate::vm::reference::Reference;
 use crate::when::When;
 
@@ -110,15 +111,10 @@ impl Events {
             let Some(query_reply::Result::Events(page)) = reply.result else {
                 return Err(unfit());
             };
-            let there = There {
-                oldest: page.oldest_seq,
-                last: page.last_seq,
-                // Another one may know of more.
-                replica: (!reply.as_leader).then_some(reply.replica),
-            };
-            if !past_end && self.from.is_some_and(|from| from > page.last_seq) {
+            let extent = Extent::new(&page, reply.as_leader, reply.replica);
+            if !past_end && self.from.is_some_and(|from| extent.ends_before(from)) {
                 past_end = true;
-                eprintln!("{}", there.end());
+                eprintln!("{}", extent.end());
             }
             if let Some(limit) = self.limit {
                 list.limit = limit.saturating_sub(shown.count + page.events.len() as u32);
@@ -133,7 +129,7 @@ impl Events {
             let enough = self.limit.is_some_and(|limit| shown.count >= limit);
             if enough || !page.more || page.next_seq == list.from_seq {
                 if shown.count == 0 && !past_end {
-                    eprintln!("{}", there.all());
+                    eprintln!("{}", extent.instead());
                 }
                 return Ok(());
             }
@@ -210,36 +206,6 @@ impl Events {
                 () = session.interrupt().heard() => return Ok(()),
             }
         }
-    }
-}
-
-/// What there is, told where it is not what was asked for.
-struct There {
-    oldest: u64,
-    last: u64,
-    /// The replica that says so, unless it made sure that it leads.
-    replica: Option<u64>,
-}
-
-impl There {
-    /// To who asked for what is beyond the end.
-    fn end(&self) -> String {
-        format!("the log ends at event {}{}", self.last, self.source())
-    }
-
-    /// To who asked for what no event is.
-    fn all(&self) -> String {
-        let Self { oldest, last, .. } = self;
-        match last >= oldest {
-            true => format!("no such events; the log has {oldest} to {last}{}", self.source()),
-            false => format!("the log has no events{}", self.source()),
-        }
-    }
-
-    fn source(&self) -> String {
-        self.replica.map_or_else(String::new, |replica| {
-            format!(", as far as replica {replica} knows")
-        })
     }
 }
 

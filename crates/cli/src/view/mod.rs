@@ -3,6 +3,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod event;
+pub(crate) mod extent;
 pub(crate) mod host;
 pub(crate) mod status;
 pub(crate) mod vm;
