@@ -1,8 +1,9 @@
 //! The format of records: which kinds of events a program knows, as one number that replicas tell each other.
 //!
-//! A kind that is added later comes with the next number, here and in [`Event::format`]: a program with a lower one
-//! can't read it, and stops where it meets it. So none is written before each replica has said that it reads it: see
-//! [`crate::cluster::Cluster::format`].
+//! From the first release on, a kind that is added comes with the next number, here and in [`Event::format`]: a program
+//! with a lower one can't read it, and stops where it meets it. So none is written before each replica has said that it
+//! reads it: see [`crate::cluster::Cluster::format`]. Format 1 is what the first release has; until then kinds are added
+//! to it, and what one build wrote another one need not read (docs/adr/0019-versions.md).
 
 use crate::event::Event;
 use crate::rejection::{Rejection, RejectionCode};

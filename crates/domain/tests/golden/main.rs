@@ -3,6 +3,7 @@
 //!
 //! `BLESS=1 cargo test -p chv-domain --test golden` writes the bytes anew. Do that for a value that was added to the
 //! samples; where it changes the bytes of one that was there, the form has changed, and needs a new version instead.
+//! Until the first release a form may change without one: write the bytes anew then too, and say so in CHANGELOG.md.
 
 #![allow(clippy::unwrap_used)] // a test binary: a panic is its failure
 
