@@ -260,7 +260,10 @@ async fn a_replica_that_missed_purged_log_gets_a_snapshot_and_goes_on() {
     assert_eq!(found.records.len(), 1);
     // and, once it has fetched what was before the snapshot, everything from the first event on.
     let mut span = back.inner.history.span();
-    let whole = span.wait_for(|span| span.is_some_and(|span| span.oldest == Seq(1)));
+    // (not only the few events that it had sealed itself)
+    let snapshot = back.inner.applied.base.borrow().seq;
+    let whole =
+        span.wait_for(|span| span.is_some_and(|span| span.oldest == Seq(1) && span.newest >= snapshot));
     tokio::time::timeout(PATIENCE, whole)
         .await
         .expect("history is not fetched")
