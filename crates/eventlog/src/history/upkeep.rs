@@ -120,13 +120,16 @@ impl Upkeep {
         self.seal_by_age()?;
         let known = *self.missing.borrow();
         let oldest = self.applied.projection.borrow().cluster().oldest_kept();
+        let sealed = self.checkpoints.history().span();
+        let sealed = sealed.borrow().map_or(Seq::ZERO, |span| span.newest);
         let missing = match complete {
             true => None,
             // Every state is the end of some history; the one that was a snapshot is sealed elsewhere already. What was
-            // forgotten meanwhile nobody has any more.
+            // forgotten meanwhile nobody has any more, and what is sealed by now leads no further: another snapshot came.
             false => known
-                .filter(|(upto, _)| *upto >= oldest)
-                .or_else(|| Some(self.anchor())),
+                .into_iter()
+                .chain([self.anchor()])
+                .find(|(upto, _)| *upto >= oldest && *upto > sealed),
         };
         if known != missing {
             self.missing.send_replace(missing);
