@@ -33,7 +33,7 @@ pub struct Config {
     pub segment_size: u64,
     /// How history is sealed.
     pub sealing: Sealing,
-    /// How long after the index is ready the whole of it is compared with the log; then once a day.
+    /// How long after the index is ready the whole of it is compared with history and the log; then once a day.
     pub verify_index_after: Duration,
 }
 

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use crate::archive::{Restore, collect, restore};
 use crate::offline::{self, ClosedDir};
 use crate::purged_tests::{
-    LIMIT, PATIENCE, about, id, leader, open, opened, reach, register, register_and_purge, start,
+    LIMIT, PATIENCE, about, finds, id, leader, open, opened, reach, register, register_and_purge, start,
 };
 use crate::testing::host;
 use crate::{EventLog, PastError, ReadError, Search};
@@ -93,6 +93,9 @@ async fn serves_from(log: &EventLog, oldest: u64) {
         (found.kept.oldest, found.records[0].first),
         (Seq(oldest), Seq(oldest))
     );
+    for number in [20, 40] {
+        finds(log, number, oldest).await;
+    }
     match log.projection_at(Seq(oldest - 1)).await {
         Err(PastError::Read(error)) => assert!(gone(&error), "{error}"),
         other => panic!("{other:?}"),

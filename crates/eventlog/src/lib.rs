@@ -6,7 +6,7 @@
 //! segment           the log's own files
 //! files             identity, vote, and the lock on the directory
 //! net               connections between replicas
-//! index             where records are found; sled; made again from the log when in doubt
+//! index             where records are found; sled; made again from history and the log when in doubt
 //! archive           a whole cluster in one file: written, checked, restored
 //! offline           a data directory that no process has open: looked at, and checked
 //! ```

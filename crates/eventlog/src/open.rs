@@ -173,8 +173,11 @@ impl EventLog {
         let (reached, index_reached) = watch::channel(index::Reached::default());
         let follower = index::Follower {
             path: config.dir.join(INDEX),
-            log: storage.clone(),
-            applied: applied.clone(),
+            sources: index::Sources {
+                log: storage.clone(),
+                history: history.clone(),
+                applied: applied.clone(),
+            },
             reached,
             verify_after: config.verify_index_after,
         };

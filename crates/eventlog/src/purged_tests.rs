@@ -10,9 +10,9 @@ use chv_domain::*;
 use tokio::net::TcpListener;
 
 use crate::testing::{host, record};
-use crate::{AppendError, Config, EventLog, Leadership, Limit, Search, Timing};
+use crate::{AppendError, Config, EventLog, Leadership, Limit, ReadError, Search, Timing};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(25);
 
 pub(crate) type Peers = BTreeMap<ReplicaId, SocketAddr>;
 
@@ -42,6 +42,7 @@ pub(crate) async fn opened(dir: PathBuf, number: u64, peers: &Peers, bootstrap: 
             keep_log: 0,
             ..crate::Sealing::default()
         },
+        verify_index_after: Duration::from_millis(100),
         ..Config::new(dir, listener, peers.clone(), secret())
     })
     .await
@@ -49,14 +50,19 @@ pub(crate) async fn opened(dir: PathBuf, number: u64, peers: &Peers, bootstrap: 
 }
 
 pub(crate) async fn start(temp: &Path) -> (Peers, BTreeMap<u64, EventLog>) {
+    start_of(temp, 3).await
+}
+
+/// A cluster of so many replicas.
+pub(crate) async fn start_of(temp: &Path, count: u64) -> (Peers, BTreeMap<u64, EventLog>) {
     let mut peers = Peers::new();
-    for number in 1..=3 {
+    for number in 1..=count {
         // Taken and let go: each replica binds its address again, as after a restart.
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
         peers.insert(id(number), free.local_addr().unwrap());
     }
     let mut logs = BTreeMap::new();
-    for number in 1..=3 {
+    for number in 1..=count {
         let dir = temp.join(number.to_string());
         EventLog::init(&dir, ClusterId::from_bytes([9; 16]), id(number)).unwrap();
         logs.insert(number, open(dir, number, &peers).await);
@@ -272,6 +278,10 @@ async fn a_replica_that_missed_purged_log_gets_a_snapshot_and_goes_on() {
     assert_eq!(expected.len(), 50);
     assert_eq!(all(back).await, expected);
     assert!(back.read(Seq(51), 100, 1 << 20).await.unwrap().is_empty());
+    // Its index takes in what was fetched, too.
+    for number in [3, 17, 40] {
+        finds(back, number, 1).await;
+    }
     // The state of any moment is what the records up to it fold to.
     for upto in [1, 17, 40, 49] {
         let mut folded = Projection::default();
@@ -290,11 +300,30 @@ async fn a_replica_that_missed_purged_log_gets_a_snapshot_and_goes_on() {
     let found = back.find(&about(45, 41), LIMIT).await.unwrap();
     assert_eq!(found.records.len(), 1);
     assert_eq!(all(&back).await, expected);
+    finds(&back, 3, 1).await;
     back.shutdown().await;
     task.abort();
     for log in logs.values() {
         log.shutdown().await;
     }
+}
+
+/// Waits until host `number`'s event is found among those from `from` on.
+pub(crate) async fn finds(log: &EventLog, number: u8, from: u64) {
+    let found = async {
+        loop {
+            match log.find(&about(number, from), LIMIT).await {
+                Ok(found) => return found,
+                Err(ReadError::Elsewhere { .. } | ReadError::NotReady) => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    let found = tokio::time::timeout(PATIENCE, found).await;
+    let found = found.expect("the index does not take in what is sealed");
+    assert_eq!(found.records.len(), 1, "host {number}");
 }
 
 pub(crate) fn secret() -> crate::PeerSecurity {

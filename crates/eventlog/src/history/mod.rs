@@ -12,7 +12,7 @@ mod pace;
 mod reading;
 mod seal;
 #[cfg(test)]
-mod seal_tests;
+pub(crate) mod seal_tests;
 mod sealed;
 mod store;
 #[cfg(test)]

@@ -55,6 +55,12 @@ impl History {
         checkpoint::read(self, at)
     }
 
+    /// The records that are stored together with the one that holds `seq`, which is among them; empty when it is not
+    /// sealed.
+    pub(crate) fn stored_with(&self, seq: Seq) -> Result<Vec<Record>, HistoryError> {
+        Ok(self.block(seq)?.map_or_else(Vec::new, |(records, _)| records))
+    }
+
     /// The records of the block that holds `seq`, checked, and about how large each is.
     fn block(&self, seq: Seq) -> Result<Option<(Vec<Record>, usize)>, HistoryError> {
         let Some(sealed) = self.file_of(seq) else {

@@ -22,14 +22,14 @@ const FULL: FileSize = FileSize {
     bytes: usize::MAX,
 };
 
-struct Replica {
-    temp: TempDir,
-    log: LogStorage,
+pub(crate) struct Replica {
+    pub(crate) temp: TempDir,
+    pub(crate) log: LogStorage,
 }
 
 impl Replica {
     /// A log whose entries hold two records each, of two events, but for some that hold nothing or are dropped.
-    async fn with(records: &[Record]) -> Self {
+    pub(crate) async fn with(records: &[Record]) -> Self {
         let temp = TempDir::new().unwrap();
         let dir = Arc::new(Dir::open(temp.path()).unwrap());
         let store = SegmentStore::open(Arc::clone(&dir), 4096, 0).unwrap();
@@ -66,7 +66,7 @@ impl Replica {
             .unwrap();
     }
 
-    fn history(&self) -> History {
+    pub(crate) fn history(&self) -> History {
         History::open(&self.temp.path().join("history"), CLUSTER).unwrap()
     }
 

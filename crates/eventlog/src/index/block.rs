@@ -5,7 +5,8 @@
 //! costs one write for many events, and whoever searches reads the events of the blocks that may have what is sought.
 //!
 //! ```text
-//! first seq, entry    u64, u64, big endian: of the first record that begins in the block; all ones when none does
+//! first seq, entry    u64, u64, big endian: of the first record that begins in the block and was taken from the log;
+//!                     all ones when there is none
 //! prints              u32 each, big endian, ascending, each once
 //! ```
 
@@ -123,10 +124,11 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    /// Takes a record of `entry` in. `full` is given each block that it is not the end of, as [`Block::sorted`].
+    /// Takes a record in, of the log's entry `entry` or of sealed history. `full` is given each block that it is not the
+    /// end of, as [`Block::sorted`].
     pub(super) fn take<E>(
         &mut self,
-        entry: u64,
+        entry: Option<u64>,
         record: &Record,
         mut full: impl FnMut(Number, Block) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -141,7 +143,7 @@ impl Blocks {
                 full(number, block.sorted())?;
             }
             let (_, block) = self.open.get_or_insert_with(|| (number, Block::default()));
-            if seq == record.first {
+            if let Some(entry) = entry.filter(|_| seq == record.first) {
                 block.anchor.get_or_insert(Anchor { first: seq, entry });
             }
             if before.replace(number) != Some(number) {

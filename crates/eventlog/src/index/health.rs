@@ -5,7 +5,7 @@ use chv_domain::Seq;
 /// What the index can be used for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum IndexState {
-    /// It is being compared with the log, or made again; searches wait for it.
+    /// It is being opened, or begun again; searches wait for it.
     #[default]
     Opening,
     /// It answers.
@@ -32,8 +32,8 @@ pub struct IndexHealth {
     pub state: IndexState,
     /// The last event that is in it.
     pub seq: Seq,
-    /// Up to this event it was last compared with the log, whole, and agreed.
+    /// Up to this event it was last compared, whole, with the log and with sealed history, and agreed.
     pub verified: Seq,
-    /// How often it was made again since the replica was started, because it did not agree with the log.
+    /// How often it was made again since the replica was started, because it did not agree with them.
     pub rebuilt: u32,
 }

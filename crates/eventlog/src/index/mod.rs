@@ -1,16 +1,31 @@
 //! Where records are found: by number, by what they are about, by author, by command, by time. In sled, and
 //! nowhere else is sled used.
 //!
-//! All of it can be made again from the log, so nothing here is flushed or trusted: the index carries how far it
-//! goes and what the log held there, and one that disagrees with the log, has another form, or does not open, is
-//! dropped and rebuilt.
+//! All of it can be made again, from sealed history and from the log after it, so nothing here is flushed or trusted: the
+//! index carries how far it goes and what the log held there, and one that disagrees with the log or with history, has
+//! another form, or does not open, is dropped and rebuilt.
+//!
+//! ```text
+//! follow    upward, behind the commits: out of the log
+//! forward   a step of that
+//! fill      downward, slowly: out of sealed history, as far as it is kept
+//! verify    all of it against both
+//! ```
 
 mod block;
+mod fill;
+#[cfg(test)]
+mod fill_tests;
 mod follow;
+mod forward;
+#[cfg(test)]
+mod forward_tests;
 #[cfg(test)]
 mod golden;
 mod health;
 mod keys;
+#[cfg(test)]
+mod lost_tests;
 mod order;
 mod verify;
 
@@ -21,6 +36,7 @@ use chv_domain::{Record, RecordHash, Seq, Timestamp, stored};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use follow::{Follower, Reached};
+pub(crate) use forward::Sources;
 pub use health::{IndexHealth, IndexState};
 pub(crate) use keys::Term;
 pub use order::Order;
@@ -71,7 +87,7 @@ impl Index {
     /// Opens the index, or begins an empty one where there is none, or none that can be used.
     pub(crate) fn open(path: &Path) -> Result<Self, IndexError> {
         Self::try_open(path).or_else(|error| {
-            tracing::warn!(%error, "the index is dropped and made again from the log");
+            tracing::warn!(%error, "the index is dropped and made again");
             Self::anew(path)
         })
     }
@@ -147,7 +163,7 @@ impl Index {
         }
     }
 
-    /// The first event that may be in it: it leaves out those before.
+    /// The first event from which on it has all up to its mark: it leaves out those before.
     pub(crate) fn from(&self) -> Result<Seq, IndexError> {
         let from = self.opened.marks.get(FROM).map_err(|error| self.failed(error))?;
         Ok(Seq(from.and_then(|from| keys::number(&from)).unwrap_or(1)))
@@ -161,6 +177,15 @@ impl Index {
 
     /// Takes the records of log entries in, and notes how far it goes now. Doing it again changes nothing.
     pub(crate) fn add(&self, records: &[(u64, &Record)], mark: Mark) -> Result<(), IndexError> {
+        self.insert(records.iter().map(|(entry, record)| (Some(*entry), *record)))?;
+        let mark = stored::encode(&mark).map_err(|error| self.failed(error))?;
+        // Last, so that an index that was cut short is behind its mark by nothing.
+        let marked = self.opened.marks.insert(MARK, mark);
+        marked.map(drop).map_err(|error| self.failed(error))
+    }
+
+    /// Takes records in, each of its log entry or of sealed history. One at a time: it reads blocks and writes them again.
+    fn insert<'a>(&self, records: impl Iterator<Item = (Option<u64>, &'a Record)>) -> Result<(), IndexError> {
         let (mut blocks, mut times) = (sled::Batch::default(), sled::Batch::default());
         let mut put = |number, block| {
             let block = self.with_stored(number, block)?;
@@ -169,7 +194,7 @@ impl Index {
         };
         let mut made = Blocks::default();
         for (entry, record) in records {
-            made.take(*entry, record, &mut put)?;
+            made.take(entry, record, &mut put)?;
             if let Some(key) = keys::time(record) {
                 times.insert(&key, &[]);
             }
@@ -177,13 +202,9 @@ impl Index {
         if let Some((number, block)) = made.end() {
             put(number, block)?;
         }
-        let mark = stored::encode(&mark).map_err(|error| self.failed(error))?;
         let add = || {
             self.opened.blocks.apply_batch(blocks)?;
-            self.opened.times.apply_batch(times)?;
-            // Last, so that an index that was cut short is behind its mark by nothing.
-            self.opened.marks.insert(MARK, mark)?;
-            Ok(())
+            self.opened.times.apply_batch(times)
         };
         add().map_err(|error: sled::Error| self.failed(error))
     }

@@ -6,7 +6,7 @@ use chv_domain::{Record, Seq};
 
 use super::span::Span;
 use super::{Kept, Limit, ReadError, Search};
-use crate::index::{Index, Order, Places, Term};
+use crate::index::{Index, IndexError, Order, Places, Term};
 use crate::log::EventLog;
 
 /// How many blocks one search reads before it says where to go on.
@@ -122,19 +122,21 @@ impl EventLog {
             Order::NewestFirst => (span.high, span.low),
         };
         let index = self.index_with(kept.last).await?;
-        let terms = terms.to_vec();
-        let covered = {
-            let index = index.clone();
-            tokio::task::spawn_blocking(move || index.from()).await
-        };
-        let oldest = covered.map_err(|error| ReadError::Log(error.to_string()))??;
+        let (terms, most) = (terms.to_vec(), limit.records.clamp(1, BLOCKS));
+        let looked = tokio::task::spawn_blocking(move || {
+            // Meanwhile it may take in what it left out, and leave out what is forgotten.
+            let before = index.from()?;
+            let places = index.find(&terms, order, ends, most)?;
+            Ok::<_, IndexError>((places, before.max(index.from()?)))
+        });
+        let (places, oldest) = looked
+            .await
+            .map_err(|error| ReadError::Log(error.to_string()))??;
         // What the index leaves out is not answered with a hole.
-        if span.low < oldest {
-            return Err(ReadError::Elsewhere { oldest });
+        match span.low < oldest {
+            true => Err(self.missing(oldest)),
+            false => Ok(places),
         }
-        let most = limit.records.clamp(1, BLOCKS);
-        let found = tokio::task::spawn_blocking(move || index.find(&terms, order, ends, most)).await;
-        Ok(found.map_err(|error| ReadError::Log(error.to_string()))??)
     }
 
     /// The span from the beginning of its first record to the end of its last: they are found by all of their events.
