@@ -136,8 +136,8 @@ impl EventLog {
         let raft = Raft::new(
             identity.replica.get(),
             raft_config,
-            network.clone(),
             // Raft has tasks of its own, which end a little after it: the directory is in use until they have.
+            network.clone().held(tasks.token()),
             storage.clone().held(tasks.token()),
             machine.held(tasks.token()),
         )
@@ -207,6 +207,7 @@ impl EventLog {
             applied: applied.clone(),
             peers: network.clone(),
             missing: missing_told,
+            room: room.clone(),
         };
         tasks.spawn(fetch.run(stop.clone()));
         let upkeep = upkeep.start(tasks.token()).map_err(io)?;

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chv_domain::{RecordHash, ReplicaId, Seq};
-use openraft::network::RaftNetworkFactory as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -18,6 +17,7 @@ use super::format::{Builder, verify};
 use super::sealed::Sealed;
 use super::store::History;
 use super::upkeep::Missing;
+use crate::files::Room;
 use crate::net::{Peer, Peers};
 use crate::raft::state_machine::Applied;
 
@@ -29,6 +29,9 @@ const LARGEST: u64 = 1 << 30;
 
 /// How long to wait when no replica has what is wanted.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// So often it goes on with a file from a replica that does not answer, before another one's is begun.
+const TRIES: u32 = 10;
 
 /// A file that is being fetched. `.new`: what a killed process leaves of it is removed at the next opening.
 const PART: &str = "fetching.new";
@@ -43,6 +46,8 @@ pub(crate) struct Fetch {
     pub(crate) peers: Peers,
     /// What the log does not lead back to.
     pub(crate) missing: watch::Receiver<Missing>,
+    /// Nothing is fetched while the disk is nearly full.
+    pub(crate) room: Room,
 }
 
 /// What is there of a file.
@@ -50,6 +55,8 @@ pub(crate) struct Fetch {
 struct Part {
     digest: [u8; 32],
     have: u64,
+    /// How often nothing came of it since the last piece.
+    tries: u32,
 }
 
 impl Fetch {
@@ -92,16 +99,25 @@ impl Fetch {
 
     /// Whether one of the others had the file.
     async fn fetch(&mut self, wanted: Wanted, part: &mut Option<Part>) -> bool {
+        let mut failed = false;
         for (replica, node) in self.peers.others() {
-            let mut peer = self.peers.new_client(replica.get(), &node).await;
+            let mut peer = self.peers.peer(replica.get(), &node);
             match self.fetch_from(&mut peer, replica, wanted, part).await {
                 Ok(true) => return true,
                 Ok(false) => {}
-                Err(error) => debug!(%replica, %error, "history is not fetched from there for now"),
+                Err(error) => {
+                    failed = true;
+                    debug!(%replica, %error, "history is not fetched from there for now");
+                }
             }
         }
-        // Nobody has the rest of what was begun.
-        *part = None;
+        // Who has the rest of what was begun may answer again soon.
+        *part = part
+            .map(|part| Part {
+                tries: part.tries + 1,
+                ..part
+            })
+            .filter(|part| failed && part.tries < TRIES);
         false
     }
 
@@ -114,6 +130,7 @@ impl Fetch {
     ) -> io::Result<bool> {
         let path = self.history.dir().join(PART);
         loop {
+            self.room.check().map_err(io::Error::other)?;
             let (digest, have) = part.map_or((None, 0), |part| (Some(part.digest), part.have));
             let Some(piece) = peer.history(wanted.0, digest, have).await? else {
                 return Ok(false);
@@ -128,6 +145,7 @@ impl Fetch {
             *part = Some(Part {
                 digest: piece.digest,
                 have,
+                tries: 0,
             });
             if have >= piece.size {
                 *part = None;

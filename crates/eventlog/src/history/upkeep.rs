@@ -94,7 +94,11 @@ impl Upkeep {
             if let Err(error) = self.forget(now.cluster().oldest_kept()) {
                 error!(%error, "history is not forgotten for now");
             }
-            match self.checkpoints.step(&now) {
+            match self
+                .room
+                .check()
+                .map_or(Ok(false), |()| self.checkpoints.step(&now))
+            {
                 Ok(true) => pause = Duration::ZERO,
                 Ok(false) => {}
                 Err(error) => {

@@ -9,6 +9,7 @@ use chv_domain::{Introduction, ReplicaId};
 use openraft::network::RaftNetworkFactory;
 use openraft::{BasicNode, Raft, RaftMetrics};
 use tokio::sync::watch;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::dial::dial;
 use super::frame::{receive, send};
@@ -125,6 +126,12 @@ impl Peers {
             Some(Told::TakeOver(why) | Told::Failed(why)) => Ok(TakeOver::Declines(why)),
             _ => Err(io::Error::other("an answer to another question")),
         }
+    }
+
+    /// The same. Whoever waits for the token's tasks waits until all that this calls with is dropped.
+    pub(crate) fn held(self, token: TaskTrackerToken) -> Self {
+        let log = self.log.held(token);
+        Self { log, ..self }
     }
 
     /// What calls one of the others; it connects when it has something to say.
