@@ -183,10 +183,9 @@ impl History {
             files.insert(at, sealed.clone());
             covered
         };
-        for file in covered.iter().filter(|file| file.first != sealed.first) {
-            self.remove(file)?;
-        }
         self.tell();
+        // One that begins with the same event had the same name.
+        self.remove(covered.iter().filter(|file| file.first != sealed.first))?;
         Ok(sealed)
     }
 
@@ -204,23 +203,25 @@ impl History {
             let older = files.len().saturating_sub(1);
             files.extract_if(..older, |file| file.last < oldest).collect()
         };
-        for file in &gone {
-            self.remove(file)?;
-        }
         if !gone.is_empty() {
             self.tell();
         }
+        self.remove(gone.iter())?;
         Ok(gone)
     }
 
-    fn remove(&self, file: &Sealed) -> Result<(), HistoryError> {
-        let path = self.path(file);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(HistoryError::Io { path, source: error })
+    /// Deletes files that are not told any more: all that can be. One that is left is listed again at the next opening.
+    fn remove<'a>(&self, files: impl Iterator<Item = &'a Sealed>) -> Result<(), HistoryError> {
+        let mut removed = Ok(());
+        for path in files.map(|file| self.path(file)) {
+            match std::fs::remove_file(&path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    removed = removed.and(Err(HistoryError::Io { path, source }));
+                }
+                Ok(()) | Err(_) => {}
             }
-            Ok(()) | Err(_) => Ok(()),
         }
+        removed
     }
 
     pub(super) fn forget(&self, sealed: &Sealed) {

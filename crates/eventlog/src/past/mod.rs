@@ -112,24 +112,27 @@ impl EventLog {
     /// The newest state on the disk after `after` and up to `seq`, with what comes then folded in as far as it was read
     /// beside it: the state, and the records in parts, each take a processor.
     async fn beside_checkpoint(&self, after: Seq, seq: Seq) -> Result<Option<Projection>, ReadError> {
-        let history = self.inner.history.clone();
-        let Some(at) = blocking(move || history.newest_checkpoint(seq))
-            .await?
-            .filter(|at| *at > after)
-        else {
-            return Ok(None);
-        };
-        let history = self.inner.history.clone();
-        let state = blocking(move || history.read_checkpoint(at));
-        let end = Seq(seq.0.min(at.0 + BESIDE));
-        let half = Seq(at.0 + (end.0 - at.0) / 2);
-        let (state, first, second) =
-            tokio::try_join!(state, self.all(at.next(), half), self.all(half.next(), end))?;
-        let Some(state) = state else { return Ok(None) };
-        // The record that holds the event between the parts may be in both.
-        let last = first.last().map_or(at, |record| record.last());
-        let second = second.into_iter().filter(|record| record.first > last).collect();
-        fold(state, vec![first, second]).await.map(Some)
+        loop {
+            let history = self.inner.history.clone();
+            let Some(at) = blocking(move || history.newest_checkpoint(seq))
+                .await?
+                .filter(|at| *at > after)
+            else {
+                return Ok(None);
+            };
+            let history = self.inner.history.clone();
+            let state = blocking(move || history.read_checkpoint(at));
+            let end = Seq(seq.0.min(at.0 + BESIDE));
+            let half = Seq(at.0 + (end.0 - at.0) / 2);
+            let (state, first, second) =
+                tokio::try_join!(state, self.all(at.next(), half), self.all(half.next(), end))?;
+            // One that does not read is gone now, and an older one is there perhaps.
+            let Some(state) = state else { continue };
+            // The record that holds the event between the parts may be in both.
+            let last = first.last().map_or(at, |record| record.last());
+            let second = second.into_iter().filter(|record| record.first > last).collect();
+            return fold(state, vec![first, second]).await.map(Some);
+        }
     }
 
     /// All applied records from the one that holds `from` to the one that holds `upto`.
