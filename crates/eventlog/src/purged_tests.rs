@@ -322,7 +322,16 @@ pub(crate) async fn finds(log: &EventLog, number: u8, from: u64) {
         }
     };
     let found = tokio::time::timeout(PATIENCE, found).await;
-    let found = found.expect("the index does not take in what is sealed");
+    let found = found.unwrap_or_else(|_| {
+        panic!(
+            "host {number} is not found from {from} on: {:?}, sealed {:?}, purged {}, index from {:?}, applied {:?}",
+            log.status().index,
+            log.inner.history.span().borrow(),
+            log.inner.storage.first_index(),
+            log.inner.index.borrow().index.as_ref().map(|index| (index.from(), index.mark())),
+            log.inner.applied.entry.borrow(),
+        )
+    });
     assert_eq!(found.records.len(), 1, "host {number}");
 }
 

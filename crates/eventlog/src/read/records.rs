@@ -129,16 +129,25 @@ impl EventLog {
         if let Some(span) = span.filter(|span| span.newest >= base) {
             return Ok(span.oldest);
         }
+        // A snapshot can be of more than is sealed: what the log has leads on from there.
+        let logged = self.first_logged().await?.unwrap_or(state.seq().next());
+        Ok(span
+            .filter(|span| span.newest.next() >= logged)
+            .map_or(logged, |span| span.oldest))
+    }
+
+    /// The first event of the first record that the log has.
+    async fn first_logged(&self) -> Result<Option<Seq>, ReadError> {
         let mut at = 0;
         loop {
             let page = self.entries(at, LOOK).await?;
             let Some(last) = page.last() else {
-                return Ok(state.seq().next());
+                return Ok(None);
             };
             at = last.log_id.index + 1;
             let mut chain = Chain::unknown();
             if let Some(record) = page.iter().flat_map(|entry| applied(entry, &mut chain)).next() {
-                return Ok(record.first);
+                return Ok(Some(record.first));
             }
         }
     }
