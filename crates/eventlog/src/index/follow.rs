@@ -86,11 +86,12 @@ impl Follower {
                 None => End::Differs,
             };
             match end {
-                _ if stop.is_cancelled() => return Ok(()),
-                End::Stopped => return Ok(()),
-                End::Differs => {
+                End::Differs if !stop.is_cancelled() => {
                     index = self.anew(index).await.map_err(|error| error.to_string())?;
                     mark = Some(Mark::default());
+                }
+                End::Stopped | End::Differs => {
+                    return self.close(index).await.map_err(|error| error.to_string());
                 }
             }
         }
@@ -107,18 +108,24 @@ impl Follower {
                 ..IndexHealth::default()
             };
         });
-        // sled locks its directory, and writes there as long as it is open: searches that are under way end first.
+        self.close(index).await?;
+        let path = self.path.clone();
+        verify::blocking(move || Index::anew(&path)).await
+    }
+
+    /// Closes the index. sled locks its directory, and writes there as long as it is open: searches that are under way,
+    /// and what fills it or compares it, end first.
+    async fn close(&self, index: Index) -> Result<(), IndexError> {
+        self.reached.send_modify(|reached| reached.index = None);
         let unshared = async {
             while !index.is_unshared() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        if tokio::time::timeout(LET_GO, unshared).await.is_err() {
-            return Err(index.failed("searches in it don't end"));
+        match tokio::time::timeout(LET_GO, unshared).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(index.failed("searches in it don't end")),
         }
-        drop(index);
-        let path = self.path.clone();
-        verify::blocking(move || Index::anew(&path)).await
     }
 
     /// Follows the log with the index, which agrees with it at `mark`, fills it, and compares it whole now and then.

@@ -29,8 +29,10 @@ mod lost_tests;
 mod order;
 mod verify;
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use chv_domain::{Record, RecordHash, Seq, Timestamp, stored};
 use serde::{Deserialize, Serialize};
@@ -65,6 +67,28 @@ pub struct IndexError {
     why: String,
 }
 
+/// sled lets go of its files a moment after it was closed.
+const LET_GO: Duration = Duration::from_secs(10);
+
+/// Waits until nobody holds sled's lock. Blocks.
+fn wait_until_free(path: &Path) -> Result<(), IndexError> {
+    // Where there is none, or it does not open, sled makes one or says what is wrong.
+    let Ok(file) = File::open(path.join("db")) else {
+        return Ok(());
+    };
+    let until = Instant::now() + LET_GO;
+    while Instant::now() < until {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(()),
+        }
+    }
+    Err(IndexError {
+        path: path.to_owned(),
+        why: "something else has it open".to_owned(),
+    })
+}
+
 const MARK: &[u8] = b"mark";
 const FORM: &[u8] = b"form";
 const FROM: &[u8] = b"from";
@@ -84,8 +108,10 @@ struct Opened {
 }
 
 impl Index {
-    /// Opens the index, or begins an empty one where there is none, or none that can be used.
+    /// Opens the index, or begins an empty one where there is none, or none that can be used. One that is just being closed
+    /// is waited for: it would be dropped under who still has it.
     pub(crate) fn open(path: &Path) -> Result<Self, IndexError> {
+        wait_until_free(path)?;
         Self::try_open(path).or_else(|error| {
             tracing::warn!(%error, "the index is dropped and made again");
             Self::anew(path)
