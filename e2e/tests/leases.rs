@@ -181,8 +181,13 @@ fn given_a_host_that_only_the_broker_can_t_reach_then_what_asks_ends_there_first
             // then the host ends its guest, and only after that it starts on the other one.
             let last_seen = ends(cluster, &guest_of_first).await?;
             let log = cluster.directory().join(format!("hostd-{}.log", first.host));
-            let said = std::fs::read_to_string(log)?;
-            ensure!(said.contains("ended with its host's lease"), "{said}");
+            cluster
+                .wait("its daemon says why", PATIENCE, async || {
+                    let said = std::fs::read_to_string(&log)?;
+                    ensure!(said.contains("ended with its host's lease"), "{said}");
+                    Ok(())
+                })
+                .await?;
             let second = moved_from(cluster, &first.host).await?;
             let uptime = guest(cluster, &second)?.uptime().context("it has ended")?;
             let started = Instant::now()

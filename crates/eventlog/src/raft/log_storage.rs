@@ -7,7 +7,6 @@
 //! so the replicas flush at the same time; what holds until the flush is everything that could show: see
 //! docs/adr/0022.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +21,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::fit::Ends;
 use super::flush::{Flushed, NotFlushed, may_go_ahead, no_longer_leading};
+use super::newest::Newest;
 use super::stopwatch::Stopwatch;
 use super::writer::Writer;
 use super::{Entry, LogId, RaftError, TypeConfig, Vote, cant_read, cant_write};
@@ -31,12 +31,6 @@ use crate::timings::Stage;
 
 pub(crate) const VOTE: &str = "vote";
 pub(crate) const PURGED: &str = "purged";
-
-/// How many of the newest entries are kept in memory.
-const KEPT: usize = 512;
-
-/// How many bytes of them, as stored; in memory they take several times as much.
-const KEPT_BYTES: usize = 8 << 20;
 
 /// How many entries a follower is sent without a look at what it has.
 const LONG: u64 = 256;
@@ -64,17 +58,6 @@ struct Committed {
     last: Option<LogId>,
 }
 
-#[derive(Default)]
-struct Newest {
-    /// With the size of each, as stored.
-    entries: BTreeMap<u64, (Entry, usize)>,
-    /// The size of all of them.
-    bytes: usize,
-    last: Option<LogId>,
-    purged: Option<LogId>,
-    vote: Option<Vote>,
-}
-
 impl LogStorage {
     pub(crate) fn open(
         dir: Arc<Dir>,
@@ -94,13 +77,8 @@ impl LogStorage {
                 tail.map(|entry| entry.log_id).or(purged)
             }
         };
-        let newest = Newest {
-            entries: BTreeMap::new(),
-            bytes: 0,
-            last,
-            purged,
-            vote: no_longer_leading(dir.read(VOTE).map_err(cant_read)?, replica),
-        };
+        let vote = no_longer_leading(dir.read(VOTE).map_err(cant_read)?, replica);
+        let newest = Newest::new(last, purged, vote);
         let (hint, known) = CommittedHint::open(&dir).map_err(cant_read)?;
         // Never beyond what is there: the hint was not flushed with the log.
         let committed = Committed {
@@ -225,17 +203,7 @@ impl LogStorage {
 
     /// Where the entries in memory begin, and those of `from..to`, ending early after about `bytes`.
     fn kept(&self, from: u64, to: u64, bytes: usize) -> (u64, Vec<Entry>) {
-        let newest = self.lock();
-        let kept_from = newest.entries.keys().next().copied().unwrap_or(u64::MAX);
-        let mut size = 0;
-        let within = |(_, len): &&(Entry, usize)| {
-            size += len;
-            size <= bytes.max(*len)
-        };
-        let range = from.max(kept_from)..to.max(from).max(kept_from);
-        let kept = newest.entries.range(range).map(|(_, kept)| kept);
-        let kept = kept.take_while(within).map(|(entry, _)| entry.clone());
-        (kept_from, kept.collect())
+        self.lock().range(from, to, bytes)
     }
 
     /// The entries of `from..to` for a follower; of a long range the last one alone. What it has of the others is asked
@@ -280,33 +248,6 @@ impl LogStorage {
         }
         found.extend(kept);
         Ok(found)
-    }
-}
-
-impl Newest {
-    /// Lets go of the oldest entries in memory, of those that are on the disk.
-    fn forget(&mut self, flushed: u64) {
-        while self.entries.len() > KEPT || self.bytes > KEPT_BYTES {
-            match self.entries.first_entry() {
-                Some(oldest) if *oldest.key() <= flushed => {
-                    let (_, size) = oldest.remove();
-                    self.bytes -= size;
-                }
-                _ => break,
-            }
-        }
-    }
-
-    fn keep(&mut self, entry: Entry, size: usize) {
-        let index = entry.log_id.index;
-        let (_, before) = self.entries.insert(index, (entry, size)).unzip();
-        self.bytes = self.bytes + size - before.unwrap_or(0);
-    }
-
-    /// Keeps only the entries of `range`.
-    fn keep_only(&mut self, range: impl RangeBounds<u64>) {
-        self.entries.retain(|index, _| range.contains(index));
-        self.bytes = self.entries.values().map(|(_, size)| size).sum();
     }
 }
 

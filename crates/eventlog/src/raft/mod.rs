@@ -5,6 +5,7 @@ pub(crate) mod fit;
 pub(crate) mod flush;
 pub(crate) mod incoming;
 pub(crate) mod log_storage;
+mod newest;
 #[cfg(test)]
 mod read_tests;
 pub(crate) mod snapshot;

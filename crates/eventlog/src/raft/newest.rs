@@ -1,0 +1,75 @@
+//! The newest entries of Raft's log, in memory: they are replicated before they are on the disk.
+
+use std::collections::BTreeMap;
+use std::ops::RangeBounds;
+
+use super::{Entry, LogId, Vote};
+
+/// How many of the newest entries are kept in memory.
+const KEPT: usize = 512;
+
+/// How many bytes of them, as stored; in memory they take several times as much.
+const KEPT_BYTES: usize = 8 << 20;
+
+/// The newest entries, and where the log begins and ends.
+#[derive(Default)]
+pub(super) struct Newest {
+    /// With the size of each, as stored.
+    entries: BTreeMap<u64, (Entry, usize)>,
+    /// The size of all of them.
+    bytes: usize,
+    pub(super) last: Option<LogId>,
+    pub(super) purged: Option<LogId>,
+    pub(super) vote: Option<Vote>,
+}
+
+impl Newest {
+    /// Of a log that was opened: nothing is in memory yet.
+    pub(super) fn new(last: Option<LogId>, purged: Option<LogId>, vote: Option<Vote>) -> Self {
+        Self {
+            last,
+            purged,
+            vote,
+            ..Self::default()
+        }
+    }
+
+    /// Where the entries in memory begin, and those of `from..to`, ending early after about `bytes`.
+    pub(super) fn range(&self, from: u64, to: u64, bytes: usize) -> (u64, Vec<Entry>) {
+        let kept_from = self.entries.keys().next().copied().unwrap_or(u64::MAX);
+        let mut size = 0;
+        let within = |(_, len): &&(Entry, usize)| {
+            size += len;
+            size <= bytes.max(*len)
+        };
+        let range = from.max(kept_from)..to.max(from).max(kept_from);
+        let kept = self.entries.range(range).map(|(_, kept)| kept);
+        let kept = kept.take_while(within).map(|(entry, _)| entry.clone());
+        (kept_from, kept.collect())
+    }
+
+    /// Lets go of the oldest entries in memory, of those that are on the disk.
+    pub(super) fn forget(&mut self, flushed: u64) {
+        while self.entries.len() > KEPT || self.bytes > KEPT_BYTES {
+            match self.entries.first_entry() {
+                Some(oldest) if *oldest.key() <= flushed => {
+                    let (_, size) = oldest.remove();
+                    self.bytes -= size;
+                }
+                _ => break,
+            }
+        }
+    }
+
+    pub(super) fn keep(&mut self, entry: Entry, size: usize) {
+        let index = entry.log_id.index;
+        let (_, before) = self.entries.insert(index, (entry, size)).unzip();
+        self.bytes = self.bytes + size - before.unwrap_or(0);
+    }
+
+    /// Keeps only the entries of `range`.
+    pub(super) fn keep_only(&mut self, range: impl RangeBounds<u64>) {
+        self.entries.retain(|index, _| range.contains(index));
+        self.bytes = self.entries.values().map(|(_, size)| size).sum();
+    }
+}
