@@ -12,7 +12,7 @@ use crate::security::PeerSecurity;
 
 /// What a replica is opened with.
 pub struct Config {
-    /// Its data directory, made by [`EventLog::init`].
+    /// Its data directory, made by [`crate::EventLog::init`].
     pub dir: PathBuf,
     /// Where the other replicas reach it; bound already. Loopback only, unless replicas have certificates.
     pub listener: TcpListener,
