@@ -9,12 +9,24 @@ use super::{graceful, started, started_pid};
 use crate::converge::Wish;
 use crate::hypervisor::Process;
 
-#[tokio::test]
-async fn given_a_running_guest_when_the_daemon_is_restarted_then_it_runs_on_and_is_adopted() {
-    let rig = Rig::new();
+/// A guest that a daemon started before it ended; its process id.
+async fn left_running(rig: &Rig) -> u32 {
     let mut daemon = rig.daemon().await;
     let pid = started(&mut daemon).await;
     daemon.end().await;
+    pid
+}
+
+/// Kills the guest while no daemon looks.
+async fn killed(rig: &Rig, pid: u32) {
+    Process::of(pid).unwrap().unwrap().kill().unwrap();
+    until("it is gone", async || rig.process().await.is_none()).await;
+}
+
+#[tokio::test]
+async fn given_a_running_guest_when_the_daemon_is_restarted_then_it_runs_on_and_is_adopted() {
+    let rig = Rig::new();
+    let pid = left_running(&rig).await;
     assert_eq!(rig.process().await.unwrap().pid, pid);
 
     let mut daemon = rig.daemon().await;
@@ -35,9 +47,7 @@ async fn given_a_running_guest_when_the_daemon_is_restarted_then_it_runs_on_and_
 #[tokio::test]
 async fn given_a_ledger_that_is_lost_when_the_daemon_is_restarted_then_the_guest_is_found_all_the_same() {
     let rig = Rig::new();
-    let mut daemon = rig.daemon().await;
-    let pid = started(&mut daemon).await;
-    daemon.end().await;
+    let pid = left_running(&rig).await;
     std::fs::remove_dir_all(rig.path("h1/ledger")).unwrap();
 
     let mut daemon = rig.daemon().await;
@@ -53,9 +63,7 @@ async fn given_a_ledger_that_is_lost_when_the_daemon_is_restarted_then_the_guest
 #[tokio::test]
 async fn given_a_directory_that_is_lost_too_when_the_daemon_is_restarted_then_no_second_process_is_started() {
     let rig = Rig::new();
-    let mut daemon = rig.daemon().await;
-    let pid = started(&mut daemon).await;
-    daemon.end().await;
+    let pid = left_running(&rig).await;
     std::fs::remove_dir_all(rig.path("h1/ledger")).unwrap();
     std::fs::remove_dir_all(rig.path("h1/vms")).unwrap();
 
@@ -75,11 +83,8 @@ async fn given_a_directory_that_is_lost_too_when_the_daemon_is_restarted_then_no
 #[tokio::test]
 async fn given_a_guest_that_ended_without_a_daemon_then_the_next_one_tells_it_and_starts_it_again() {
     let rig = Rig::new();
-    let mut daemon = rig.daemon().await;
-    let pid = started(&mut daemon).await;
-    daemon.end().await;
-    Process::of(pid).unwrap().unwrap().kill().unwrap();
-    until("it is gone", async || rig.process().await.is_none()).await;
+    let pid = left_running(&rig).await;
+    killed(&rig, pid).await;
 
     let mut daemon = rig.daemon().await;
     assert_eq!(daemon.told().await, Observation::Exited(ExitReason::Vanished));
@@ -91,11 +96,8 @@ async fn given_a_guest_that_ended_without_a_daemon_then_the_next_one_tells_it_an
 #[tokio::test]
 async fn given_a_directory_held_by_what_is_no_machine_then_nothing_is_told_or_started_until_that_is_gone() {
     let rig = Rig::new();
-    let mut daemon = rig.daemon().await;
-    let pid = started(&mut daemon).await;
-    daemon.end().await;
-    Process::of(pid).unwrap().unwrap().kill().unwrap();
-    until("it is gone", async || rig.process().await.is_none()).await;
+    let pid = left_running(&rig).await;
+    killed(&rig, pid).await;
     let stranger = rig.stranger();
 
     let mut daemon = rig.daemon().await;
