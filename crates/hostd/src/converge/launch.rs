@@ -19,6 +19,9 @@ pub(super) struct Launched {
     pub(super) kind: HypervisorKind,
     /// When it was last seen before its start that it may run.
     pub(super) looked: SinceBoot,
+    /// Whether the lease that it was started under has ended since: whoever ends guests with it may have looked before
+    /// this one was there, and it may be another host's by now.
+    pub(super) outlived: bool,
 }
 
 /// Why it doesn't.
@@ -72,10 +75,14 @@ pub(super) async fn launch(here: &Here, desired: &DesiredVm, now: Timestamp) -> 
         .map_err(|error| Fault::Passing(error.to_string()))?;
     let looked = under_lease(here, desired).await?;
     let instance = driver.launch(&machine).await?;
+    // From here on its process is found by whoever ends guests with the lease.
+    let leased = desired.spec.on_host_loss == OnHostLoss::Failover;
+    let outlived = leased && here.lease.has_ended_since(looked);
     Ok(Launched {
         instance,
         kind,
         looked,
+        outlived,
     })
 }
 

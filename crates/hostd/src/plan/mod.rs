@@ -99,6 +99,11 @@ pub fn next(wanted: &Wanted, observed: &Observed, now: Timestamp) -> Step {
     match &observed.guest {
         Guest::Unclear => return paced(Step::Find, observed, now),
         Guest::Found { .. } => return Step::Adopt,
+        // Whatever is wanted: it may be another host's.
+        Guest::Running {
+            health: Health::Unleased,
+            ..
+        } => return paced(Step::Kill(ExitReason::LeaseEnded), observed, now),
         Guest::Ended { epoch, reason } => {
             return match epoch.or(observed.epoch).or(granted.map(|vm| vm.epoch)) {
                 Some(epoch) => Step::TellExited(epoch, reason.clone()),

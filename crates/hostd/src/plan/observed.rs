@@ -20,7 +20,7 @@ pub struct Stop {
     pub pressed: Timestamp,
 }
 
-/// How a guest that runs is, as its hypervisor says.
+/// How a guest that runs is: as its hypervisor says, and whether it may run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     /// Nothing is known to be wrong.
@@ -29,6 +29,8 @@ pub enum Health {
     Stalled(String),
     /// Its hypervisor gave it up, in this way.
     Broken(String),
+    /// The lease that it was started under has ended, also when the host has another one by now: it may run elsewhere.
+    Unleased,
 }
 
 /// The process that runs a VM, as far as steps depend on it.
@@ -53,7 +55,7 @@ pub enum Guest {
         told: bool,
         /// A graceful stop under way.
         stop: Option<Stop>,
-        /// How its hypervisor says that it is.
+        /// How it is.
         health: Health,
     },
     /// It ended, and that was not reported yet.
@@ -168,9 +170,11 @@ impl Observed {
         before.is_none()
     }
 
-    /// Its hypervisor says how it is.
+    /// How it is, as its hypervisor says; what its hypervisor says gives no lease back.
     pub fn is(&mut self, now: Health) {
-        if let Guest::Running { health, .. } = &mut self.guest {
+        if let Guest::Running { health, .. } = &mut self.guest
+            && *health != Health::Unleased
+        {
             *health = now;
         }
     }

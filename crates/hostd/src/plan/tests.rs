@@ -311,6 +311,32 @@ fn given_a_vm_of_which_it_cant_be_told_whether_it_runs_then_nothing_is_done_but_
 }
 
 #[test]
+fn given_a_guest_that_outlived_its_lease_then_it_is_ended_whatever_is_wanted_and_whatever_its_hypervisor_says()
+ {
+    let now = Timestamp(1_000_000_000);
+    let mut observed = Observed::nothing();
+    observed.launched(Epoch(Seq(5)));
+    observed.is(Health::Unleased);
+    observed.is(Health::Sound);
+    let wishes =
+        [Power::Running, Power::Stopped(StopHow::Graceful(timeout()))].map(|power| desired(5, power));
+    for wanted in wishes
+        .into_iter()
+        .chain([Wanted::Unheard, Wanted::NotOurs(Seq(9))])
+    {
+        let kill = Step::Kill(ExitReason::LeaseEnded);
+        assert_eq!(next(&wanted, &observed, now), kill, "{wanted:?}");
+    }
+    // when that fails, then it is tried again.
+    observed.pace.failed(now, 0.5);
+    let Step::Wait(Some(again)) = next(&desired(5, Power::Running), &observed, now) else {
+        panic!("not tried again")
+    };
+    let kill = Step::Kill(ExitReason::LeaseEnded);
+    assert_eq!(next(&desired(5, Power::Running), &observed, again), kill);
+}
+
+#[test]
 fn given_the_first_wish_for_a_vm_then_it_is_launched_at_once() {
     let observed = Observed::nothing();
     assert_eq!(

@@ -8,7 +8,7 @@ use super::super::launch::{self, Fault, Launched};
 use super::Actor;
 use crate::hypervisor::{Instance, Operation};
 use crate::lease::{self, SinceBoot};
-use crate::plan::{Guest, Step, Wanted};
+use crate::plan::{Guest, Health, Step, Wanted};
 use crate::stock::{self, Running};
 use crate::uptime;
 
@@ -58,11 +58,16 @@ impl Actor {
                 instance,
                 kind,
                 looked,
+                outlived,
             }) => {
                 let took = self.here.clock.now().since(begun);
                 let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 let pid = instance.process.pid;
                 self.observed.launched(desired.epoch);
+                if outlived {
+                    tracing::warn!(vm = %self.vm, pid, "started, and the host's lease has ended meanwhile: it is ended");
+                    self.observed.is(Health::Unleased);
+                }
                 self.tell(
                     desired.epoch,
                     Observation::Started {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chv_domain::spec::OnHostLoss;
 use chv_domain::{ExitReason, LeaseDuration, Observation, Power, Seq, VmSpec};
 
-use super::rig::{Daemon, Rig, desired, until};
+use super::rig::{Daemon, Rig, Trouble, desired, until};
 use super::started_pid;
 use crate::converge::Wish;
 use crate::lease::guard::Shared;
@@ -46,6 +46,45 @@ async fn given_no_lease_or_a_feed_that_is_behind_then_it_is_started_only_when_bo
     daemon.end().await;
 }
 
+/// A grant with only this much of it left.
+fn grant_with(left: Duration) -> Grant {
+    let sent = SinceBoot(lease::now().0 + left - LeaseDuration::LONGEST.runs_for());
+    Grant { sent, ..grant(0) }
+}
+
+#[tokio::test]
+async fn given_a_lease_that_ends_between_the_last_look_at_it_and_the_start_of_a_guest_then_that_guest_is_ended()
+ {
+    // Also when it was granted again before the guest was there, and nobody ends guests any more.
+    for again in [true, false] {
+        // given a launch that stands still after the last look at the lease,
+        let rig = Rig::new();
+        let mut daemon = rig.daemon().await;
+        let lease = daemon.here.lease.clone();
+        rig.fake.troubles.lock().unwrap().push_back(Trouble::Stands);
+        lease.granted(grant_with(Duration::from_secs(2))).await;
+        want(&daemon, OnHostLoss::Failover);
+        let begun = async || *rig.fake.launches.lock().unwrap() == 1;
+        until("the launch has begun", begun).await;
+        // when the lease ends before it goes on,
+        until("the lease is over", async || !lease.is_held()).await;
+        if again {
+            lease.granted(grant(0)).await;
+            assert!(lease.is_held());
+        }
+        rig.fake.goes_on.add_permits(1);
+        // then the guest is ended, and started again under the next lease.
+        let pid = started_pid(daemon.told().await);
+        assert_eq!(daemon.told().await, Observation::Exited(ExitReason::LeaseEnded));
+        if !again {
+            assert_eq!(rig.process().await, None);
+            lease.granted(grant(0)).await;
+        }
+        assert_ne!(started_pid(daemon.told().await), pid);
+        daemon.end().await;
+    }
+}
+
 #[tokio::test]
 async fn given_a_lease_that_is_granted_again_before_the_guest_s_end_is_seen_then_it_is_told_to_have_ended_with_it()
  {
@@ -53,9 +92,7 @@ async fn given_a_lease_that_is_granted_again_before_the_guest_s_end_is_seen_then
     let rig = Rig::new();
     let mut daemon = rig.daemon().await;
     let lease = daemon.here.lease.clone();
-    let left = Duration::from_secs(4);
-    let sent = SinceBoot(lease::now().0 + left - LeaseDuration::LONGEST.runs_for());
-    lease.granted(Grant { sent, ..grant(0) }).await;
+    lease.granted(grant_with(Duration::from_secs(4))).await;
     want(&daemon, OnHostLoss::Failover);
     let pid = started_pid(daemon.told().await);
     // when it ends, and is granted again before anything else goes on in the daemon,

@@ -41,6 +41,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) enum Trouble {
     Fails,
     Hangs,
+    /// Begins only when told to, by [`Fake::goes_on`].
+    Stands,
 }
 
 /// A hypervisor whose machines are `cat`: they end in order when their input does.
@@ -55,6 +57,7 @@ pub(crate) struct Fake {
     /// Kills that fail.
     pub(crate) unkillable: Mutex<u32>,
     pub(crate) launches: Mutex<u32>,
+    pub(crate) goes_on: Semaphore,
     inputs: Mutex<BTreeMap<VmId, ChildStdin>>,
 }
 
@@ -71,6 +74,7 @@ impl Fake {
             resumed: Mutex::default(),
             unkillable: Mutex::default(),
             launches: Mutex::default(),
+            goes_on: Semaphore::new(0),
             inputs: Mutex::default(),
         }
     }
@@ -166,6 +170,10 @@ impl Hypervisor for Fake {
                 why: format!("no luck at try {}", self.launches.lock().unwrap()),
             }),
             Some(Trouble::Hangs) => std::future::pending().await,
+            Some(Trouble::Stands) => {
+                self.goes_on.acquire().await.unwrap().forget();
+                Ok(self.spawn(machine))
+            }
             None => Ok(self.spawn(machine)),
         }
     }
