@@ -41,6 +41,7 @@ async fn answer_one(reader: Reader, message: async_nats::Message) {
     };
     let refusal = |refused| v1::HostSlice {
         refused: Some(refused),
+        version: convert::VERSION,
         ..v1::HostSlice::default()
     };
     let answer = answer.unwrap_or_else(refusal);
@@ -52,6 +53,8 @@ async fn slice(
     name: &HostName,
     request: &v1::SliceRequest,
 ) -> Result<v1::HostSlice, v1::Refused> {
+    convert::check_version(request.version)
+        .map_err(|error| refused("unsupported_version", error.to_string(), &error.field))?;
     let invalid = |error: IdError| refused("invalid", error.to_string(), "");
     let id: HostId = request.host.parse().map_err(invalid)?;
     let after: Option<VmId> = match request.after.as_str() {
@@ -75,5 +78,6 @@ async fn slice(
         vms,
         more,
         refused: None,
+        version: convert::VERSION,
     })
 }

@@ -39,8 +39,15 @@ struct Heart<'a> {
     registered: Option<HostFacts>,
     /// Why it was last not registered; each reason is said once.
     refused: Option<String>,
-    answered: bool,
+    silence: Option<Silence>,
     foreign: bool,
+}
+
+/// Why there is no answer to go by; each is said once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Silence {
+    NoAnswer,
+    Unreadable,
 }
 
 /// Beats for ever. Every answer goes to `heard`.
@@ -53,7 +60,7 @@ pub(super) async fn beat(follower: &Follower, position: watch::Receiver<Seq>, he
         membership: follower.membership.clone(),
         registered: None,
         refused: None,
-        answered: true,
+        silence: None,
         foreign: false,
     };
     loop {
@@ -108,21 +115,36 @@ impl Heart<'_> {
     async fn one(&mut self, position: Seq) -> Option<v1::HeartbeatReply> {
         match ask(self.follower, position).await {
             Ok(reply) => {
-                if !self.answered {
+                if self.silence.take().is_some() {
                     tracing::info!(term = reply.term, "the leader answers again");
                 }
-                self.answered = true;
                 Some(reply)
             }
             Err(error) => {
-                if std::mem::take(&mut self.answered) {
-                    tracing::warn!(
-                        %error,
-                        "no leader answers; guests run on, and what is known to be wanted is kept so"
-                    );
-                }
+                self.silent(&error);
                 None
             }
+        }
+    }
+
+    fn silent(&mut self, error: &QueryError) {
+        let why = match error {
+            QueryError::Protocol { .. } => Silence::Unreadable,
+            _ => Silence::NoAnswer,
+        };
+        if self.silence.replace(why) == Some(why) {
+            return;
+        }
+        match why {
+            Silence::NoAnswer => tracing::warn!(
+                %error,
+                "no leader answers; guests run on, and what is known to be wanted is kept so"
+            ),
+            Silence::Unreadable => tracing::error!(
+                %error,
+                "the leader's answers can't be read here: start a version of chv-hostd that reads them; guests run on, \
+                 those that ask for failover until the host's lease ends"
+            ),
         }
     }
 

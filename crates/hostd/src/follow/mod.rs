@@ -92,6 +92,7 @@ impl Follower {
         let mut pause = Duration::ZERO;
         let mut leader_lags = false;
         let mut foreign = false;
+        let mut unreadable = false;
         loop {
             if foreign {
                 fetch = None;
@@ -138,9 +139,19 @@ impl Follower {
                     pause = (pause * 2).clamp(ASK_AGAIN.0, ASK_AGAIN.1);
                     match slice {
                         Ok(slice) => {
+                            unreadable = false;
                             if let Some(wish) = feed.slice(slice) {
                                 pause = Duration::ZERO;
                                 self.converge.wish(wish);
+                            }
+                        }
+                        Err(error @ QueryError::Protocol { .. }) => {
+                            if !std::mem::replace(&mut unreadable, true) {
+                                tracing::error!(
+                                    %error,
+                                    "what is wanted of this host can't be read here: start a version of chv-hostd that \
+                                     reads it; guests are left as they are"
+                                );
                             }
                         }
                         Err(error) => tracing::info!(%error, "what is wanted of this host can't be had yet"),

@@ -12,7 +12,7 @@ use super::Client;
 use super::ask::{Question, Verdict};
 use super::error::{QueryError, Whom};
 use super::query::refused_or_later;
-use crate::convert::{SlicePage, slice_from_wire};
+use crate::convert::{SlicePage, VERSION, check_version, slice_from_wire};
 use crate::subject::{self, HostMessage};
 use crate::v1;
 
@@ -35,7 +35,10 @@ impl Client {
         };
         let judge = |message: &async_nats::Message| match v1::HeartbeatReply::decode(message.payload.as_ref())
         {
-            Ok(reply) => Verdict::Final(Ok(reply)),
+            Ok(reply) => match check_version(reply.version) {
+                Ok(()) => Verdict::Final(Ok(reply)),
+                Err(error) => Verdict::Garbled(error.to_string()),
+            },
             Err(error) => Verdict::Garbled(error.to_string()),
         };
         self.put(question, judge).await
@@ -59,6 +62,7 @@ impl Client {
                 host: id.to_string(),
                 min_feed: min_feed.0,
                 after: last_of(gathered.as_ref()),
+                version: VERSION,
             };
             let left = deadline.saturating_duration_since(Instant::now());
             let page = self.slice_page(host, &request, left).await?;

@@ -111,6 +111,17 @@ fn desired_list(vms: Vec<v1::DesiredVm>) -> Result<Vec<DesiredVm>, WireError> {
     vms.into_iter().enumerate().map(each).collect()
 }
 
+/// Refuses what replicas and hosts tell each other in a version that is not known here.
+pub fn check_version(version: u32) -> Result<(), WireError> {
+    match version {
+        VERSION => Ok(()),
+        other => Err(WireError::new(
+            "version",
+            format!("is {other}, and {VERSION} is known here"),
+        )),
+    }
+}
+
 /// One page of what a host should run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlicePage {
@@ -128,11 +139,13 @@ pub fn slice_to_wire(page: &SlicePage) -> v1::HostSlice {
         vms: page.slice.vms.iter().map(desired_to_wire).collect(),
         more: page.more,
         refused: None,
+        version: VERSION,
     }
 }
 
 /// A page of a host's slice, as it was sent. The caller has looked for a refusal before.
 pub fn slice_from_wire(slice: v1::HostSlice) -> Result<SlicePage, WireError> {
+    check_version(slice.version)?;
     Ok(SlicePage {
         slice: HostSlice {
             host: parse("host", &slice.host)?,
@@ -172,12 +185,7 @@ pub fn delta_to_wire(delta: &FeedDelta) -> v1::FeedDelta {
 
 /// What changed for one host, as it was sent.
 pub fn delta_from_wire(delta: v1::FeedDelta) -> Result<FeedDelta, WireError> {
-    if delta.version != VERSION {
-        return Err(WireError::new(
-            "version",
-            format!("is {}, and {VERSION} is known here", delta.version),
-        ));
-    }
+    check_version(delta.version)?;
     let gone = |(index, id): (usize, &String)| parse(&format!("gone[{index}]"), id);
     Ok(FeedDelta {
         host: parse("host", &delta.host)?,

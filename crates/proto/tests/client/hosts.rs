@@ -91,16 +91,17 @@ async fn given_a_host_that_is_not_registered_then_its_slice_is_refused() {
 }
 
 #[tokio::test]
-async fn given_a_leader_then_a_heartbeat_is_answered() {
+async fn given_a_leader_then_a_heartbeat_is_answered_and_an_answer_of_another_version_is_none() {
     let broker = Broker::start().await;
     let (host, scheduler) = (broker.client("host-h1").await, broker.client("scheduler").await);
-    let _leader = Fake::start(&scheduler, HOST_HEARTBEATS, |_, message| {
+    let _leader = Fake::start(&scheduler, HOST_HEARTBEATS, |before, message| {
         let answer = v1::HeartbeatReply {
             term: 3,
             registered: true,
             feed: 9,
             cluster: String::new(),
             lease_ms: 0,
+            version: u32::try_from(before).unwrap() + 1,
         };
         vec![(message.reply.clone().unwrap().to_string(), answer.encode_to_vec())]
     })
@@ -110,6 +111,11 @@ async fn given_a_leader_then_a_heartbeat_is_answered() {
         feed: 9,
         version: 1,
     };
-    let reply = host.heartbeat(&h1(), heartbeat, PATIENCE).await.unwrap();
+    let reply = host.heartbeat(&h1(), heartbeat.clone(), PATIENCE).await.unwrap();
     assert_eq!((reply.term, reply.registered, reply.feed), (3, true, 9));
+    let error = host.heartbeat(&h1(), heartbeat, PATIENCE).await.unwrap_err();
+    assert!(
+        error.to_string().contains("version: is 2, and 1 is known here"),
+        "{error}"
+    );
 }

@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 use std::time::Instant;
 
 use chv_domain::HostId;
+use chv_proto::convert::VERSION;
 use chv_proto::{subject, v1};
 use futures::StreamExt;
 use prost::Message as _;
@@ -77,6 +78,7 @@ async fn answer(office: &Office, message: &async_nats::Message) {
         feed: known.map_or(0, |host| host.feed.0),
         cluster: office.reader.log.cluster().to_string(),
         lease_ms: u64::try_from(lease).unwrap_or(0),
+        version: VERSION,
     };
     let reply = reply.encode_to_vec();
     office.reader.connection.publish(inbox.clone(), reply).await;

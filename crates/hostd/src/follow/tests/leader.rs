@@ -12,7 +12,9 @@ use chv_domain::{
     Rejection, ReplicaId, Replicas, Seq, Submission, Term, VmId, decide_onto,
 };
 use chv_proto::client::{Client, ConnectOptions, new_command_id, now};
-use chv_proto::convert::{FeedDelta, SlicePage, decode_envelope, delta_to_wire, refused, slice_to_wire};
+use chv_proto::convert::{
+    FeedDelta, SlicePage, VERSION, decode_envelope, delta_to_wire, refused, slice_to_wire,
+};
 use chv_proto::subject::{self, HostMessage};
 use chv_proto::v1;
 use futures::StreamExt;
@@ -131,6 +133,8 @@ struct State {
     cluster: ClusterId,
     projection: Projection,
     mute: bool,
+    /// The version of what hosts are told.
+    version: u32,
 }
 
 impl Cluster {
@@ -145,6 +149,7 @@ impl Cluster {
                 cluster: ClusterId::from_bytes([8; 16]),
                 projection: Projection::default(),
                 mute: false,
+                version: VERSION,
             }),
             events: watch::channel(Vec::new()).0,
             heartbeats: watch::channel(0).0,
@@ -199,6 +204,7 @@ impl Cluster {
             feed: entry.map_or(0, |host| host.feed.0),
             cluster: state.cluster.to_string(),
             lease_ms: 15_000,
+            version: state.version,
         }
     }
 
@@ -206,7 +212,10 @@ impl Cluster {
         let request = v1::SliceRequest::decode(payload).unwrap();
         let state = self.0.state.lock().unwrap();
         match HostSlice::of(&state.projection, request.host.parse().unwrap()) {
-            Some(slice) => slice_to_wire(&SlicePage { slice, more: false }),
+            Some(slice) => v1::HostSlice {
+                version: state.version,
+                ..slice_to_wire(&SlicePage { slice, more: false })
+            },
             None => v1::HostSlice {
                 refused: Some(refused("not_found", "not registered", "")),
                 ..Default::default()
@@ -263,13 +272,23 @@ impl Cluster {
 
     /// Tells a host of a change.
     pub(crate) async fn publish(&self, host: &HostName, delta: &FeedDelta) {
-        let payload = delta_to_wire(delta).encode_to_vec();
+        let version = self.0.state.lock().unwrap().version;
+        let delta = v1::FeedDelta {
+            version,
+            ..delta_to_wire(delta)
+        };
+        let payload = delta.encode_to_vec();
         let _ = self
             .0
             .nats
             .nats()
             .publish(subject::feed(host), payload.into())
             .await;
+    }
+
+    /// Tells hosts what it tells them in this version from now on.
+    pub(crate) fn speaks(&self, version: u32) {
+        self.0.state.lock().unwrap().version = version;
     }
 
     /// Says that it is another cluster; gives which one it was.

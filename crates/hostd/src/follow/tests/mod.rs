@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use chv_domain::spec::StopTimeout;
 use chv_domain::{ClusterId, Command, Event, ExitReason, HostName, Seq, VmId, VmRef, VmSpec};
-use chv_proto::convert::FeedDelta;
+use chv_proto::convert::{FeedDelta, VERSION};
 use chv_proto::v1;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,7 @@ use super::Follower;
 use crate::console::Consoles;
 use crate::converge::tests::rig::{Daemon, Rig, until};
 use crate::leader::OverNats;
-use leader::{Cluster, Nats, within};
+use leader::{Cluster, Nats, PATIENCE, within};
 
 fn host() -> HostName {
     "h1".parse().unwrap()
@@ -188,6 +188,44 @@ async fn given_a_leader_of_another_cluster_then_nothing_is_done_for_it_and_guest
     cluster
         .event(seq, |event| matches!(event, Event::VmExited { .. }).then_some(()))
         .await;
+    host.end().await;
+}
+
+#[tokio::test]
+async fn given_replicas_that_tell_it_in_a_version_that_it_does_not_know_then_guests_run_on_until_they_do() {
+    let (rig, nats) = (Rig::new(), Nats::start().await);
+    let cluster = Cluster::start(&nats).await;
+    let host = Host::start(&rig, &nats).await;
+    registered(&cluster).await;
+    cluster.command(create("web")).await.unwrap();
+    let (seq, vm) = cluster.event(Seq(1), started).await;
+    // given replicas of a later version, which want the guest's end,
+    cluster.speaks(VERSION + 1);
+    let ended = |event: &Event| matches!(event, Event::VmExited { .. });
+    cluster
+        .command(Command::KillVm { vm: named("web") })
+        .await
+        .unwrap();
+    // when heartbeats are answered and the slice is fetched, also by a daemon that begins anew,
+    cluster.heard_heartbeats(2).await;
+    host.end().await;
+    let host = Host::start(&rig, &nats).await;
+    cluster.heard_heartbeats(2).await;
+    let client = nats.client("host-h1").await;
+    let id = host.daemon.here.data.host();
+    let slice = client.slice(&self::host(), id, Seq::ZERO, PATIENCE).await;
+    // then none of it counts, and it is said which versions there are;
+    let refused = slice.unwrap_err().to_string();
+    assert!(
+        refused.contains("version: is 2, and 1 is known here"),
+        "{refused}"
+    );
+    assert!(host.daemon.converge.console(vm).unwrap().running);
+    assert!(!host.daemon.here.lease.may_start());
+    assert_eq!(cluster.count(ended), 0);
+    // when they tell it in one that the host knows, then it does it.
+    cluster.speaks(VERSION);
+    cluster.event(seq, |event| ended(event).then_some(())).await;
     host.end().await;
 }
 
