@@ -154,26 +154,32 @@ impl Events {
         }
     }
 
-    /// The event that following begins with.
+    /// The event that following begins with. Where there is none yet, that is told: nothing may come for long.
     async fn first(&self, session: &Session) -> Result<Seq, Failure> {
-        let Some(since) = self.since else {
-            return Ok(Seq(self.from.unwrap_or_default()));
-        };
+        if self.from.is_none() && self.since.is_none() {
+            return Ok(Seq::ZERO);
+        }
+        let now = session.now();
         let list = v1::ListEvents {
             from_seq: self.from.unwrap_or_default(),
-            from_time_ms: since.millis(session.now()),
+            from_time_ms: self.since.map_or(0, |since| since.millis(now)),
             limit: 1,
             ..v1::ListEvents::default()
         };
-        let reply = session
-            .query(self.reading.into(), Query::ListEvents(list), None)
-            .await?;
-        match reply.result {
-            Some(query_reply::Result::Events(page)) => {
-                Ok(Seq(page.events.first().map_or(page.next_seq, |event| event.seq)))
-            }
-            _ => Err(unfit()),
+        let query = Query::ListEvents(list);
+        let reply = session.query(self.reading.into(), query, None).await?;
+        let Some(query_reply::Result::Events(page)) = reply.result else {
+            return Err(unfit());
+        };
+        let extent = Extent::new(&page, reply.as_leader, reply.replica);
+        if let Some(from) = self.from.filter(|from| extent.ends_before(*from)) {
+            eprintln!("{}", extent.awaited(from));
+            return Ok(Seq(from));
         }
+        Ok(match (self.since, self.from) {
+            (None, Some(from)) => Seq(from),
+            _ => Seq(page.events.first().map_or(page.next_seq, |event| event.seq)),
+        })
     }
 
     /// Shows what the log has, and what happens then.

@@ -31,6 +31,11 @@ impl Extent {
         format!("the log ends at event {}{}", self.last, self.source())
     }
 
+    /// To who follows from an event that is beyond the end.
+    pub(crate) fn awaited(&self, seq: u64) -> String {
+        format!("{}; waiting for event {seq}", self.end())
+    }
+
     /// To who asked for what no event is.
     pub(crate) fn instead(&self) -> String {
         let Self { oldest, last, .. } = self;
@@ -61,6 +66,10 @@ mod tests {
         assert_eq!(empty.instead(), "the log has no events");
         assert!(empty.ends_before(1));
         let behind = Extent::new(&page, false, 2);
+        assert_eq!(
+            behind.awaited(7),
+            "the log ends at event 0, as far as replica 2 knows; waiting for event 7"
+        );
         assert_eq!(
             behind.instead(),
             "the log has no events, as far as replica 2 knows"

@@ -1,13 +1,18 @@
 //! How the cluster is, from what its replicas answered: who leads, who lags, who does not answer, and whether
 //! they hold the same. Pure.
 
-use std::collections::BTreeSet;
 use std::io::{self, Write};
 
+use chv_proto::client::holds_the_log;
 use chv_proto::v1;
 use serde::Serialize;
 
 use crate::output::Table;
+
+/// The columns; the last one where digests were asked for.
+const HEADING: [&str; 9] = [
+    "REPLICA", "ADDRESS", "MEMBER", "ROLE", "TERM", "APPLIED", "LAG", "VERSION", "DIGEST",
+];
 
 /// The cluster for programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,8 +26,8 @@ pub(crate) struct StatusView {
     pub term: u64,
     /// The replicas that answered, in order.
     pub replicas: Vec<ReplicaView>,
-    /// The voters that did not answer.
-    pub silent: Vec<u64>,
+    /// Those that hold the log and did not answer.
+    pub silent: Vec<MemberView>,
     /// How many VMs there are.
     pub vms: u64,
     /// How many hosts there are.
@@ -34,11 +39,23 @@ pub(crate) struct StatusView {
     pub equal: Option<bool>,
 }
 
-/// One replica for programs.
+/// One replica, as the cluster knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MemberView {
+    replica: u64,
+    /// `voter` or `learner`; `none` when it does not hold the log.
+    member: String,
+    /// Where the others reach it; absent when that is not known.
+    address: Option<String>,
+}
+
+/// One replica that answered, for programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ReplicaView {
-    replica: u64,
+    #[serde(flatten)]
+    member: MemberView,
     role: String,
     term: u64,
     applied_seq: u64,
@@ -60,20 +77,28 @@ impl StatusView {
         // Who leads knows best how things are; without a leader, who has applied most.
         let best = leader.or_else(|| answers.iter().max_by_key(|answer| answer.applied_seq))?;
         let head = answers.iter().map(|answer| answer.applied_seq).max()?;
-        let answered: BTreeSet<u64> = answers.iter().map(|answer| answer.replica).collect();
-        let voters: BTreeSet<u64> = best.voters.iter().copied().collect();
+        let member = |answer: &v1::ReplicaStatus| {
+            let known = best.replicas.iter().find(|known| known.replica == answer.replica);
+            MemberView::new(answer.replica, known)
+        };
+        let answered = |replica: u64| answers.iter().any(|answer| answer.replica == replica);
         Some(Self {
             cluster: best.cluster.clone(),
             leader: leader.map(|answer| answer.replica),
             term: best.term,
-            silent: voters.difference(&answered).copied().collect(),
+            silent: best
+                .replicas
+                .iter()
+                .filter(|known| holds_the_log(known) && !answered(known.replica))
+                .map(|known| MemberView::new(known.replica, Some(known)))
+                .collect(),
             vms: best.vms,
             hosts: best.hosts,
             hosts_alive: best.hosts_alive,
             equal: equal(&answers),
             replicas: answers
                 .iter()
-                .map(|answer| ReplicaView::new(answer, head))
+                .map(|answer| ReplicaView::new(answer, member(answer), head))
                 .collect(),
         })
     }
@@ -93,14 +118,13 @@ impl StatusView {
         }
         writeln!(to)?;
         let digests = self.replicas.iter().any(|replica| replica.digest.is_some());
-        let mut table = Table::new(if digests {
-            &["REPLICA", "ROLE", "TERM", "APPLIED", "LAG", "VERSION", "DIGEST"]
-        } else {
-            &["REPLICA", "ROLE", "TERM", "APPLIED", "LAG", "VERSION"]
-        });
+        let mut table = Table::new(if digests { &HEADING } else { &HEADING[..8] });
         for replica in &self.replicas {
+            let [id, address, member] = replica.member.cells();
             let cells = [
-                replica.replica.to_string(),
+                id,
+                address,
+                member,
                 replica.role.clone(),
                 replica.term.to_string(),
                 replica.applied_seq.to_string(),
@@ -114,8 +138,10 @@ impl StatusView {
         for silent in &self.silent {
             let empty = std::iter::repeat_n(String::new(), if digests { 5 } else { 4 });
             table.row(
-                [silent.to_string(), "no answer".to_owned()]
+                silent
+                    .cells()
                     .into_iter()
+                    .chain(["no answer".to_owned()])
                     .chain(empty),
             );
         }
@@ -123,11 +149,27 @@ impl StatusView {
     }
 }
 
+impl MemberView {
+    fn new(replica: u64, known: Option<&v1::ClusterReplica>) -> Self {
+        let address = known.map(|known| known.address.clone());
+        Self {
+            replica,
+            member: known.map_or("none", |known| &known.member).to_owned(),
+            address: address.filter(|address| !address.is_empty()),
+        }
+    }
+
+    fn cells(&self) -> [String; 3] {
+        let address = self.address.clone().unwrap_or_default();
+        [self.replica.to_string(), address, self.member.clone()]
+    }
+}
+
 impl ReplicaView {
-    fn new(answer: &v1::ReplicaStatus, head: u64) -> Self {
+    fn new(answer: &v1::ReplicaStatus, member: MemberView, head: u64) -> Self {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         Self {
-            replica: answer.replica,
+            member,
             role: answer.role.clone(),
             term: answer.term,
             applied_seq: answer.applied_seq,
@@ -166,7 +208,15 @@ mod tests {
             term: 3,
             leader: 1,
             applied_seq,
-            voters: vec![1, 2, 3],
+            replicas: (1..)
+                .zip(["voter", "voter", "voter", "learner", "none"])
+                .map(|(replica, member)| v1::ClusterReplica {
+                    replica,
+                    address: format!("10.0.0.{replica}:7100"),
+                    member: member.to_owned(),
+                    ..v1::ClusterReplica::default()
+                })
+                .collect(),
             vms: 2,
             hosts: 2,
             hosts_alive: 1,
@@ -177,8 +227,13 @@ mod tests {
     }
 
     #[test]
-    fn given_a_silent_voter_when_shown_then_it_is_named() {
-        let answers = vec![answer(3, "follower", 40, &[]), answer(1, "leader", 42, &[])];
+    fn given_a_silent_voter_a_learner_and_one_that_left_when_shown_then_each_is_told_with_its_address() {
+        let answers = vec![
+            answer(4, "learner", 40, &[]),
+            answer(3, "follower", 41, &[]),
+            answer(1, "leader", 42, &[]),
+            answer(6, "follower", 9, &[]),
+        ];
         let status = StatusView::new(answers).unwrap();
         let mut text = Vec::new();
         status.write(&mut text).unwrap();
@@ -189,10 +244,12 @@ mod tests {
              hosts    1 of 2 alive\n\
              VMs      2\n\
              \n\
-             REPLICA  ROLE       TERM  APPLIED  LAG  VERSION\n\
-             1        leader     3     42       0    0.1.0\n\
-             3        follower   3     40       2    0.1.0\n\
-             2        no answer  -     -        -    -\n"
+             REPLICA  ADDRESS        MEMBER   ROLE       TERM  APPLIED  LAG  VERSION\n\
+             1        10.0.0.1:7100  voter    leader     3     42       0    0.1.0\n\
+             3        10.0.0.3:7100  voter    follower   3     41       1    0.1.0\n\
+             4        10.0.0.4:7100  learner  learner    3     40       2    0.1.0\n\
+             6        -              none     follower   3     9        33   0.1.0\n\
+             2        10.0.0.2:7100  voter    no answer  -     -        -    -\n"
         );
     }
 
@@ -228,7 +285,8 @@ mod tests {
             answer(2, "follower", 5, &[]),
         ])
         .unwrap();
-        assert_eq!((status.leader, status.silent.as_slice()), (None, [3].as_slice()));
+        let silent: Vec<u64> = status.silent.iter().map(|silent| silent.replica).collect();
+        assert_eq!((status.leader, silent), (None, vec![3, 4]));
         assert_eq!(StatusView::new(vec![]), None);
     }
 }

@@ -246,19 +246,50 @@ async fn given_a_follower_when_something_happens_then_it_shows_it_and_ends_with_
 }
 
 #[tokio::test]
+async fn given_a_follower_from_beyond_the_end_then_it_says_so_once_and_shows_that_event_when_it_happens() {
+    let rig = Rig::with(Guests::Boot).await;
+    rig.create("web", &["--for", "ready"]).await.ends_with(0);
+    let mut chv = rig
+        .chv_command(&["events", "-f", "--from", "7", "--consistent", "-o", "json"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(chv.stderr.take().unwrap()).lines();
+    let word = told.next_line().await.unwrap();
+    assert_eq!(
+        word.as_deref(),
+        Some("the log ends at event 5; waiting for event 7")
+    );
+    // when events happen, then those from there on are shown, and nothing else is said.
+    rig.create("db", &["--for", "ready"]).await.ends_with(0);
+    let mut lines = BufReader::new(chv.stdout.take().unwrap()).lines();
+    let line = lines.next_line().await.unwrap().expect("an event");
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&line).unwrap()["seq"],
+        7
+    );
+    drop(lines);
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), chv.wait());
+    assert!(ended.await.expect("it ends with its reader").unwrap().success());
+    assert_eq!(told.next_line().await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn given_a_voter_that_is_silent_when_asked_for_status_then_it_is_named() {
     let rig = Rig::with(Guests::Boot).await;
     rig.chv(&["status", "--timeout", "500ms"])
         .await
         .ends_with(0)
         .prints("leader   replica 1, term 1")
-        .prints("2        no answer");
+        .prints("2        127.0.0.1:7102  voter   no answer");
     let status = rig
         .chv(&["status", "--digest", "--timeout", "300ms", "-o", "json"])
         .await
         .json();
     assert_eq!(status["leader"], 1);
-    assert_eq!(status["silent"], serde_json::json!([2]));
+    let silent = serde_json::json!([{"replica": 2, "member": "voter", "address": "127.0.0.1:7102"}]);
+    assert_eq!(status["silent"], silent);
+    assert_eq!(status["replicas"][0]["address"], "127.0.0.1:7101");
     assert_eq!(status["replicas"][0]["digest"].as_str().unwrap().len(), 64);
 }
 

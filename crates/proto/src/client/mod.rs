@@ -26,6 +26,7 @@ pub use ask::Waiting;
 pub use batch::Outcome;
 pub use connect::{ConnectError, ConnectOptions};
 pub use error::{CommandError, QueryError, Refusal, Whom};
+pub use status::holds_the_log;
 
 use news::News;
 

@@ -21,7 +21,7 @@ use crate::v1::query_reply::Result as Answer;
 
 impl Client {
     /// Asks every replica for its state, and returns those that answer within `wait`, by replica; at once
-    /// when all voters have. `digest` asks for the digest of the whole projection, too, which takes time.
+    /// when all that hold the log have. `digest` asks for the digest of the whole projection, too, which takes time.
     pub async fn status_of_each(
         &self,
         wait: Duration,
@@ -71,7 +71,7 @@ impl Client {
             if let Some(state) = status(&message).map_err(protocol)? {
                 states.insert(state.replica, state);
             }
-            if all_voters_answered(&states) {
+            if all_answered(&states) {
                 break;
             }
         }
@@ -114,9 +114,16 @@ fn status(message: &Message) -> Result<Option<v1::ReplicaStatus>, String> {
     }
 }
 
-fn all_voters_answered(states: &BTreeMap<u64, v1::ReplicaStatus>) -> bool {
+/// Whether each replica that holds the log has answered, as far as the one of the newest term knows.
+fn all_answered(states: &BTreeMap<u64, v1::ReplicaStatus>) -> bool {
     let newest = states.values().max_by_key(|state| state.term);
     newest.is_some_and(|state| {
-        !state.voters.is_empty() && state.voters.iter().all(|voter| states.contains_key(voter))
+        let mut holders = state.replicas.iter().filter(|replica| holds_the_log(replica));
+        !state.replicas.is_empty() && holders.all(|holder| states.contains_key(&holder.replica))
     })
+}
+
+/// Whether a replica is a voter or a learner, as the one that tells of it knows.
+pub fn holds_the_log(replica: &v1::ClusterReplica) -> bool {
+    replica.member != "none"
 }

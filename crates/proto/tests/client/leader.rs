@@ -171,12 +171,19 @@ pub(crate) fn reply(
     vec![(message.reply.clone().unwrap().to_string(), reply.encode_to_vec())]
 }
 
-/// A replica's state, of three voters.
+/// A replica's state, in a cluster of two voters, a learner, and one that doesn't hold the log yet.
 pub(crate) fn status(message: &Message, replica: u64) -> Vec<(String, Vec<u8>)> {
     let state = v1::ReplicaStatus {
         replica,
         term: 1,
-        voters: vec![1, 2, 3],
+        replicas: (1..)
+            .zip(["voter", "voter", "learner", "none"])
+            .map(|(replica, member)| v1::ClusterReplica {
+                replica,
+                member: member.to_owned(),
+                ..v1::ClusterReplica::default()
+            })
+            .collect(),
         ..v1::ReplicaStatus::default()
     };
     reply(message, replica, v1::query_reply::Result::Status(state))

@@ -123,7 +123,7 @@ async fn given_a_host_then_it_may_ask_no_queries() {
 }
 
 #[tokio::test]
-async fn given_all_voters_answer_then_their_states_come_at_once_and_in_order() {
+async fn given_all_that_hold_the_log_answer_then_their_states_come_at_once_and_in_order() {
     let broker = Broker::start().await;
     let (alice, scheduler) = (broker.client("alice").await, broker.client("scheduler").await);
     let _replicas = Fake::start(&scheduler, subject::queries(Audience::Each), |_, message| {
@@ -144,7 +144,7 @@ async fn given_all_voters_answer_then_their_states_come_at_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn given_a_voter_is_away_then_the_others_states_come_in_the_end_and_none_is_an_error() {
+async fn given_one_is_away_then_the_others_states_come_in_the_end_and_none_is_an_error() {
     let broker = Broker::start().await;
     let (alice, scheduler) = (broker.client("alice").await, broker.client("scheduler").await);
     let error = alice.status_of_each(SHORT, false).await.unwrap_err();

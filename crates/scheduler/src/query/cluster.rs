@@ -10,28 +10,33 @@ use chv_proto::{convert, v1};
 use super::Reader;
 
 pub(super) fn get(reader: &Reader, state: &Projection) -> v1::ClusterState {
+    let (cluster, status) = (state.cluster(), reader.log.status());
+    v1::ClusterState {
+        cluster: reader.cluster.to_string(),
+        revision: cluster.revision.0,
+        retention: Some(convert::retention_to_wire(cluster.retention())),
+        forgotten: cluster.forgotten().map(convert::forgotten_to_wire),
+        replicas: replicas(reader, state),
+        left: cluster.left().map(ReplicaId::get).collect(),
+        leader: status.leader.map_or(0, ReplicaId::get),
+        term: status.term.0,
+        format: cluster.format(),
+    }
+}
+
+/// The replicas that belong to the cluster, and those that hold the log otherwise.
+pub(super) fn replicas(reader: &Reader, state: &Projection) -> Vec<v1::ClusterReplica> {
     let (cluster, log) = (state.cluster(), reader.log.membership());
-    let status = reader.log.status();
     let replicas: BTreeSet<ReplicaId> = cluster
         .members()
         .map(|(replica, _)| replica)
         .chain(log.voters.keys().copied())
         .chain(log.learners.keys().copied())
         .collect();
-    v1::ClusterState {
-        cluster: reader.cluster.to_string(),
-        revision: cluster.revision.0,
-        retention: Some(convert::retention_to_wire(cluster.retention())),
-        forgotten: cluster.forgotten().map(convert::forgotten_to_wire),
-        replicas: replicas
-            .into_iter()
-            .map(|replica| one(replica, cluster.member(replica), &log))
-            .collect(),
-        left: cluster.left().map(ReplicaId::get).collect(),
-        leader: status.leader.map_or(0, ReplicaId::get),
-        term: status.term.0,
-        format: cluster.format(),
-    }
+    replicas
+        .into_iter()
+        .map(|replica| one(replica, cluster.member(replica), &log))
+        .collect()
 }
 
 fn one(replica: ReplicaId, wanted: Option<&Member>, log: &Membership) -> v1::ClusterReplica {

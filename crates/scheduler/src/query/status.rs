@@ -6,13 +6,13 @@ use chv_domain::Projection;
 use chv_eventlog::StageTiming;
 use chv_proto::v1;
 
-use super::Reader;
+use super::{Reader, cluster};
 
 pub(super) async fn get(reader: &Reader, state: Projection, query: v1::GetStatus) -> v1::ReplicaStatus {
     let log = reader.log.status();
     let hosts_alive = reader.alive(&state).len() as u64;
     let (vms, hosts) = (state.vm_count() as u64, state.hosts_by_name().count() as u64);
-    let applied_seq = state.seq().0;
+    let (applied_seq, replicas) = (state.seq().0, cluster::replicas(reader, &state));
     // The whole state is encoded and hashed: off the async threads.
     let digest = match query.digest {
         true => tokio::task::spawn_blocking(move || state.digest()).await.ok(),
@@ -27,7 +27,7 @@ pub(super) async fn get(reader: &Reader, state: Projection, query: v1::GetStatus
         applied_seq,
         last_log_index: log.last_log_index,
         applied_index: log.applied_index,
-        voters: log.voters.iter().map(|replica| replica.get()).collect(),
+        replicas,
         vms,
         hosts,
         digest: digest.map(|digest| digest.0.to_vec()).unwrap_or_default(),

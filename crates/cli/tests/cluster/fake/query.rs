@@ -93,7 +93,14 @@ impl State {
                 term: 1,
                 leader: 1,
                 applied_seq: self.projection.seq().0,
-                voters: vec![1, 2],
+                replicas: [1, 2]
+                    .map(|replica| v1::ClusterReplica {
+                        replica,
+                        address: format!("127.0.0.1:710{replica}"),
+                        member: "voter".to_owned(),
+                        ..v1::ClusterReplica::default()
+                    })
+                    .into(),
                 vms: self.projection.vm_count() as u64,
                 hosts: 1,
                 hosts_alive: 1,
