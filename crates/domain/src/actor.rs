@@ -6,15 +6,15 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ids::ReplicaId;
 use crate::name::{HostName, NameError, UserName};
+use crate::text::Parse;
 
 /// The author of a record. Written `alice` for a user, `host/h1` for a host daemon and
 /// `replica/1` for a replica.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Actor {
     /// A person or a program with a NATS user of its own.
     User(UserName),
@@ -49,16 +49,17 @@ impl FromStr for Actor {
     }
 }
 
-impl TryFrom<String> for Actor {
-    type Error = NameError;
-
-    fn try_from(text: String) -> Result<Self, NameError> {
-        text.parse()
+impl Serialize for Actor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::User(name) => serializer.serialize_str(name.as_str()),
+            Self::Host(_) | Self::Replica(_) => serializer.collect_str(self),
+        }
     }
 }
 
-impl From<Actor> for String {
-    fn from(actor: Actor) -> String {
-        actor.to_string()
+impl<'de> Deserialize<'de> for Actor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Parse::new("the author of a record"))
     }
 }

@@ -27,6 +27,7 @@ pub mod retention;
 pub mod seq;
 pub mod spec;
 pub mod stored;
+mod text;
 pub mod time;
 pub mod trace;
 pub mod units;

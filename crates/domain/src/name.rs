@@ -6,7 +6,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::text::Parse;
 
 /// The longest label that DNS allows, in bytes.
 pub const MAX_LABEL: usize = 63;
@@ -38,7 +40,19 @@ pub enum NameError {
     },
 }
 
+/// Whether a text could be any of these names.
+pub fn is_label(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=MAX_LABEL).contains(&text.len())
+        && text.bytes().all(allowed)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
 fn check(kind: &'static str, text: &str) -> Result<(), NameError> {
+    if is_label(text) {
+        return Ok(());
+    }
     if text.is_empty() {
         return Err(NameError::Empty { kind });
     }
@@ -48,21 +62,16 @@ fn check(kind: &'static str, text: &str) -> Result<(), NameError> {
             length: text.len(),
         });
     }
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if !text.bytes().all(allowed) || text.starts_with('-') || text.ends_with('-') {
-        return Err(NameError::Grammar {
-            kind,
-            text: text.to_owned(),
-        });
-    }
-    Ok(())
+    Err(NameError::Grammar {
+        kind,
+        text: text.to_owned(),
+    })
 }
 
 macro_rules! label {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
 
         impl $name {
@@ -103,6 +112,18 @@ macro_rules! label {
         impl Borrow<str> for $name {
             fn borrow(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(Parse::new(concat!("a ", $kind, " name")))
             }
         }
     };

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use chv_domain::name::NameError;
+use chv_domain::name::is_label;
 use chv_domain::{Actor, Event, HostName, Resource, UserName, Verb};
 
 use crate::v1::query_envelope::Query;
@@ -220,9 +221,9 @@ pub fn event(event: &Event, project: &str, name: &str) -> String {
 }
 
 fn label_or_unknown(text: &str) -> &str {
-    match text.parse::<HostName>() {
-        Ok(_) => text,
-        Err(_) => UNKNOWN,
+    match is_label(text) {
+        true => text,
+        false => UNKNOWN,
     }
 }
 

@@ -73,7 +73,7 @@ impl Connection {
 
     /// Publishes. While the broker is away, or when the client can't take it, the message is lost, and its sender is
     /// told so: every receiver here notices a missing message by itself, by its timeout, its feed position or the seq.
-    pub(crate) async fn publish(&self, subject: impl ToSubject, payload: Vec<u8>) -> Handed {
+    pub(crate) async fn publish(&self, subject: impl ToSubject, payload: impl Into<Bytes>) -> Handed {
         self.publish_with_headers(subject, async_nats::HeaderMap::new(), payload)
             .await
     }
@@ -83,13 +83,13 @@ impl Connection {
         &self,
         subject: impl ToSubject,
         headers: async_nats::HeaderMap,
-        payload: Vec<u8>,
+        payload: impl Into<Bytes>,
     ) -> Handed {
         if !self.is_up() {
             debug!("a message is not sent: the broker is away");
             return Handed::NoRoom;
         }
-        let (nats, payload) = (self.client.nats(), Bytes::from(payload));
+        let (nats, payload) = (self.client.nats(), payload.into());
         let sending = async {
             if headers.is_empty() {
                 nats.publish(subject, payload).await

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use chv_domain::{Projection, Record, Seq};
-use chv_proto::convert;
+use chv_proto::{convert, v1};
 use chv_scheduler::lead::publication::Outgoing;
+use prost::Message as _;
 
 use crate::bug::Bug;
 use crate::packet::{ToBroker, ToReplica};
@@ -126,7 +127,11 @@ impl World {
 
     fn hand(&mut self, replica: usize, office: u64, message: Outgoing) {
         match message {
-            Outgoing::Event(event) => self.tell_broker(replica, ToBroker::Event(Rc::new(event.message))),
+            Outgoing::Event(published) => {
+                let message = v1::EventMessage::decode(published.event.message)
+                    .expect("an event is encoded as the message that it is");
+                self.tell_broker(replica, ToBroker::Event(Rc::new(message)));
+            }
             Outgoing::Feed(delta) => {
                 let host = self.host_numbered(delta.changes.host);
                 let delta = Rc::new(convert::delta_to_wire(&delta.changes));

@@ -1,14 +1,16 @@
 //! Events with what their records say. What each kind of event carries is in `event_kind`.
 
+use bytes::Bytes;
 use chv_domain::{
     Actor, Cause, Event, ProjectName, Projection, Record, RecordHash, Resource, Seq, Term, Timestamp,
     TraceContext, Verb, VmName,
 };
+use prost::Message as _;
 
 use super::VERSION;
 use super::error::{WireError, parse, parse_optional};
 use super::event_kind::{kind_from_wire, kind_to_wire};
-use crate::v1;
+use crate::{subject, v1};
 
 /// One event with what its record says, as subscribers and readers of the log get it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,11 +44,61 @@ pub struct EventEntry {
 /// The event number `index` (from 0) of `record`, as it is sent. `names` is the state that its VM's or
 /// host's name is looked up in. An index that the record does not have gives a message without an event.
 pub fn event_to_wire(record: &Record, index: usize, names: &Projection) -> v1::EventMessage {
-    let event = record.events.get(index);
-    let (project, name) = event.map(|event| named(event, names)).unwrap_or_default();
+    let own = own(record, index, names);
+    v1::EventMessage {
+        seq: own.seq,
+        kind: own.kind,
+        project: own.project,
+        name: own.name,
+        event: own.event,
+        ..common(record)
+    }
+}
+
+/// The events of one record, each as the bytes of its [`v1::EventMessage`]. What they have in common is encoded once:
+/// a message may be put together of encoded parts, in any order.
+pub struct EncodedEvents<'a> {
+    record: &'a Record,
+    common: Vec<u8>,
+}
+
+/// An event as bytes, and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedEvent {
+    /// Its number.
+    pub seq: Seq,
+    /// The subject that it is published on.
+    pub subject: String,
+    /// A [`v1::EventMessage`].
+    pub message: Bytes,
+}
+
+impl<'a> EncodedEvents<'a> {
+    /// Those of `record`.
+    pub fn of(record: &'a Record) -> Self {
+        let common = common(record).encode_to_vec();
+        Self { record, common }
+    }
+
+    /// The event number `index` (from 0); `None` when the record has not so many. `names` as in [`event_to_wire`].
+    pub fn get(&self, index: usize, names: &Projection) -> Option<EncodedEvent> {
+        let event = self.record.events.get(index)?;
+        let own = own(self.record, index, names);
+        let mut message = Vec::with_capacity(self.common.len() + own.encoded_len());
+        message.extend_from_slice(&self.common);
+        own.encode_raw(&mut message);
+        Some(EncodedEvent {
+            seq: Seq(own.seq),
+            subject: subject::event(event, &own.project, &own.name),
+            message: message.into(),
+        })
+    }
+}
+
+/// What all events of a record say alike.
+fn common(record: &Record) -> v1::EventMessage {
     v1::EventMessage {
         version: VERSION,
-        seq: record.first.plus(index as u64).0,
         time_us: record.time.0,
         actor: record.actor.to_string(),
         command: record.cause.command.to_string(),
@@ -57,10 +109,21 @@ pub fn event_to_wire(record: &Record, index: usize, names: &Projection) -> v1::E
         prev_hash: record.prev.0.to_vec(),
         record_first: record.first.0,
         record_len: u32::try_from(record.events.len()).unwrap_or(u32::MAX),
+        ..v1::EventMessage::default()
+    }
+}
+
+/// What one event of a record says for itself.
+fn own(record: &Record, index: usize, names: &Projection) -> v1::EventMessage {
+    let event = record.events.get(index);
+    let (project, name) = event.map(|event| named(event, names)).unwrap_or_default();
+    v1::EventMessage {
+        seq: record.first.plus(index as u64).0,
         kind: event.map(Event::kind).unwrap_or_default().to_owned(),
         project,
         name,
         event: event.map(kind_to_wire),
+        ..v1::EventMessage::default()
     }
 }
 

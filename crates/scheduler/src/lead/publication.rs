@@ -7,8 +7,8 @@
 
 use std::collections::BTreeSet;
 
-use chv_domain::{Event, Projection, Record, Resource, Seq};
-use chv_proto::{convert, subject, v1};
+use chv_domain::{Event, Projection, Record, Resource, Seq, TraceContext};
+use chv_proto::convert::{EncodedEvent, EncodedEvents};
 
 use super::feed::{self, Delta};
 
@@ -30,7 +30,7 @@ pub enum Outgoing {
     /// What changed for one host.
     Feed(Delta),
     /// An event to its subscribers.
-    Event(Box<Published>),
+    Event(Published),
     /// A message to oneself: when it comes back, the broker has had every event up to this one.
     Mark(Seq),
 }
@@ -38,12 +38,10 @@ pub enum Outgoing {
 /// An event as it is published.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Published {
-    /// Where to.
-    pub subject: String,
-    /// What kind of event it is.
-    pub kind: &'static str,
     /// The event.
-    pub message: v1::EventMessage,
+    pub event: EncodedEvent,
+    /// The trace it belongs to.
+    pub trace: Option<TraceContext>,
 }
 
 /// How far the events of the log are published by one leader, and at which state the feeds stand.
@@ -194,7 +192,7 @@ impl Publication {
     /// that a message of its feed is missing.
     pub fn not_taken(&mut self, rest: &[Outgoing]) {
         let first = rest.iter().find_map(|message| match message {
-            Outgoing::Event(event) => Some(Seq(event.message.seq)),
+            Outgoing::Event(published) => Some(published.event.seq),
             _ => None,
         });
         let Some(first) = first else {
@@ -221,17 +219,18 @@ impl Publication {
             return;
         }
         for record in records {
+            // Of a record that was published in part, only the rest: subscribers know events by their seq.
+            let encoded = EncodedEvents::of(record);
             for (index, (seq, event)) in record.numbered().enumerate() {
-                // Of a record that was published in part, only the rest: subscribers know events by their seq.
-                if seq < self.next {
-                    continue;
-                }
-                let message = convert::event_to_wire(record, index, names.of(event));
-                out.push(Outgoing::Event(Box::new(Published {
-                    subject: subject::event(event, &message.project, &message.name),
-                    kind: event.kind(),
-                    message,
-                })));
+                let event = match seq < self.next {
+                    true => None,
+                    false => encoded.get(index, names.of(event)),
+                };
+                let Some(event) = event else { continue };
+                out.push(Outgoing::Event(Published {
+                    event,
+                    trace: record.trace,
+                }));
                 self.next = seq.next();
             }
         }

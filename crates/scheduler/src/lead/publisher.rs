@@ -4,6 +4,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
 use chv_domain::{Projection, Seq};
 use chv_proto::{convert, subject};
 use futures::StreamExt;
@@ -15,6 +17,12 @@ use super::Office;
 use super::decider::Committed;
 use super::publication::{Link, Outgoing, Publication, Published};
 use crate::connection::{Handed, SubscribeError};
+
+/// By this a stream that takes events in knows one that it has already: JetStream's own header.
+const MESSAGE_ID: HeaderName = HeaderName::from_static("Nats-Msg-Id");
+
+/// W3C trace context.
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// How much is read from the log at a time when catching up.
 const PAGE: (usize, usize) = (512, 1 << 20);
@@ -144,12 +152,12 @@ impl Publisher {
             let handed = match message {
                 Outgoing::Feed(delta) => {
                     let message = convert::delta_to_wire(&delta.changes).encode_to_vec();
-                    self.publish(subject::feed(&delta.to), message).await
+                    self.publish(subject::feed(&delta.to), message.into()).await
                 }
-                Outgoing::Event(event) => self.event(event).await,
+                Outgoing::Event(published) => self.event(published).await,
                 Outgoing::Mark(mark) => {
-                    self.publish(self.marks.clone(), mark.0.to_be_bytes().to_vec())
-                        .await
+                    let message = Bytes::copy_from_slice(&mark.0.to_be_bytes());
+                    self.publish(self.marks.clone(), message).await
                 }
             };
             if handed == Handed::NoRoom {
@@ -160,28 +168,20 @@ impl Publisher {
         Handed::Over
     }
 
-    async fn publish(&self, to: String, message: Vec<u8>) -> Handed {
+    async fn publish(&self, to: String, message: Bytes) -> Handed {
         self.office.reader.connection.publish(to, message).await
     }
 
-    async fn event(&self, event: &Published) -> Handed {
-        let Published {
-            subject,
-            kind,
-            message,
-        } = event;
-        let seq = Seq(message.seq).to_string();
-        let mut headers = async_nats::HeaderMap::new();
-        headers.insert("Nats-Msg-Id", seq.as_str());
-        headers.insert("Chv-Seq", seq.as_str());
-        headers.insert("Chv-Kind", *kind);
-        if !message.traceparent.is_empty() {
-            headers.insert("traceparent", message.traceparent.as_str());
+    async fn event(&self, Published { event, trace }: &Published) -> Handed {
+        let mut headers = HeaderMap::new();
+        headers.insert(MESSAGE_ID, HeaderValue::from(event.seq.0));
+        if let Some(trace) = trace {
+            headers.insert(TRACE_PARENT, trace.to_string());
         }
         self.office
             .reader
             .connection
-            .publish_with_headers(subject.clone(), headers, message.encode_to_vec())
+            .publish_with_headers(event.subject.clone(), headers, event.message.clone())
             .await
     }
 }

@@ -100,6 +100,18 @@ proptest! {
     }
 
     #[test]
+    fn an_event_put_together_of_encoded_parts_is_the_message_that_it_stands_for(record in strategies::record()) {
+        let (names, encoded) = (Projection::default(), EncodedEvents::of(&record));
+        for (index, (seq, _)) in record.numbered().enumerate() {
+            let event = encoded.get(index, &names).unwrap();
+            prop_assert_eq!(event.seq, seq);
+            let message = v1::EventMessage::decode(event.message).unwrap();
+            prop_assert_eq!(message, event_to_wire(&record, index, &names));
+        }
+        prop_assert_eq!(encoded.get(record.events.len(), &names), None);
+    }
+
+    #[test]
     fn a_slice_arrives_as_it_was(page in strategies::slice_page()) {
         prop_assert_eq!(slice_from_wire(sent(&slice_to_wire(&page))), Ok(page));
     }
@@ -113,7 +125,7 @@ proptest! {
     fn a_vm_is_shown_with_all_that_is_known(vm in strategies::vm(), host in strategies::name::<HostName>()) {
         let wire = vm_to_wire(&vm, Some(&host));
         prop_assert_eq!(wire.id.parse(), Ok(vm.id));
-        prop_assert_eq!(spec_from_wire(wire.spec.unwrap()), Ok(vm.spec.clone()));
+        prop_assert_eq!(spec_from_wire(wire.spec.unwrap()), Ok(vm.spec.as_ref().clone()));
         prop_assert_eq!(power_from_wire(wire.power.unwrap()), Ok(vm.power));
         prop_assert_eq!(wire.host.is_empty(), vm.placement.is_none());
         prop_assert_eq!(wire.running_since_us != 0, vm.is_running());
