@@ -46,7 +46,7 @@ pub fn create(name: &str, spec: VmSpec, start: bool) -> Command {
         project: "default".parse().expect("a project's name"),
         name: name.parse().expect("a VM's name"),
         labels: BTreeMap::new(),
-        spec: Box::new(spec),
+        spec: spec.into(),
         start,
     }
 }

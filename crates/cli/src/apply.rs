@@ -121,7 +121,7 @@ fn create(manifest: VmManifest, vm: &VmRef, goal: Goal) -> Change {
         project: manifest.project,
         name: manifest.name,
         labels: manifest.labels,
-        spec: Box::new(manifest.spec),
+        spec: manifest.spec.into(),
         start: manifest.start,
     };
     let change = Change::of_vm("created", vm, command).asked_at(manifest.place);

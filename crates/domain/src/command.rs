@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +49,7 @@ pub enum Command {
         /// Free-form labels.
         labels: BTreeMap<String, String>,
         /// What it is.
-        spec: Box<VmSpec>,
+        spec: Arc<VmSpec>,
         /// Whether it should run at once.
         start: bool,
     },

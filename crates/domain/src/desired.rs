@@ -1,5 +1,7 @@
 //! A host's slice of the projection: what it should run, and nothing of anybody else's.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{HostId, VmId};
@@ -21,7 +23,7 @@ pub struct DesiredVm {
     /// Its name.
     pub name: VmName,
     /// What it is.
-    pub spec: VmSpec,
+    pub spec: Arc<VmSpec>,
     /// What it should do.
     pub power: Power,
     /// The host's right to it.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -87,7 +88,7 @@ pub enum Event {
         /// Its labels.
         labels: BTreeMap<String, String>,
         /// What it is.
-        spec: VmSpec,
+        spec: Arc<VmSpec>,
         /// What it should do from the start.
         power: Power,
     },

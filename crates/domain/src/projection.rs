@@ -174,17 +174,36 @@ impl Projection {
     /// Folds a committed batch in, or drops it whole when any of its records was decided in another term
     /// than its entry's, or does not continue the chain.
     pub fn apply_batch(&mut self, entry_term: Term, batch: &Batch) -> BatchOutcome {
-        let mut next = self.clone();
-        for record in &batch.records {
-            let continues = record.first == next.seq.next() && record.prev == next.hash;
-            if record.term != entry_term || !continues || record.events.is_empty() {
-                return BatchOutcome::Dropped;
-            }
-            next.fold(record);
+        if !self.continues_with(entry_term, batch) {
+            return BatchOutcome::Dropped;
         }
-        next.published = next.published.max(batch.published);
-        *self = next;
+        for record in &batch.records {
+            self.fold(record);
+        }
+        self.published = self.published.max(batch.published);
         BatchOutcome::Applied { last: self.seq }
+    }
+
+    /// As [`Self::apply_batch`], where it was decided here: `decided` is the state that its records were folded into
+    /// then, which is taken over. A state that ends with another record is not, and the batch is folded in.
+    pub fn apply_decided(&mut self, entry_term: Term, batch: &Batch, decided: Self) -> BatchOutcome {
+        let last = batch.records.last().map(|record| record.hash());
+        if last != Some(decided.hash) || !self.continues_with(entry_term, batch) {
+            return self.apply_batch(entry_term, batch);
+        }
+        let published = self.published.max(batch.published);
+        *self = Self { published, ..decided };
+        BatchOutcome::Applied { last: self.seq }
+    }
+
+    /// Whether all records of a batch were decided in its entry's term, and continue the chain one after the other.
+    fn continues_with(&self, entry_term: Term, batch: &Batch) -> bool {
+        let (mut seq, mut hash) = (self.seq, self.hash);
+        batch.records.iter().all(|record| {
+            let continues = record.first == seq.next() && record.prev == hash;
+            (seq, hash) = (record.last(), record.hash());
+            continues && record.term == entry_term && !record.events.is_empty()
+        })
     }
 
     /// Folds records of the past in, the first of which comes next. Stops before one that does not come next; says

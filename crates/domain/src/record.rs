@@ -78,7 +78,7 @@ impl Record {
     /// Seals what a record says.
     pub fn new(body: RecordBody) -> Self {
         let stored = stored::encode(&body).expect("a record is made of values that always encode");
-        Self::sealed(body, stored.into())
+        Self::sealed(body, stored.as_slice().into())
     }
 
     /// Reads a record's stored form, of which its hash is taken as it is.
@@ -146,4 +146,12 @@ pub struct Batch {
     pub published: Seq,
     /// The records, in order.
     pub records: Vec<Record>,
+}
+
+impl Batch {
+    /// About how many bytes it takes as stored, and never less than its records do.
+    pub fn stored_size(&self) -> usize {
+        // Beside each record, the few bytes that say how long it is.
+        self.records.iter().map(|record| record.stored().len() + 8).sum()
+    }
 }

@@ -17,6 +17,9 @@ pub const VERSION: u8 = 1;
 /// Bytes before the body.
 pub const HEADER: usize = 9;
 
+/// The size of most values, a record's: made room for at once.
+const USUAL: usize = 384;
+
 /// Why bytes are not a stored value.
 #[derive(Debug, thiserror::Error)]
 pub enum StoredError {
@@ -52,7 +55,13 @@ pub enum StoredError {
 
 /// Encodes `value` into one frame.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoredError> {
-    let mut frame = vec![0; HEADER];
+    encode_about(value, USUAL)
+}
+
+/// As [`encode`], with room for about `size` bytes made at once: growing is most of the work where much is encoded.
+pub fn encode_about<T: Serialize>(value: &T, size: usize) -> Result<Vec<u8>, StoredError> {
+    let mut frame = Vec::with_capacity(HEADER + size);
+    frame.resize(HEADER, 0);
     let mut packed = serde_cbor::Serializer::new(IoWrite::new(&mut frame)).packed_format();
     value
         .serialize(&mut packed)

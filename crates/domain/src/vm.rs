@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -106,7 +107,7 @@ pub struct Vm {
     /// What people say about it; no meaning to Chronovisor.
     pub labels: BTreeMap<String, String>,
     /// What it is.
-    pub spec: VmSpec,
+    pub spec: Arc<VmSpec>,
     /// What it should do.
     pub power: Power,
     /// The command behind the last change of `spec` or `power`; its seq is the VM's revision.

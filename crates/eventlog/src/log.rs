@@ -24,6 +24,7 @@ use crate::net::greeting::Unwelcome;
 use crate::net::outdated::Outdated;
 use crate::past::Known;
 use crate::raft::TypeConfig;
+use crate::raft::foreseen::Foreseen;
 use crate::raft::log_storage::LogStorage;
 use crate::raft::state_machine::Applied;
 use crate::raft::writer::{Fatal, WriterThread};
@@ -113,6 +114,7 @@ pub(crate) struct Inner {
     pub(crate) storage: LogStorage,
     pub(crate) history: History,
     pub(crate) applied: Applied,
+    pub(crate) foreseen: Foreseen,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) fatal: watch::Receiver<Fatal>,
     pub(crate) outdated: watch::Receiver<Option<Outdated>>,
@@ -146,19 +148,26 @@ impl EventLog {
     /// Appends one entry. Resolves when it is on a majority's disk and applied here. Dropping the future does
     /// not take it back.
     pub async fn append(&self, batch: Batch) -> Result<BatchOutcome, AppendError> {
-        self.begin_append(batch).await?.outcome().await
+        self.hand_over(batch, None).await?.outcome().await
     }
 
     /// Hands one entry to the log. Entries reach it in the order of these calls, when each is made after the one before
-    /// has resolved, which is long before that entry is committed.
-    pub async fn begin_append(&self, batch: Batch) -> Result<Appending, AppendError> {
-        // Beside each record, the few bytes that say how long it is.
-        let size = batch.records.iter().map(|record| record.stored().len() + 8).sum();
+    /// has resolved, which is long before that entry is committed. `decided` is the state that the batch's records were
+    /// folded into when they were decided.
+    pub async fn begin_append(&self, batch: Batch, decided: Projection) -> Result<Appending, AppendError> {
+        self.hand_over(batch, Some(decided)).await
+    }
+
+    async fn hand_over(&self, batch: Batch, decided: Option<Projection>) -> Result<Appending, AppendError> {
+        let size = batch.stored_size();
         if size > MAX_BATCH {
             return Err(AppendError::TooLarge { size });
         }
         self.inner.room.check()?;
         self.inner.storage.stopwatch().begin(&batch);
+        if let Some(decided) = decided {
+            self.inner.foreseen.note(decided);
+        }
         let until = Instant::now() + APPEND;
         let handed = self.inner.raft.client_write_ff(Arc::new(batch));
         match tokio::time::timeout_at(until, handed).await {

@@ -118,6 +118,7 @@ impl EventLog {
             .await
             .map_err(|error| OpenError::Log(error.to_string()))??;
         let (applied, snapshots) = (machine.applied(), machine.snapshots());
+        let foreseen = machine.foreseen();
         let raft_config = raft_config(&config)?;
         let needed = applied.projection.borrow().cluster().format();
         if needed > config.format {
@@ -239,6 +240,7 @@ impl EventLog {
             storage,
             history,
             applied,
+            foreseen,
             leadership,
             fatal: fatal_told,
             outdated: outdated_told,
@@ -271,7 +273,8 @@ pub(crate) const SNAPSHOTS: &str = "snapshots";
 /// at any of them.
 const CHECKPOINT_EVENTS: u64 = 16 << 10;
 
-/// A snapshot is made after this many bytes of log at the latest: what a restarted replica has to replay.
+/// A snapshot is made after this many bytes of log at the latest, of a large state after more: what a restarted replica
+/// has to replay.
 const SNAPSHOT_BYTES: u64 = 64 << 20;
 
 /// How long a follower may take over one piece of a snapshot.

@@ -133,7 +133,7 @@ impl World {
                 project: ProjectName::default(),
                 name: self.new_name(name).parse().expect("it is a name"),
                 labels: BTreeMap::new(),
-                spec: Box::new(self.spec()),
+                spec: self.spec().into(),
                 start: true,
             },
             5 => Command::StartVm { vm },

@@ -12,8 +12,9 @@ use tracing_subscriber::{Layer, Registry};
 
 use crate::Environment;
 
-/// Which spans and events are recorded: not the exporter's own, which would feed on itself.
-const RECORDED: &str = "info,opentelemetry=off,hyper=off,hyper_util=off";
+/// Which spans and events are recorded: not the exporter's own, which would feed on itself. The second is
+/// [`crate::TRACED`].
+const RECORDED: &str = "info,chv_traced=debug,opentelemetry=off,hyper=off,hyper_util=off";
 
 /// Why spans are not exported although a variable asks for it.
 #[derive(Debug, thiserror::Error)]

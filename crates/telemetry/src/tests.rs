@@ -9,7 +9,7 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span as ExportedSpan;
 use prost::Message;
-use tracing::info_span;
+use tracing::{debug_span, info_span};
 
 use super::*;
 
@@ -81,7 +81,7 @@ fn given_a_collector_when_a_span_is_given_a_parent_then_it_arrives_in_the_parent
         .expect("a traceparent");
 
     let (decide, step) = traced(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)], || {
-        let span = info_span!("decide");
+        let span = debug_span!(target: TRACED, "decide");
         set_parent(&span, &parent);
         let decide = span.in_scope(current).expect("the span has a context");
         // As in another process, later: only the stored text of the context is left.
@@ -157,6 +157,8 @@ fn given_no_variables_or_a_switch_that_is_off_then_nothing_is_connected_and_ther
         ],
     ] {
         let context = traced(variables, || {
+            // What is only there to be exported is not made either.
+            assert!(debug_span!(target: TRACED, "decide").is_disabled());
             let span = info_span!("step");
             set_parent(&span, &new_root());
             span.in_scope(current)

@@ -75,7 +75,7 @@ impl Create {
             name,
             start,
             labels: self.labels.iter().cloned().collect(),
-            spec: Box::new(self.spec()),
+            spec: self.spec().into(),
         };
         let change = Change::of_vm("created", &vm, command);
         let change = if start { change.until(goal) } else { change };

@@ -1,6 +1,7 @@
 //! Creating a VM: its name must be free, and a host must be able to take it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Context, Finding};
 use crate::command::Submission;
@@ -21,7 +22,7 @@ pub(super) struct Wanted<'a> {
     pub(super) project: &'a ProjectName,
     pub(super) name: &'a VmName,
     pub(super) labels: &'a BTreeMap<String, String>,
-    pub(super) spec: &'a VmSpec,
+    pub(super) spec: &'a Arc<VmSpec>,
     pub(super) start: bool,
 }
 
@@ -68,7 +69,7 @@ pub(super) fn create(
             project: project.clone(),
             name: name.clone(),
             labels: labels.clone(),
-            spec: spec.clone(),
+            spec: Arc::clone(spec),
             power,
         },
         Event::VmPlaced { vm, placed },

@@ -36,7 +36,7 @@ pub(super) fn created(
     record: &Record,
     seq: Seq,
     identity: Identity<'_>,
-    spec: &VmSpec,
+    spec: &Arc<VmSpec>,
     power: Power,
 ) {
     let Identity {
@@ -50,7 +50,7 @@ pub(super) fn created(
         project: project.clone(),
         name: name.clone(),
         labels: labels.clone(),
-        spec: spec.clone(),
+        spec: Arc::clone(spec),
         power,
         ordered: ordered_by(record, seq),
         placement: None,

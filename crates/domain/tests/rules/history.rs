@@ -51,7 +51,7 @@ pub fn create(name: &str, spec: VmSpec) -> Command {
         project,
         name,
         labels: BTreeMap::new(),
-        spec: Box::new(spec),
+        spec: spec.into(),
         start: true,
     }
 }

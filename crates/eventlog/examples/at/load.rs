@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::sync::Arc;
 
 use chv_domain::spec::{Boot, Cmdline, HostPath, StopTimeout};
 use chv_domain::*;
@@ -174,7 +175,7 @@ fn vm(number: u64) -> Result<Command, Box<dyn Error>> {
             ("owner".to_owned(), "shop".to_owned()),
         ]
         .into(),
-        spec: Box::new(VmSpec {
+        spec: Arc::new(VmSpec {
             vcpus: Vcpus::new(2)?,
             memory: Memory::from_mib(2048)?,
             boot: Boot {

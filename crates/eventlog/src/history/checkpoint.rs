@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use chv_domain::{Projection, Seq};
 
 use super::error::HistoryError;
+use super::pace::checkpoints_apart;
 use super::store::History;
 use crate::raft::snapshot::State;
 use crate::raft::snapshot_file::{self, SnapshotError};
@@ -123,9 +124,8 @@ impl Checkpoints {
             }
         };
         self.last = Some(last);
-        // A large state less often: what it costs for each event stays the same however large it grows.
         let vms = u64::try_from(now.vm_count()).unwrap_or(u64::MAX);
-        let spacing = self.every.max(vms);
+        let spacing = checkpoints_apart(vms, self.every);
         let due = Seq(last.0.saturating_add(spacing));
         if (due..Seq(due.0.saturating_add(spacing))).contains(&now.seq()) {
             self.write(&now.clone().without_outcomes())?;

@@ -18,10 +18,22 @@ impl Weight {
     }
 
     /// After how many events such a state is to be written again, which are `least` at the least: so many that what it
-    /// costs for each event stays the same however large the state grows.
+    /// costs for each event stays the same, and is little beside the event's own cost, however large the state grows.
+    /// Reading it takes longer too, and to read twice as many events after it about as long again.
     pub(crate) fn spread_over(self, least: u64) -> u64 {
-        least.max(self.0 / 2)
+        least.max(self.0.saturating_mul(2))
     }
+}
+
+/// About how many bytes of log an event takes, with its share of the record.
+const EVENT_BYTES: u64 = 128;
+
+/// How many events apart the checkpoints of a state with so many VMs are, which are `least` at the least. As many as
+/// there are VMs: to read a state, and to fold what is after it, then take about as long. Reading a large one takes
+/// long anyhow; there, what writing it costs for each event is kept small.
+pub(crate) fn checkpoints_apart(vms: u64, least: u64) -> u64 {
+    let large = vms.saturating_sub(least.saturating_mul(4));
+    least.max(vms).saturating_add(large.saturating_mul(3))
 }
 
 /// When snapshots are due: so often that a restarted replica has little to replay, and not so often that making them
@@ -29,9 +41,9 @@ impl Weight {
 #[derive(Debug)]
 pub(crate) struct Pace {
     /// After this many events.
-    pub(crate) events: u64,
+    events: u64,
     /// After this many bytes of log.
-    pub(crate) bytes: u64,
+    bytes: u64,
     last: Seq,
     asked: Option<Instant>,
     /// Where the newest snapshot ended when one was asked for.
@@ -52,8 +64,14 @@ impl Pace {
         }
     }
 
+    /// After how many bytes of log a state with so much to write is due.
+    pub(crate) fn log_bytes(&self, weight: Weight) -> u64 {
+        self.bytes
+            .max(weight.spread_over(self.events).saturating_mul(EVENT_BYTES))
+    }
+
     /// Whether to ask for a snapshot now of a state with so much to write; once it says so it counts as asked. `snapshot`
-    /// is the last entry of the newest one, `recent` the entry where the last [`Self::bytes`] of the log begin.
+    /// is the last entry of the newest one, `recent` the entry where the last [`Self::log_bytes`] of the log begin.
     pub(crate) fn is_due(
         &mut self,
         now: Instant,
@@ -118,8 +136,22 @@ mod tests {
     #[test]
     fn a_large_state_is_written_after_more_events() {
         let (mut pace, now) = (Pace::new(100, 1 << 20, Seq(0)), Instant::now());
-        assert!(!pace.is_due(now, Seq(499), Weight(1_000), 0, 0));
-        assert!(pace.is_due(now, Seq(500), Weight(1_000), 0, 0));
+        assert!(!pace.is_due(now, Seq(1_999), Weight(1_000), 0, 0));
+        assert!(pace.is_due(now, Seq(2_000), Weight(1_000), 0, 0));
+    }
+
+    #[test]
+    fn checkpoints_of_a_state_are_as_far_apart_as_it_is_large_and_of_a_very_large_one_farther() {
+        for (vms, apart) in [
+            (0, 100),
+            (100, 100),
+            (300, 300),
+            (400, 400),
+            (500, 800),
+            (10_000, 38_800),
+        ] {
+            assert_eq!(checkpoints_apart(vms, 100), apart, "{vms} VMs");
+        }
     }
 
     #[test]

@@ -197,7 +197,7 @@ impl Upkeep {
                 seq,
                 weight,
                 snapshot,
-                self.log.first_of_last(self.pace.bytes),
+                self.log.first_of_last(self.pace.log_bytes(weight)),
             )
         {
             self.raft.trigger().snapshot().await?;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use bytes::BytesMut;
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -9,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 const MAX: usize = 64 << 20;
 
 /// The room that is made for a message before any of it has come.
-const AT_FIRST: usize = 16 << 10;
+const AT_FIRST: usize = 256 << 10;
 
 pub(super) async fn send<M: Message>(to: &mut (impl AsyncWrite + Unpin), message: &M) -> io::Result<()> {
     let length = message.encoded_len();
@@ -45,10 +46,12 @@ pub(super) async fn receive_at_most<M: Message + Default>(
         ));
     }
     // Grows as bytes arrive: a length that nothing follows takes little memory.
-    let mut bytes = Vec::with_capacity(length.min(AT_FIRST));
-    from.take(length as u64).read_to_end(&mut bytes).await?;
-    if bytes.len() < length {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+    let mut bytes = BytesMut::with_capacity(length.min(AT_FIRST));
+    let mut rest = from.take(length as u64);
+    while bytes.len() < length {
+        if rest.read_buf(&mut bytes).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
     }
-    M::decode(bytes.as_slice()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    M::decode(bytes.freeze()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }

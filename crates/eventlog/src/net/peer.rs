@@ -191,7 +191,9 @@ impl Peer {
             let aligned = align::align(&self.shown.log, &mut rpc, last, theirs).await;
             aligned.map_err(|error| network(io::Error::other(error)))?;
         }
-        let told = self.call(Append::of(&rpc).map(Ask::Append), patience).await?;
+        let told = self
+            .call(Append::of(&rpc, &self.shown.log).map(Ask::Append), patience)
+            .await?;
         let Told::Append(appended) = told else {
             return other(told);
         };

@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use chv_domain::{ReplicaId, stored};
+use chv_domain::ReplicaId;
+use chv_domain::stored::{self, StoredError};
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{EntryPayload, LogState, OptionalSend, RaftLogId as _, RaftLogReader};
 use tokio::sync::watch;
@@ -24,7 +25,7 @@ use super::flush::{Flushed, NotFlushed, may_go_ahead, no_longer_leading};
 use super::newest::Newest;
 use super::stopwatch::Stopwatch;
 use super::writer::Writer;
-use super::{Entry, LogId, RaftError, TypeConfig, Vote, cant_read, cant_write};
+use super::{Entry, LogId, RaftError, TypeConfig, Vote, cant_read, cant_write, encode};
 use crate::files::{CommittedHint, Dir};
 use crate::segment::SegmentReader;
 use crate::timings::Stage;
@@ -133,6 +134,12 @@ impl LogStorage {
             true => self.stored(from, to, bytes),
             false => Ok(kept),
         }
+    }
+
+    /// An entry of this log as it is stored.
+    pub(crate) fn stored_form(&self, entry: &Entry) -> Result<Bytes, StoredError> {
+        let known = self.lock().stored(entry.log_id);
+        known.map_or_else(|| encode(entry), Ok)
     }
 
     /// Where the log begins and ends, and the vote that goes with it.
@@ -340,11 +347,11 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
             let vote = newest.vote;
             // What was purged is in a snapshot: appending it again changes nothing.
             for entry in entries.into_iter().filter(|entry| entry.log_id.index >= purged) {
-                let payload = Bytes::from(stored::encode(&entry).map_err(cant_write)?);
+                let payload = encode(&entry).map_err(cant_write)?;
                 first.get_or_insert(entry.log_id.index);
                 at_once &= may_go_ahead(&entry, vote, self.replica);
                 newest.last = Some(*entry.get_log_id());
-                newest.keep(entry, payload.len());
+                newest.keep(entry, payload.clone());
                 payloads.push(payload);
             }
         }

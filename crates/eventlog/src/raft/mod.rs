@@ -3,6 +3,7 @@
 
 pub(crate) mod fit;
 pub(crate) mod flush;
+pub(crate) mod foreseen;
 pub(crate) mod incoming;
 pub(crate) mod log_storage;
 mod newest;
@@ -18,8 +19,13 @@ pub(crate) mod writer;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use chv_domain::stored::{self, StoredError};
 use chv_domain::{Batch, BatchOutcome};
-use openraft::{BasicNode, StorageError, StorageIOError};
+use openraft::{BasicNode, EntryPayload, StorageError, StorageIOError};
+
+/// About how many bytes an entry takes beside its records.
+const AROUND: usize = 128;
 
 openraft::declare_raft_types!(
     /// A batch an entry; the answer says what came of it, `None` for Raft's own entries.
@@ -45,4 +51,13 @@ pub(crate) fn cant_read(error: impl std::error::Error + 'static) -> RaftError {
 /// Writing the log failed.
 pub(crate) fn cant_write(error: impl std::error::Error + 'static) -> RaftError {
     StorageIOError::write_logs(&error).into()
+}
+
+/// An entry as it is stored, and as it goes to the others.
+pub(crate) fn encode(entry: &Entry) -> Result<Bytes, StoredError> {
+    let size = match &entry.payload {
+        EntryPayload::Normal(batch) => batch.stored_size() + AROUND,
+        EntryPayload::Blank | EntryPayload::Membership(_) => AROUND,
+    };
+    stored::encode_about(entry, size).map(Bytes::from)
 }

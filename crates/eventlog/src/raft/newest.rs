@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::RangeBounds;
 
+use bytes::Bytes;
+
 use super::{Entry, LogId, Vote};
 
 /// How many of the newest entries are kept in memory.
@@ -14,9 +16,9 @@ const KEPT_BYTES: usize = 8 << 20;
 /// The newest entries, and where the log begins and ends.
 #[derive(Default)]
 pub(super) struct Newest {
-    /// With the size of each, as stored.
-    entries: BTreeMap<u64, (Entry, usize)>,
-    /// The size of all of them.
+    /// Each with its stored form.
+    entries: BTreeMap<u64, (Entry, Bytes)>,
+    /// The size of all of them, as stored.
     bytes: usize,
     pub(super) last: Option<LogId>,
     pub(super) purged: Option<LogId>,
@@ -38,9 +40,9 @@ impl Newest {
     pub(super) fn range(&self, from: u64, to: u64, bytes: usize) -> (u64, Vec<Entry>) {
         let kept_from = self.entries.keys().next().copied().unwrap_or(u64::MAX);
         let mut size = 0;
-        let within = |(_, len): &&(Entry, usize)| {
-            size += len;
-            size <= bytes.max(*len)
+        let within = |(_, stored): &&(Entry, Bytes)| {
+            size += stored.len();
+            size <= bytes.max(stored.len())
         };
         let range = from.max(kept_from)..to.max(from).max(kept_from);
         let kept = self.entries.range(range).map(|(_, kept)| kept);
@@ -53,23 +55,31 @@ impl Newest {
         while self.entries.len() > KEPT || self.bytes > KEPT_BYTES {
             match self.entries.first_entry() {
                 Some(oldest) if *oldest.key() <= flushed => {
-                    let (_, size) = oldest.remove();
-                    self.bytes -= size;
+                    let (_, stored) = oldest.remove();
+                    self.bytes -= stored.len();
                 }
                 _ => break,
             }
         }
     }
 
-    pub(super) fn keep(&mut self, entry: Entry, size: usize) {
+    pub(super) fn keep(&mut self, entry: Entry, stored: Bytes) {
         let index = entry.log_id.index;
-        let (_, before) = self.entries.insert(index, (entry, size)).unzip();
-        self.bytes = self.bytes + size - before.unwrap_or(0);
+        self.bytes += stored.len();
+        if let Some((_, before)) = self.entries.insert(index, (entry, stored)) {
+            self.bytes -= before.len();
+        }
+    }
+
+    /// The stored form of an entry that is in memory.
+    pub(super) fn stored(&self, id: LogId) -> Option<Bytes> {
+        let (entry, stored) = self.entries.get(&id.index)?;
+        (entry.log_id == id).then(|| stored.clone())
     }
 
     /// Keeps only the entries of `range`.
     pub(super) fn keep_only(&mut self, range: impl RangeBounds<u64>) {
         self.entries.retain(|index, _| range.contains(index));
-        self.bytes = self.entries.values().map(|(_, size)| size).sum();
+        self.bytes = self.entries.values().map(|(_, stored)| stored.len()).sum();
     }
 }

@@ -1,17 +1,21 @@
 //! The state machine: the projection, and who is told when it moves.
 
-use chv_domain::{Projection, Seq, Term};
+use chv_domain::{Batch, BatchOutcome, Projection, Seq, Term};
 use openraft::storage::RaftStateMachine;
 use openraft::{AnyError, EntryPayload, OptionalSend, Snapshot, StorageIOError};
 use tokio::sync::watch;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::foreseen::Foreseen;
 use super::log_storage::LogStorage;
 use super::snapshot::{Builder, Meta, Origin, Snapshots, State};
 use super::snapshot_file;
 use super::{Entry, LogId, Membership, RaftError, TypeConfig};
 use crate::index::Mark;
 use crate::timings::Stage;
+
+/// States with fewer VMs are folded again in a debug build, to be compared.
+const FEW: usize = 256;
 
 /// What applying tells the rest of the replica.
 #[derive(Clone)]
@@ -52,6 +56,7 @@ pub(crate) struct StateMachine {
     /// Whose entries are applied.
     log: Option<LogStorage>,
     applied: Applied,
+    foreseen: Foreseen,
     held: Option<TaskTrackerToken>,
 }
 
@@ -71,6 +76,7 @@ impl StateMachine {
             snapshots,
             log,
             applied,
+            foreseen: Foreseen::default(),
             held: None,
         })
     }
@@ -94,6 +100,28 @@ impl StateMachine {
     pub(crate) fn applied(&self) -> Applied {
         self.applied.clone()
     }
+
+    /// Where the states are noted that entries decided here lead to.
+    pub(crate) fn foreseen(&self) -> Foreseen {
+        self.foreseen.clone()
+    }
+}
+
+/// Folds a batch in, or takes over the state that it led to where it was decided.
+fn fold(state: &mut Projection, term: Term, batch: &Batch, decided: Option<Projection>) -> BatchOutcome {
+    let Some(decided) = decided else {
+        return state.apply_batch(term, batch);
+    };
+    let before = cfg!(debug_assertions).then(|| state.clone());
+    let outcome = state.apply_decided(term, batch, decided);
+    if let Some(mut folded) = before.filter(|before| before.vm_count() < FEW) {
+        debug_assert_eq!(folded.apply_batch(term, batch), outcome);
+        debug_assert!(
+            folded == *state,
+            "what was decided on is not what its records fold to"
+        );
+    }
+    outcome
 }
 
 fn cant(error: impl std::error::Error + 'static) -> RaftError {
@@ -107,7 +135,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         Ok((self.state.applied, self.state.membership.clone()))
     }
 
-    async fn apply<I>(&mut self, entries: I) -> Result<Vec<Option<chv_domain::BatchOutcome>>, RaftError>
+    async fn apply<I>(&mut self, entries: I) -> Result<Vec<Option<BatchOutcome>>, RaftError>
     where
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
@@ -130,7 +158,12 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 }
                 EntryPayload::Normal(batch) => {
                     let term = Term(entry.log_id.leader_id.term);
-                    Some(self.state.projection.apply_batch(term, batch))
+                    Some(fold(
+                        &mut self.state.projection,
+                        term,
+                        batch,
+                        self.foreseen.take(batch),
+                    ))
                 }
             });
         }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use chv_domain::{Epoch, HypervisorKind, ProjectName, Timestamp, VmId, VmName, VmSpec};
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ pub struct Marker {
     /// When that was.
     pub launched: Timestamp,
     /// What it was.
-    pub spec: VmSpec,
+    pub spec: Arc<VmSpec>,
 }
 
 fn path(dir: &RunDir) -> PathBuf {

@@ -101,7 +101,7 @@ fn desired(epoch: u64, power: Power) -> Wanted {
         vm: VmId::from_bytes([1; 16]),
         project: "default".parse().unwrap(),
         name: "web".parse().unwrap(),
-        spec,
+        spec: spec.into(),
         power,
         epoch: Epoch(Seq(epoch)),
         revision: Seq(epoch),

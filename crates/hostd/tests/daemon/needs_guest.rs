@@ -20,7 +20,7 @@ fn create(name: &str, kernel: &str) -> Command {
         project: "default".parse().unwrap(),
         name: name.parse().unwrap(),
         labels: Default::default(),
-        spec: Box::new(spec),
+        spec: spec.into(),
         start: true,
     }
 }

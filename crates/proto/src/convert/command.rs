@@ -250,7 +250,7 @@ fn create_vm(create: v1::CreateVm) -> Result<Command, WireError> {
         project: parse("project", &create.project)?,
         name: parse("name", &create.name)?,
         labels: create.labels,
-        spec: Box::new(spec_from_wire(spec).map_err(|error| error.within("spec"))?),
+        spec: spec_from_wire(spec).map_err(|error| error.within("spec"))?.into(),
         start: create.start,
     })
 }

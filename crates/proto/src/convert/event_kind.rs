@@ -268,7 +268,7 @@ fn vm_created(event: v1::VmCreated) -> Result<Event, WireError> {
         project: parse("project", &event.project)?,
         name: parse("name", &event.name)?,
         labels: event.labels,
-        spec: spec_from_wire(spec).map_err(|error| error.within("spec"))?,
+        spec: spec_from_wire(spec).map_err(|error| error.within("spec"))?.into(),
         power: power_from_wire(power).map_err(|error| error.within("power"))?,
     })
 }

@@ -97,7 +97,7 @@ pub fn desired_from_wire(vm: v1::DesiredVm) -> Result<DesiredVm, WireError> {
         vm: parse("vm", &vm.vm)?,
         project: parse("project", &vm.project)?,
         name: parse("name", &vm.name)?,
-        spec: spec_from_wire(spec).map_err(|error| error.within("spec"))?,
+        spec: spec_from_wire(spec).map_err(|error| error.within("spec"))?.into(),
         power: power_from_wire(power).map_err(|error| error.within("power"))?,
         epoch: Epoch(Seq(vm.epoch)),
         revision: Seq(vm.revision),

@@ -96,7 +96,7 @@ fn vm_or_host_command() -> impl Strategy<Value = Command> {
                 project,
                 name,
                 labels,
-                spec: Box::new(spec),
+                spec: spec.into(),
                 start,
             }
         }),

@@ -78,7 +78,7 @@ fn vm_event() -> impl Strategy<Value = Event> {
                 project,
                 name,
                 labels,
-                spec,
+                spec: spec.into(),
                 power
             }
         ),

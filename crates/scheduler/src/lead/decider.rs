@@ -14,10 +14,11 @@ use std::time::Instant;
 use chv_domain::{Batch, BatchOutcome, Context, Projection, Record, Seq};
 use chv_eventlog::{AppendError, Stage};
 use chv_proto::client::now;
+use chv_telemetry::TRACED;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use tokio::sync::mpsc;
-use tracing::{Span, debug, error, info_span, warn};
+use tracing::{Span, debug, debug_span, error, warn};
 
 use super::Office;
 use super::answered::Answered;
@@ -180,8 +181,11 @@ impl Decider {
     async fn commit(&mut self, decided: Decided) -> Pin<Box<dyn Future<Output = Ended> + Send>> {
         let term = self.office.term;
         let log = self.office.reader.log.clone();
-        let commit = |pending: &Pending| info_span!(parent: &pending.span, "commit", %term);
-        let spans: Vec<Span> = decided.pending.iter().map(commit).collect();
+        let traced = decided.pending.iter().map(|pending| &pending.span);
+        let spans: Vec<Span> = traced
+            .filter(|span| !span.is_disabled())
+            .map(|span| debug_span!(target: TRACED, parent: span, "commit", %term))
+            .collect();
         if decided.records.is_empty() {
             return Box::pin(async move {
                 let confirmed = log.confirm_leadership().await.map_err(|reason| {
@@ -197,7 +201,7 @@ impl Decider {
             records: decided.records.clone(),
         };
         // Handed over here, so that entries reach the log in the order in which they were decided.
-        let appending = log.begin_append(batch).await;
+        let appending = log.begin_append(batch, decided.state.clone()).await;
         Box::pin(async move {
             let outcome = match appending {
                 Ok(appending) => appending.outcome().await,
@@ -278,7 +282,7 @@ fn decide_all(
         submission, to, span, ..
     } in waiting
     {
-        let deciding = info_span!(parent: &span, "decide").entered();
+        let deciding = debug_span!(target: TRACED, parent: &span, "decide").entered();
         let Verdict { answer, record } = decide_one(&mut state, &mut answered, &submission, context, now);
         drop(deciding);
         pending.push(Pending { to, span, answer });

@@ -157,7 +157,7 @@ mod tests {
                     project: ProjectName::default(),
                     name: format!("vm{number}").parse().unwrap(),
                     labels: BTreeMap::new(),
-                    spec: Box::new(
+                    spec: std::sync::Arc::new(
                         serde_json::from_str(r#"{"vcpus":1,"memory":"64MiB","boot":{"kernel":"k"}}"#)
                             .unwrap(),
                     ),

@@ -10,9 +10,10 @@ use std::time::Instant;
 use chv_domain::{Actor, Submission};
 use chv_proto::convert::{self, DecodeError};
 use chv_proto::{subject, v1};
+use chv_telemetry::TRACED;
 use futures::{Stream, StreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tracing::{Span, debug, info_span, warn};
+use tracing::{Span, debug, debug_span, warn};
 
 use super::Office;
 use super::answering::{self, ReplyTo};
@@ -168,7 +169,8 @@ async fn enqueue(office: &Office, queue: &mpsc::Sender<Waiting>, read: Read, byt
     let (room, each) = (Arc::new(room), bytes / submissions.len().max(1));
     for ((place, submission), to) in places.zip(submissions).zip(to) {
         let span = span(&submission);
-        let trace = span.in_scope(chv_telemetry::current).or(submission.trace);
+        let traced = (!span.is_disabled()).then(|| span.in_scope(chv_telemetry::current));
+        let trace = traced.flatten().or(submission.trace);
         place.send(Waiting {
             submission: Submission { trace, ..submission },
             to,
@@ -181,10 +183,11 @@ async fn enqueue(office: &Office, queue: &mpsc::Sender<Waiting>, read: Read, byt
 }
 
 fn span(submission: &Submission) -> Span {
-    let span = info_span!(
-        "command", id = %submission.id, verb = %submission.command.verb(), actor = %submission.actor
+    let span = debug_span!(
+        target: TRACED, "command",
+        id = %submission.id, verb = %submission.command.verb(), actor = %submission.actor
     );
-    if let Some(trace) = &submission.trace {
+    if let Some(trace) = submission.trace.as_ref().filter(|_| !span.is_disabled()) {
         chv_telemetry::set_parent(&span, trace);
     }
     span

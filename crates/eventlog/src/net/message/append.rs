@@ -10,6 +10,7 @@ use super::ballot::{BallotVote, Position, vote};
 use super::malformed;
 #[cfg(test)]
 use crate::raft::Vote;
+use crate::raft::log_storage::LogStorage;
 use crate::raft::{LogId, TypeConfig};
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -48,11 +49,12 @@ enum Outcome {
 }
 
 impl Append {
-    pub(in crate::net) fn of(request: &AppendEntriesRequest<TypeConfig>) -> io::Result<Self> {
-        let entries = request
-            .entries
-            .iter()
-            .map(|entry| stored::encode(entry).map(Bytes::from));
+    /// `log` is the one that the entries are from.
+    pub(in crate::net) fn of(
+        request: &AppendEntriesRequest<TypeConfig>,
+        log: &LogStorage,
+    ) -> io::Result<Self> {
+        let entries = request.entries.iter().map(|entry| log.stored_form(entry));
         Ok(Self {
             vote: Some(request.vote.into()),
             previous: request.prev_log_id.map(Position::from),

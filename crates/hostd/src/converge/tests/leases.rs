@@ -16,11 +16,12 @@ fn want(daemon: &Daemon, on_host_loss: OnHostLoss) {
     let vm = desired(Power::Running, 5, 6);
     let spec = VmSpec {
         on_host_loss,
-        ..vm.spec.clone()
+        ..vm.spec.as_ref().clone()
     };
-    daemon
-        .converge
-        .wish(Wish::Vm(Arc::new(chv_domain::DesiredVm { spec, ..vm })));
+    daemon.converge.wish(Wish::Vm(Arc::new(chv_domain::DesiredVm {
+        spec: spec.into(),
+        ..vm
+    })));
 }
 
 fn grant(feed: u64) -> Grant {

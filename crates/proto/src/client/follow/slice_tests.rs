@@ -137,7 +137,7 @@ fn history(steps: &[Step]) -> Vec<Event> {
                     project: project(of),
                     name: format!("v{created}").parse().unwrap(),
                     labels: BTreeMap::new(),
-                    spec: spec(),
+                    spec: spec().into(),
                     power: Power::Running,
                 };
                 vec![create, placed(id, host)]
