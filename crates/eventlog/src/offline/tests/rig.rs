@@ -9,7 +9,7 @@ use openraft::storage::RaftLogStorage as _;
 use tokio::net::TcpListener;
 
 use crate::files::{Dir, Identity};
-use crate::open::log_files;
+use crate::open::{LogFiles, log_files};
 use crate::raft::Vote;
 use crate::raft::snapshot::State;
 use crate::testing::record;
@@ -102,7 +102,11 @@ pub(crate) async fn begin(path: &Path) -> Result<Begun, String> {
     let identity = Identity::read(&dir).map_err(|error| text(&error))?;
     let fatal = tokio::sync::watch::Sender::new(None);
     let opened = log_files(dir, identity.replica, 1024, fatal);
-    let (mut storage, thread, machine) = opened.map_err(|error| text(&error))?;
+    let LogFiles {
+        mut storage,
+        writer: thread,
+        machine,
+    } = opened.map_err(|error| text(&error))?;
     let begun = async {
         let mut state = State {
             applied: machine.last_applied(),
