@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use chv_domain::{Batch, Record, RecordHash, ReplicaId, Seq};
-use openraft::storage::{RaftLogStorage as _, RaftLogStorageExt as _};
+use chv_domain::{Batch, Projection, Record, RecordHash, ReplicaId, Seq};
+use openraft::storage::{RaftLogStorage as _, RaftLogStorageExt as _, RaftStateMachine as _};
 use openraft::{EntryPayload, LeaderId};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -13,6 +13,8 @@ use super::seal::{FileSize, Sealer};
 use super::store::History;
 use crate::files::Dir;
 use crate::raft::log_storage::LogStorage;
+use crate::raft::snapshot::{Origin, Snapshots, State};
+use crate::raft::state_machine::StateMachine;
 use crate::raft::writer::Writer;
 use crate::raft::{Entry, LogId, TypeConfig};
 use crate::segment::SegmentStore;
@@ -165,4 +167,37 @@ async fn a_log_that_begins_after_what_is_sealed_is_told_and_sealing_goes_on_once
     history.add(&sealed(&records[10..20])).unwrap();
     assert!(sealer.run(32, Seq(62)).unwrap());
     assert_eq!(read(&history), records);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_never_committed_is_not_sealed_between_a_snapshot_from_the_leader_and_the_purge() {
+    // Given a log of which only entries up to 4 were committed,
+    let records = records();
+    let mine = Replica::with(&records[..10]).await;
+    let history = mine.history();
+    let mut sealer = mine.sealer(&history);
+    assert!(sealer.run(4, Seq(8)).unwrap());
+    // and a leader that has other records after those, as far as entry 40,
+    let theirs = chain(Seq(9), records[3].hash(), &[(2, 20); 18]);
+    let mut projection = Projection::default();
+    assert_eq!(projection.replay(&records[..4]), 4);
+    assert_eq!(projection.replay(&theirs), theirs.len());
+    let state = State {
+        applied: Some(LogId::new(LeaderId::new(2, 1), 40)),
+        projection,
+        ..State::default()
+    };
+    let elsewhere = TempDir::new().unwrap();
+    let snapshots = |path| Snapshots::new(Arc::new(Dir::open(path).unwrap()));
+    let sent = snapshots(elsewhere.path()).write(&state, Origin::Built).unwrap();
+
+    // when its snapshot is installed, and the log is not purged yet,
+    let here = mine.temp.path().join("snapshots");
+    let mut machine = StateMachine::open(snapshots(&here), Some(mine.log.clone())).unwrap();
+    let sent = Box::new(tokio::fs::File::from_std(sent));
+    machine.install_snapshot(&state.meta(), sent).await.unwrap();
+
+    // then nothing is sealed but what was committed, and the rest is to be fetched.
+    assert!(!sealer.run(40, state.projection.seq()).unwrap());
+    assert_eq!(read(&history), records[..4]);
 }

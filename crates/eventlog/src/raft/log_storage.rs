@@ -204,6 +204,14 @@ impl LogStorage {
         known.hint.write(&committed).map_err(cant_write)
     }
 
+    /// Nothing up to `upto` is read any more: a snapshot that came from the leader holds it. What this replica has there
+    /// may never have been committed, and Raft purges it only later, so it must not pass for what is applied.
+    pub(crate) fn covered_by_snapshot(&self, upto: u64) {
+        let mut newest = self.lock();
+        newest.keep_only(upto + 1..);
+        self.reader.leave_out(upto);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Newest> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }

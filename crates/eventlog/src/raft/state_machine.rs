@@ -201,6 +201,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             Ok::<_, RaftError>(state)
         });
         self.state = installed.await.map_err(cant)??;
+        if let (Some(last), Some(log)) = (self.state.applied, &self.log) {
+            log.covered_by_snapshot(last.index);
+        }
         self.applied.tell_from_snapshot(&self.state);
         Ok(())
     }

@@ -68,6 +68,12 @@ impl SegmentReader {
         shared.first..shared.next()
     }
 
+    /// Reads nothing up to `upto` any more, by any handle; the files stay until that is purged.
+    pub(crate) fn leave_out(&self, upto: u64) {
+        let mut shared = self.shared.write().unwrap_or_else(PoisonError::into_inner);
+        shared.first = shared.first.max(upto + 1);
+    }
+
     /// The first entry of the newest segments that together have at most `bytes`; of the newest one, when that alone
     /// has more. 0 when there is nothing.
     pub(crate) fn first_of_last(&self, bytes: u64) -> u64 {
