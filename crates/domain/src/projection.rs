@@ -165,6 +165,17 @@ impl Projection {
         self
     }
 
+    /// Whether this is what records folded to: `fold` may have begun with a state of the past, which has no outcomes of
+    /// commands before it, and how far events were published is in no record.
+    pub fn is_fold(&self, fold: &Self) -> bool {
+        let bare = |state: &Self| Self {
+            published: Seq::ZERO,
+            ..state.clone().without_outcomes()
+        };
+        let known = |(id, outcome)| self.outcomes.get(id) == Some(outcome);
+        bare(self) == bare(fold) && fold.outcomes.iter().all(known)
+    }
+
     /// A digest of the whole state: equal on two replicas exactly when they hold the same.
     pub fn digest(&self) -> RecordHash {
         let bytes = stored::encode(self).expect("a projection is made of values that always encode");

@@ -2,12 +2,13 @@
 //! stays readable, provable, and enough for an archive.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use chv_domain::*;
 use tokio::net::TcpListener;
 
-use crate::archive::{Restore, collect, restore};
+use crate::archive::{Restore, collect, restore, verify};
 use crate::offline::{self, ClosedDir};
 use crate::purged_tests::{
     LIMIT, PATIENCE, about, finds, id, leader, open, opened, reach, register, register_and_purge, start,
@@ -52,6 +53,12 @@ async fn forget(logs: &BTreeMap<u64, EventLog>, upto: u64) {
     tokio::time::timeout(PATIENCE, forgotten)
         .await
         .expect("nobody takes it");
+}
+
+/// One that was free a moment ago.
+async fn free_address() -> SocketAddr {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    free.local_addr().unwrap()
 }
 
 /// Waits until the sealed history of `log` is the events from `oldest` on, without any before.
@@ -134,9 +141,7 @@ async fn what_is_forgotten_is_gone_everywhere_and_what_is_kept_stays_whole() {
     keeps_from(&logs[&away], 17).await;
     serves_from(&logs[&away], 17).await;
     // and a new one never gets it.
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let address = free_address().await;
     peers.insert(id(4), address);
     EventLog::init(&dir(4), ClusterId::from_bytes([9; 16]), id(4)).unwrap();
     let new = opened(dir(4), 4, &peers, false).await;
@@ -155,6 +160,7 @@ async fn what_is_forgotten_is_gone_everywhere_and_what_is_kept_stays_whole() {
     reach(&new, Seq(41)).await;
     keeps_from(&new, 17).await;
     serves_from(&new, 17).await;
+    has_the_past(&new, 17).await;
     logs.insert(4, new);
 
     // What is left is sound, says where it begins, and makes an archive that a cluster can begin with.
@@ -169,14 +175,42 @@ async fn what_is_forgotten_is_gone_everywhere_and_what_is_kept_stays_whole() {
     let archive = temp.path().join("a.chv");
     let archived = collect(&ClosedDir::open(&dir(first)).unwrap(), &archive, &mut |_| {}).unwrap();
     assert_eq!(archived.first_seq, Seq(17));
+    // It begins with the state before those, and is proved from there on.
+    let verified = verify(&archive, &mut |_| {}).unwrap();
+    assert!(verified.is_sound(), "{:?}", verified.findings);
+    assert_eq!(
+        (verified.base_seq, verified.snapshots_compared),
+        (Some(Seq(16)), 1)
+    );
     let order = Restore {
         archive,
         dir: temp.path().join("restored"),
         cluster: None,
         replica: id(9),
-        address: "127.0.0.1:7109".parse().unwrap(),
+        address: free_address().await,
         now: Timestamp(9),
         command: CommandId::from_bytes([8; 16]),
     };
     assert_eq!(restore(&order, &mut |_| {}).unwrap().first, Seq(17));
+    // Restored, it has states of the past too, from the one before what is kept on.
+    let log = opened(order.dir, 9, &BTreeMap::from([(id(9), order.address)]), false).await;
+    has_the_past(&log, 17).await;
+    log.shutdown().await;
+}
+
+/// Waits until the state after the first kept event can be had, once the one before it was fetched.
+async fn has_the_past(log: &EventLog, oldest: u8) {
+    let folded = async {
+        loop {
+            match log.projection_at(Seq(oldest.into())).await {
+                Ok(then) => return then,
+                Err(PastError::Elsewhere { .. }) => tokio::time::sleep(Duration::from_millis(20)).await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    let then = tokio::time::timeout(PATIENCE, folded)
+        .await
+        .expect("no state to begin with");
+    assert!(then.host(host(oldest)).is_some() && then.host(host(oldest + 1)).is_none());
 }

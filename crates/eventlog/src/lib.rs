@@ -51,6 +51,7 @@ pub use config::{Config, Sealing, Timing};
 pub use confirm::NotConfirmed;
 pub use files::{FileError, IdentityError, NoRoom};
 pub use history::SealedFile;
+pub use history::checkpoint::CheckpointPiece;
 pub use index::{IndexError, IndexHealth, IndexState, Order};
 pub use log::{AppendError, Appending, EventLog, Leadership};
 pub use members::{Membership, MembershipError};

@@ -186,6 +186,7 @@ pub const fn query_kind(query: &Query) -> &'static str {
         Query::ListEvents(_) => "event.list",
         Query::GetStatus(_) => "status.get",
         Query::ReadLog(_) => "log.read",
+        Query::ReadBase(_) => "log.base",
         Query::GetCluster(_) => "cluster.get",
     }
 }

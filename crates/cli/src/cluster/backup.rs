@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chv_domain::{Projection, Record, Seq};
+use chv_domain::{Batch, Projection, Record, Seq, Term};
 use chv_eventlog::archive::{ArchiveWriter, Archived};
 use chv_proto::client::{QueryError, Refusal};
 use chv_proto::subject::Audience;
@@ -19,18 +19,24 @@ use crate::refusal;
 use crate::session::{Session, unfit};
 use crate::wait::Progress;
 
+mod base;
+
 /// How long one page may take: long enough for another replica to take over, or a leader to be elected.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The code of a query about what is forgotten.
 const GONE: &str = "gone";
 
+/// How often it begins anew where history is forgotten in the moment that it begins.
+const BEGINNINGS: usize = 5;
+
 /// Write all events of the running cluster, and the state they fold to, into one file, checking all of it.
 ///
 /// It has everything up to the event that the leader had acknowledged when it began, whatever happens meanwhile. Any
 /// replica gives each page, so it goes on when one dies. `chv-scheduler restore` makes a cluster out of it, and `chv log
-/// verify` checks it. Whoever may read events may make one. It needs all of history: where retention has let some go, stop
-/// one replica, and `chv log export` there.
+/// verify` checks it. Whoever may read events may make one. Where retention has let the first events go, it begins with the
+/// state before those that are kept; a restored cluster then knows of no command from before, so that one of the last hour
+/// that is sent again there is done again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -51,15 +57,7 @@ struct Taken {
 impl Backup {
     pub(super) async fn run(self, session: &Session, to: &mut impl Write) -> Result<(), Failure> {
         let mut progress = Progress::new();
-        // The leader knows of all that was acknowledged, and so where the backup ends.
-        let first = page(session, Audience::Leader, Seq(1), None).await?;
-        let end = Seq(first.0);
-        let cluster = first.1.cluster.parse().map_err(|_| unfit())?;
-        let mut taken = Taken {
-            writer: ArchiveWriter::create(&self.file, cluster)?,
-            state: Projection::default(),
-        };
-        let mut next = first.1;
+        let (mut taken, end, mut next) = self.begin(session).await?;
         loop {
             taken = blocking(move || taken.take(next.records, end)).await??;
             let last = taken.state.seq();
@@ -80,6 +78,35 @@ impl Backup {
             told(&archived, to)?;
         }
         Ok(to.flush()?)
+    }
+}
+
+impl Backup {
+    /// What the backup begins with, the event that it ends with, and the first page. The leader knows of all that was
+    /// acknowledged, and so where the backup ends.
+    async fn begin(&self, session: &Session) -> Result<(Taken, Seq, v1::RecordPage), Failure> {
+        let mut page = page(session, Audience::Leader, Seq(1), None).await;
+        for _ in 0..BEGINNINGS {
+            let Err(NoPage::Forgotten(_)) = page else { break };
+            let (base, cluster) = base::read(session).await?;
+            let mut writer = ArchiveWriter::create(&self.file, cluster.parse().map_err(|_| unfit())?)?;
+            let mut state = writer.base(&base)?;
+            // Nothing is forgotten that was not published.
+            let published = Batch {
+                published: state.seq(),
+                records: Vec::new(),
+            };
+            state.apply_batch(Term::default(), &published);
+            match self::page(session, Audience::Leader, state.seq().next(), None).await {
+                Ok((end, first)) => return Ok((Taken { writer, state }, end, first)),
+                // More was forgotten meanwhile.
+                Err(error) => page = Err(error),
+            }
+        }
+        let (end, first) = page?;
+        let writer = ArchiveWriter::create(&self.file, first.cluster.parse().map_err(|_| unfit())?)?;
+        let state = Projection::default();
+        Ok((Taken { writer, state }, end, first))
     }
 }
 
@@ -115,12 +142,23 @@ fn damaged(what: String) -> Failure {
         .or_try("`chv log verify` of the replicas' directories says what is wrong")
 }
 
-/// Retention has let some of the history go that a backup needs.
-fn forgotten(refusal: &Refusal) -> Failure {
-    let what = "the backup needs every event from the first on, and this cluster has forgotten some";
-    Failure::new(Exit::Rejected, format!("{what}: {}", refusal.message)).or_try(
-        "stop one replica, and `chv log export FILE --data DIR` there: that archive holds the state and what is kept",
-    )
+/// Why there is no page.
+enum NoPage {
+    /// Retention has let it go.
+    Forgotten(Refusal),
+    Failed(Failure),
+}
+
+impl From<NoPage> for Failure {
+    fn from(none: NoPage) -> Self {
+        match none {
+            NoPage::Failed(failure) => failure,
+            NoPage::Forgotten(refusal) => {
+                let what = "history was forgotten while it was backed up";
+                Self::new(Exit::Rejected, format!("{what}: {}", refusal.message)).or_try("begin again")
+            }
+        }
+    }
 }
 
 /// A page of the log, and the last event of the state that answered.
@@ -129,16 +167,16 @@ async fn page(
     audience: Audience,
     from: Seq,
     least: Option<Seq>,
-) -> Result<(u64, v1::RecordPage), Failure> {
+) -> Result<(Seq, v1::RecordPage), NoPage> {
     let query = Query::ReadLog(v1::ReadLog { from_seq: from.0 });
-    let client = session.client().await?;
+    let client = session.client().await.map_err(NoPage::Failed)?;
     let reply = client.query(audience, query, least, session.patience(PATIENCE));
     let reply = reply.await.map_err(|error| match error {
-        QueryError::Refused(refusal) if refusal.code == GONE => forgotten(&refusal),
-        error => refusal::query(error),
+        QueryError::Refused(refusal) if refusal.code == GONE => NoPage::Forgotten(refusal),
+        error => NoPage::Failed(refusal::query(error)),
     })?;
     match reply.result {
-        Some(query_reply::Result::Records(page)) => Ok((reply.state_seq, page)),
-        _ => Err(unfit()),
+        Some(query_reply::Result::Records(page)) => Ok((Seq(reply.state_seq), page)),
+        _ => Err(NoPage::Failed(unfit())),
     }
 }

@@ -28,9 +28,10 @@ impl From<ArchiveError> for Failure {
         let exit = match &error {
             ArchiveError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::NotFound,
             ArchiveError::Io { .. } | ArchiveError::NotOne(_) => Exit::Usage,
-            ArchiveError::Damaged { .. } | ArchiveError::Chain { .. } | ArchiveError::State { .. } => {
-                Exit::Damaged
-            }
+            ArchiveError::Damaged { .. }
+            | ArchiveError::Chain { .. }
+            | ArchiveError::Base(_)
+            | ArchiveError::State { .. } => Exit::Damaged,
             ArchiveError::Version { .. } => Exit::Internal,
             ArchiveError::Empty => Exit::Rejected,
         };

@@ -64,6 +64,12 @@ fn write(verified: &Verification, to: &mut impl Write) -> io::Result<()> {
         Some(first) => writeln!(to, "events      {first} to {}", verified.last_seq)?,
         None => writeln!(to, "events      up to {}", verified.last_seq)?,
     }
+    if let Some(base) = verified.base_seq {
+        writeln!(
+            to,
+            "begins      with the state after event {base}; what was before is not kept"
+        )?;
+    }
     writeln!(to, "last hash   {}", verified.last_hash)?;
     let dropped = match verified.dropped {
         0 => String::new(),

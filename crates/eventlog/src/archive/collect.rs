@@ -1,14 +1,17 @@
 //! An archive out of the data directory of a stopped replica: its sealed history, then its log.
 //!
 //! The log's last entries may not have been committed; they are taken along, since what was acknowledged is among them
-//! wherever this replica has it.
+//! wherever this replica has it. Where the first events are forgotten, the oldest state of the past that the directory has
+//! comes before them.
 
 use std::path::Path;
 
 use chv_domain::{Record, Seq};
 
 use super::{ArchiveError, ArchiveWriter, Archived};
+use crate::history::checkpoint;
 use crate::offline::{ClosedDir, Finding, Progress, walk};
+use crate::open::HISTORY;
 
 /// Why a directory was not archived.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +36,13 @@ pub fn collect(
         // History and log overlap.
         let known = writer.last() > Seq::ZERO && record.last() <= writer.last();
         if failed.is_none() && !known {
-            failed = writer.push(record).err();
+            let begins = writer.last() == Seq::ZERO && record.first > Seq(1);
+            let based = if begins {
+                base(dir, record, &mut writer)
+            } else {
+                Ok(())
+            };
+            failed = based.and_then(|()| writer.push(record)).err();
         }
     });
     if let Some(finding) = verification.findings.into_iter().next() {
@@ -43,4 +52,15 @@ pub fn collect(
         return Err(error.into());
     }
     Ok(writer.finish(&state)?)
+}
+
+/// Begins the archive with the state that the records from `first` on are folded into, where the directory has one.
+fn base(dir: &ClosedDir, first: &Record, writer: &mut ArchiveWriter) -> Result<(), ArchiveError> {
+    let history = dir.path().join(HISTORY);
+    let before = Seq(first.first.0 - 1);
+    let found = checkpoint::oldest_from(&history, before).map_err(ArchiveError::io(&history))?;
+    match found {
+        Some(checkpoint) => writer.base(&checkpoint).map(drop),
+        None => Ok(()),
+    }
 }

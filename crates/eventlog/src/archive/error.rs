@@ -57,6 +57,9 @@ pub enum ArchiveError {
         /// The last record's.
         last: Seq,
     },
+    /// A state to begin with that is none.
+    #[error("the state that the archive should begin with: {0}")]
+    Base(String),
     /// Nothing to archive.
     #[error("there is no event to archive")]
     Empty,

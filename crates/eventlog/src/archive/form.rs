@@ -14,6 +14,8 @@ pub(super) const MAGIC: [u8; 8] = *b"CHVARCHV";
 /// What a part holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// The state that folding begins with.
+    Base,
     /// Records.
     History,
     /// The state after them.
@@ -25,6 +27,7 @@ pub(super) enum Kind {
 impl Kind {
     const fn bytes(self) -> [u8; 4] {
         match self {
+            Self::Base => *b"BASE",
             Self::History => *b"HIST",
             Self::State => *b"STAT",
             Self::End => *b"ENDS",
@@ -32,7 +35,7 @@ impl Kind {
     }
 
     fn of(bytes: &[u8]) -> Option<Self> {
-        [Self::History, Self::State, Self::End]
+        [Self::Base, Self::History, Self::State, Self::End]
             .into_iter()
             .find(|kind| kind.bytes() == bytes)
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! header   magic, version, cluster, CRC                                        [`form`]
 //! parts    kind, length, CRC of the body, CRC of this head, body
+//!          BASE  where the first events are forgotten: a checkpoint, the state that folding begins with
 //!          HIST  a sealed file of history, as replicas keep them; in order, without a hole
 //!          STAT  the state after the last record: a stored frame, compressed
 //!          ENDS  SHA-256 of all bytes before this part

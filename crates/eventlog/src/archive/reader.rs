@@ -1,17 +1,18 @@
 //! Reads an archive and checks all of it: every part's checksum, the chain across parts, the digest of the whole, and
-//! that the state is what the records fold to where they begin with the first event.
+//! that the state is what the records fold to, from the first event or from the state that the archive begins with.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use chv_domain::{Batch, ClusterId, Projection, Record, RecordHash, Seq, Term, stored};
+use chv_domain::{ClusterId, Projection, Record, RecordHash, Seq, Term, stored};
 use sha2::{Digest, Sha256};
 
 use super::ArchiveError;
 use super::form::{self, HEAD, HEADER, Kind, MAGIC, Told};
 use crate::history::format::{self, FormatError};
 use crate::offline::{Finding, FindingKind, Progress, Verification};
+use crate::raft::snapshot_file::{self, SnapshotError};
 
 /// What an archive holds; all of it was checked.
 #[derive(Debug, Clone)]
@@ -26,6 +27,10 @@ pub struct Archive {
     pub records: u64,
     /// The state after them.
     pub state: Projection,
+    /// The state of the past that folding began with, where it did not begin with the first event.
+    pub base: Option<Projection>,
+    /// Whether the state was compared with what the records fold to.
+    pub folded: bool,
 }
 
 /// Whether the file at `path` begins as an archive does.
@@ -64,21 +69,17 @@ pub fn verify(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Verific
         Ok(())
     });
     let (last_seq, last_hash, first_seq, records) = seen;
-    let (cluster, findings) = match checked {
-        Ok(archive) => (Some(archive.cluster), Vec::new()),
+    let (archive, findings) = match checked {
+        Ok(archive) => (Some(archive), Vec::new()),
         Err(ArchiveError::Damaged { path, at, seq, what }) => (
             None,
             vec![Finding::in_archive(FindingKind::Damaged, &path, at, seq, what)],
         ),
         Err(error) => return Err(error),
     };
-    Ok(Verification::of_archive(
-        cluster,
-        first_seq,
-        (last_seq, last_hash),
-        records,
-        findings,
-    ))
+    let (first, last) = (first_seq, (last_seq, last_hash));
+    let found = Verification::of_archive(archive.as_ref(), first, last, records, findings);
+    Ok(found)
 }
 
 struct Reading {
@@ -93,7 +94,8 @@ struct Reading {
     hash: RecordHash,
     term: Term,
     records: u64,
-    /// The fold, where the records begin with the first event.
+    base: Option<Projection>,
+    /// The fold, from the first event or the base on; `None` before the records come to that.
     fold: Option<Projection>,
     state: Option<Projection>,
 }
@@ -114,6 +116,7 @@ impl Reading {
             hash: RecordHash::ZERO,
             term: Term::default(),
             records: 0,
+            base: None,
             fold: None,
             state: None,
         };
@@ -161,6 +164,7 @@ impl Reading {
                     progress(Progress { done: total, total });
                     return self.archive(at);
                 }
+                Kind::Base => self.base(&body, at)?,
                 Kind::State => self.state(&body, at)?,
                 Kind::History => self.history(&body, at + HEAD as u64, each)?,
             }
@@ -195,19 +199,46 @@ impl Reading {
             self.first = Some(layout.header.first);
             let whole = layout.header.first == Seq(1) && layout.header.prev == RecordHash::ZERO;
             self.fold = whole.then(Projection::default);
+            (self.last, self.hash) = (Seq(layout.header.first.0 - 1), layout.header.prev);
+            self.begin_fold(at)?;
         }
         for record in records {
             if let Some(fold) = &mut self.fold {
-                let batch = Batch {
-                    published: Seq::ZERO,
-                    records: vec![record.clone()],
-                };
-                fold.apply_batch(record.term, &batch);
+                fold.replay(std::slice::from_ref(&record));
             }
             (self.last, self.hash, self.term) = (record.last(), record.hash(), record.term);
             self.records += 1;
+            self.begin_fold(at)?;
             each(&record)?;
         }
+        Ok(())
+    }
+
+    /// The state that the fold begins with: before any record.
+    fn base(&mut self, body: &[u8], at: u64) -> Result<(), ArchiveError> {
+        if self.first.is_some() || self.base.is_some() {
+            return Err(self.damaged(at, "a state to begin with comes after records"));
+        }
+        let state = snapshot_file::parse(body).map_err(|error| match error {
+            SnapshotError::Version(_) | SnapshotError::Stored(_) => ArchiveError::Version {
+                path: self.path.clone(),
+                what: format!("the state at byte {at}: {error}"),
+            },
+            error => self.damaged(at, &error.to_string()),
+        })?;
+        self.base = Some(state.projection);
+        Ok(())
+    }
+
+    /// Begins the fold with the base once the records have come to it.
+    fn begin_fold(&mut self, at: u64) -> Result<(), ArchiveError> {
+        let Some(base) = self.base.as_ref().filter(|base| base.seq() == self.last) else {
+            return Ok(());
+        };
+        if base.hash() != self.hash {
+            return Err(self.damaged(at, "the state to begin with is not that of the records"));
+        }
+        self.fold = Some(base.clone());
         Ok(())
     }
 
@@ -220,16 +251,15 @@ impl Reading {
         if (state.seq(), state.hash()) != (self.last, self.hash) {
             return Err(self.damaged(at, "the state is not that of the last record"));
         }
-        if let Some(fold) = &mut self.fold {
-            // How far events were published is in no record.
-            let published = Batch {
-                published: state.published(),
-                records: Vec::new(),
-            };
-            fold.apply_batch(self.term, &published);
-            if *fold != state {
-                return Err(self.damaged(at, "the state is not what the records fold to"));
-            }
+        // From the first event on, the outcomes of commands are all there.
+        let fits = |fold: &Projection| {
+            state.is_fold(fold) && (self.base.is_some() || fold.outcome_count() == state.outcome_count())
+        };
+        if self.fold.as_ref().is_some_and(|fold| !fits(fold)) {
+            return Err(self.damaged(at, "the state is not what the records fold to"));
+        }
+        if self.base.is_some() && self.fold.is_none() {
+            return Err(self.damaged(at, "the records don't come to the state to begin with"));
         }
         self.state = Some(state);
         Ok(())
@@ -254,6 +284,8 @@ impl Reading {
                 term: self.term,
                 records: self.records,
                 state: state.clone(),
+                folded: self.fold.is_some(),
+                base: self.base.clone(),
             }),
             _ => Err(self.damaged(at, "it ends without records or without a state")),
         }

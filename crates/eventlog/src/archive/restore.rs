@@ -19,7 +19,7 @@ use openraft::{BasicNode, CommittedLeaderId};
 use super::{Archive, ArchiveError, PART, read};
 use crate::files::{Dir, FileError, Identity, IdentityError};
 use crate::history::format::{Builder, Header};
-use crate::history::{History, HistoryError};
+use crate::history::{History, HistoryError, checkpoint};
 use crate::offline::Progress;
 use crate::open::{HISTORY, SNAPSHOTS};
 use crate::raft::log_storage::{PURGED, VOTE};
@@ -144,6 +144,12 @@ fn fill(order: &Restore, aside: &Path, progress: &mut dyn FnMut(Progress)) -> Re
         return Err(error);
     }
     let archive = archive?;
+    if let Some(base) = &archive.base {
+        checkpoint::write(sealing.history.dir(), base).map_err(|error| RestoreError::Io {
+            path: aside.join(HISTORY),
+            why: error.to_string(),
+        })?;
+    }
     let added = added(order, &archive)?;
     sealing.push(&added)?;
     sealing.seal()?;

@@ -3,11 +3,14 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use chv_domain::{ClusterId, CommandId, Record, ReplicaId, Seq, Timestamp};
+use chv_domain::{ClusterId, CommandId, Projection, Record, RecordHash, ReplicaId, Seq, Timestamp};
 
 use super::*;
+use crate::history::format::samples::{CLUSTER, chain};
+use crate::history::{History, checkpoint};
 use crate::offline::tests::rig::{EVENTS, begin, events, open, written};
 use crate::offline::{self, ClosedDir};
+use crate::open::HISTORY;
 
 fn archived(purged: bool, to: &Path) -> Archived {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -140,4 +143,77 @@ fn a_number_is_given_once_and_a_directory_in_use_is_left_alone() {
         matches!(used, Err(RestoreError::UsedId { free: 2, .. })),
         "{used:?}"
     );
+}
+
+/// The archive at `path` of the records of which the first `forgotten` are not kept, and how many there are.
+fn with_base(path: &Path, forgotten: usize, change: impl Fn(Projection) -> Projection) -> Projection {
+    let records = chain(Seq(1), RecordHash::ZERO, &[(2, 100); 20]);
+    let mut base = Projection::default();
+    base.replay(&records[..forgotten]);
+    let mut state = base.clone();
+    state.replay(&records[forgotten..]);
+    let dir = tempfile::tempdir().unwrap();
+    checkpoint::write(dir.path(), &change(base).without_outcomes()).unwrap();
+    let bytes = checkpoint::oldest_from(dir.path(), Seq::ZERO).unwrap().unwrap();
+    let mut writer = ArchiveWriter::create(path, CLUSTER).unwrap();
+    writer.base(&bytes).unwrap();
+    // Files are cut where they are cut, so some of what is forgotten may be there.
+    for record in &records[forgotten - 2..] {
+        writer.push(record).unwrap();
+    }
+    writer.finish(&state).unwrap();
+    state
+}
+
+#[test]
+fn an_archive_without_the_first_events_begins_with_a_state_is_proved_from_there_on_and_restored_as_it_was() {
+    // given an archive of a cluster that has forgotten its first events
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("a.chv");
+    let state = with_base(&path, 8, |base| base);
+    // when it is checked, then it says with what it begins, and its state is what its records fold to
+    let verified = verify(&path, &mut |_| {}).unwrap();
+    assert!(verified.is_sound(), "{:?}", verified.findings);
+    assert_eq!(
+        (verified.first_seq, verified.base_seq),
+        (Some(Seq(13)), Some(Seq(16)))
+    );
+    assert_eq!((verified.snapshots_compared, verified.snapshots_alone), (1, 0));
+    let archive = read(&path, &mut |_| {}, &mut |_| Ok(())).unwrap();
+    assert_eq!(archive.state, state);
+    // and restored it has that state, and states of the past from where it begins
+    let dir = temp.path().join("restored");
+    restore(&order(&path, &dir, 2), &mut |_| {}).unwrap();
+    let history = History::open(&dir.join(HISTORY), CLUSTER).unwrap();
+    let kept = checkpoint::at_or_before(&history, Seq(20)).unwrap();
+    assert_eq!(kept, archive.base);
+}
+
+#[test]
+fn a_state_to_begin_with_that_does_not_fit_the_records_or_is_damaged_is_refused() {
+    let temp = crate::files::in_memory();
+    let path = temp.path().join("a.chv");
+    let refused = |what: &str| {
+        let verified = verify(&path, &mut |_| {});
+        assert!(!verified.is_ok_and(|verified| verified.is_sound()), "{what}");
+        let restored = restore(&order(&path, &temp.path().join("restored"), 2), &mut |_| {});
+        assert!(restored.is_err(), "{what}");
+    };
+    // One of another event, and one of that event that holds something else.
+    with_base(&path, 8, |_| Projection::default());
+    refused("of another event");
+    with_base(&path, 8, |base| {
+        let mut other = serde_json::to_value(base.without_outcomes()).unwrap();
+        other["cluster"]["revision"] = 7.into();
+        serde_json::from_value(other).unwrap()
+    });
+    refused("another state");
+    with_base(&path, 8, |base| base);
+    let sound = std::fs::read(&path).unwrap();
+    for at in 0..sound.len() {
+        let mut bad = sound.clone();
+        bad[at] ^= 1 << (at % 8);
+        std::fs::write(&path, bad).unwrap();
+        refused(&format!("byte {at} of {}", sound.len()));
+    }
 }

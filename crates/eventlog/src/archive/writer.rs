@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::form::{self, Kind};
 use super::{ArchiveError, PART};
 use crate::history::format::{Builder, Header};
+use crate::raft::snapshot_file;
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -43,6 +44,8 @@ pub struct ArchiveWriter {
     sha: Sha256,
     cluster: ClusterId,
     part: Option<Builder>,
+    /// Whether it begins with a state.
+    based: bool,
     first: Option<Seq>,
     last: Seq,
     hash: RecordHash,
@@ -71,6 +74,7 @@ impl ArchiveWriter {
             sha: Sha256::new(),
             cluster,
             part: None,
+            based: false,
             first: None,
             last: Seq::ZERO,
             hash: RecordHash::ZERO,
@@ -80,6 +84,22 @@ impl ArchiveWriter {
         };
         writer.write(&form::header(cluster))?;
         Ok(writer)
+    }
+
+    /// Takes the state that folding begins with, as a checkpoint's bytes; before any record. Its event is that before the
+    /// first record, or one of the first records.
+    ///
+    /// # Errors
+    /// When it is no checkpoint, or comes too late.
+    pub fn base(&mut self, checkpoint: &[u8]) -> Result<Projection, ArchiveError> {
+        let state =
+            snapshot_file::parse(checkpoint).map_err(|error| ArchiveError::Base(error.to_string()))?;
+        if self.first.is_some() || self.based {
+            return Err(ArchiveError::Base("it comes after records".to_owned()));
+        }
+        self.based = true;
+        self.part(Kind::Base, checkpoint)?;
+        Ok(state.projection)
     }
 
     /// The last event that was taken.

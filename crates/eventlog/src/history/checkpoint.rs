@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use chv_domain::{Projection, Seq};
@@ -199,24 +200,87 @@ impl Checkpoints {
     }
 
     fn write(&self, projection: &Projection) -> Result<(), CheckpointError> {
-        let dir = self.history.dir();
-        let (aside, path) = (dir.join("checkpoint.new"), path(dir, projection.seq()));
-        let state = State {
-            projection: projection.clone(),
-            ..State::default()
-        };
-        let write = || {
-            let file = File::create(&aside)?;
-            snapshot_file::write(&file, &state)?;
-            std::fs::rename(&aside, &path)?;
-            Ok(())
-        };
-        // The directory need not be flushed: what is lost is made again.
-        write().map_err(|source| CheckpointError::File {
-            path: path.clone(),
-            source,
-        })
+        write(self.history.dir(), projection)
     }
+}
+
+/// Makes the checkpoint of this state in `dir`.
+pub(crate) fn write(dir: &Path, projection: &Projection) -> Result<(), CheckpointError> {
+    let (aside, path) = (dir.join("checkpoint.new"), path(dir, projection.seq()));
+    let state = State {
+        projection: projection.clone(),
+        ..State::default()
+    };
+    let write = || {
+        let file = File::create(&aside)?;
+        snapshot_file::write(&file, &state)?;
+        std::fs::rename(&aside, &path)?;
+        Ok(())
+    };
+    // The directory need not be flushed: what is lost is made again.
+    write().map_err(|source| CheckpointError::File {
+        path: path.clone(),
+        source,
+    })
+}
+
+/// Whether there is one at `at`. Blocks.
+pub(crate) fn is_there(history: &History, at: Seq) -> bool {
+    path(history.dir(), at).exists()
+}
+
+/// Makes the file at `from` the checkpoint at `at`. Blocks.
+pub(crate) fn take_over(history: &History, from: &Path, at: Seq) -> io::Result<()> {
+    std::fs::rename(from, path(history.dir(), at))
+}
+
+/// A part of a checkpoint's file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointPiece {
+    /// The event of its state.
+    pub seq: Seq,
+    /// SHA-256 of the file, as its end tells it.
+    pub digest: [u8; 32],
+    /// Bytes of the file.
+    pub size: u64,
+    /// Its bytes from the wanted offset on.
+    pub data: Vec<u8>,
+}
+
+/// At most `room` bytes from `offset` on of the checkpoint at `at`; from the beginning, where that is another file than the
+/// one with this digest. `None` where there is none. Blocks.
+pub(crate) fn piece(
+    history: &History,
+    at: Seq,
+    digest: &[u8],
+    offset: u64,
+    room: u64,
+) -> io::Result<Option<CheckpointPiece>> {
+    let file = match File::open(path(history.dir(), at)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let Ok(found) = snapshot_file::digest(&file) else {
+        return Ok(None);
+    };
+    let offset = if *digest == found { offset } else { 0 };
+    let size = file.metadata()?.len();
+    let mut data = vec![0; size.saturating_sub(offset).min(room) as usize];
+    file.read_exact_at(&mut data, offset)?;
+    Ok(Some(CheckpointPiece {
+        seq: at,
+        digest: found,
+        size,
+        data,
+    }))
+}
+
+/// The bytes of the checkpoint with the fewest events in `dir`, of those at or after `seq`; `None` without one. Blocks.
+pub(crate) fn oldest_from(dir: &Path, seq: Seq) -> io::Result<Option<Vec<u8>>> {
+    let Some(at) = seqs(dir)?.into_iter().find(|at| *at >= seq) else {
+        return Ok(None);
+    };
+    std::fs::read(path(dir, at)).map(Some)
 }
 
 fn path(dir: &Path, seq: Seq) -> PathBuf {

@@ -1,4 +1,5 @@
-//! Fetches from other replicas the history that this one lacks: backward from what it knows, file by file, slowly.
+//! Fetches from other replicas the history that this one lacks: backward from what it knows, file by file, slowly. Then the
+//! state before it ([`super::base`]).
 //!
 //! A file is taken only when it holds the record whose hash this replica knows already: from its own state, or from
 //! what it fetched before. So a replica that is damaged, or lies, is found out.
@@ -22,13 +23,16 @@ use crate::net::{Peer, Peers};
 use crate::raft::state_machine::Applied;
 
 /// At most this many bytes a second, so that commits have the network and the disk.
-const RATE: u32 = 32 << 20;
+pub(super) const RATE: u32 = 32 << 20;
 
 /// The largest file that is taken.
-const LARGEST: u64 = 1 << 30;
+pub(super) const LARGEST: u64 = 1 << 30;
 
 /// How long to wait when no replica has what is wanted.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// The same, for the state before the kept history: perhaps none has it any more, and it is missed for little.
+const BASE_AGAIN: Duration = Duration::from_secs(10);
 
 /// So often it goes on with a file from a replica that does not answer, before another one's is begun.
 const TRIES: u32 = 10;
@@ -67,15 +71,20 @@ impl Fetch {
         loop {
             span.mark_unchanged();
             self.missing.mark_unchanged();
-            let wanted = self.wanted();
+            let (wanted, base) = (self.wanted(), self.wanted_base());
             let work = async {
-                match wanted {
-                    Some(wanted) if self.fetch(wanted, &mut part).await => {}
-                    Some(_) => tokio::time::sleep(AGAIN).await,
-                    None => tokio::select! {
-                        _ = span.changed() => {}
-                        _ = self.missing.changed() => {}
-                    },
+                let mut again = Duration::MAX;
+                match (wanted, base) {
+                    (Some(wanted), _) if self.fetch(wanted, &mut part).await => return,
+                    (Some(_), _) => return tokio::time::sleep(AGAIN).await,
+                    (None, Some(base)) if self.fetch_base(base).await => return,
+                    (None, Some(_)) => again = BASE_AGAIN,
+                    (None, None) => {}
+                }
+                tokio::select! {
+                    _ = span.changed() => {}
+                    _ = self.missing.changed() => {}
+                    () = tokio::time::sleep(again) => {}
                 }
             };
             tokio::select! {
@@ -170,7 +179,7 @@ impl Fetch {
     }
 }
 
-fn append(path: &PathBuf, at: u64, data: &[u8]) -> io::Result<()> {
+pub(super) fn append(path: &PathBuf, at: u64, data: &[u8]) -> io::Result<()> {
     let mut file = match at {
         0 => File::create(path)?,
         _ => File::options().append(true).open(path)?,

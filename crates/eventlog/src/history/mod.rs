@@ -4,7 +4,8 @@
 //! of the log; [`pace`] says when snapshots are due and what the log may lose; [`upkeep`] is the thread that does it;
 //! [`fetch`] gets from other replicas what is missing here; [`checkpoint`] keeps states of the past.
 
-mod checkpoint;
+mod base;
+pub(crate) mod checkpoint;
 mod error;
 mod fetch;
 pub(crate) mod format;

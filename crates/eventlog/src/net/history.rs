@@ -1,4 +1,4 @@
-//! Sealed files of history on their way between replicas, in pieces.
+//! Sealed files of history, and checkpoints, on their way between replicas, in pieces.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -9,14 +9,14 @@ use chv_domain::Seq;
 
 use super::message::{Ask, HistoryPiece, HistoryWanted, Told};
 use super::peer::Peer;
-use crate::history::{History, HistoryError};
+use crate::history::{History, HistoryError, checkpoint};
 
 /// Bytes of a piece.
 const PIECE: u64 = 1 << 20;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A part of a sealed file that another replica has.
+/// A part of a file that another replica has.
 pub(crate) struct FilePiece {
     /// SHA-256 of the file, as its end tells it.
     pub(crate) digest: [u8; 32],
@@ -34,10 +34,32 @@ impl Peer {
         digest: Option<[u8; 32]>,
         offset: u64,
     ) -> io::Result<Option<FilePiece>> {
+        self.file(seq, digest, offset, false).await
+    }
+
+    /// The part from `offset` on of the checkpoint at the event `seq`; from the beginning, where the replica has another file
+    /// than the one with that digest. `None` when it has none.
+    pub(crate) async fn checkpoint(
+        &mut self,
+        seq: Seq,
+        digest: Option<[u8; 32]>,
+        offset: u64,
+    ) -> io::Result<Option<FilePiece>> {
+        self.file(seq, digest, offset, true).await
+    }
+
+    async fn file(
+        &mut self,
+        seq: Seq,
+        digest: Option<[u8; 32]>,
+        offset: u64,
+        checkpoint: bool,
+    ) -> io::Result<Option<FilePiece>> {
         let wanted = HistoryWanted {
             seq: seq.0,
             digest: digest.map_or_else(Bytes::new, |digest| digest.to_vec().into()),
             offset,
+            checkpoint,
         };
         let Told::History(piece) = self.ask(Ask::History(wanted), PATIENCE).await? else {
             return Err(io::Error::other("an answer to another question"));
@@ -57,6 +79,18 @@ impl Peer {
 /// What is answered to that. Blocks.
 pub(super) fn piece(history: &History, wanted: &HistoryWanted) -> Result<HistoryPiece, HistoryError> {
     let seq = Seq(wanted.seq);
+    if wanted.checkpoint {
+        let piece = checkpoint::piece(history, seq, &wanted.digest, wanted.offset, PIECE);
+        let piece = piece.map_err(|source| HistoryError::Io {
+            path: history.dir().to_owned(),
+            source,
+        })?;
+        return Ok(piece.map_or_else(HistoryPiece::default, |piece| HistoryPiece {
+            digest: piece.digest.to_vec().into(),
+            size: piece.size,
+            data: piece.data.into(),
+        }));
+    }
     let sealed = match wanted.digest.is_empty() {
         true => history.file_of(seq),
         false => history

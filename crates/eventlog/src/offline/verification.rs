@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::dir::ClosedDir;
 use super::finding::Finding;
 use super::walk::walk;
+use crate::archive::Archive;
 
 /// How far long work is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct Verification {
     pub replica: Option<ReplicaId>,
     /// The first event whose record was checked; `None` where there is none.
     pub first_seq: Option<Seq>,
+    /// The event of the state that folding began with; `None` where it began with the first event, or did not begin.
+    pub base_seq: Option<Seq>,
     /// The last one: up to here everything is as it was written.
     pub last_seq: Seq,
     /// The hash of its record. Equal on every replica that holds that event.
@@ -39,7 +42,7 @@ pub struct Verification {
     pub sealed: u64,
     /// Batches that every replica drops: decided by a leader that was none any more.
     pub dropped: u64,
-    /// Snapshots whose state the fold of the records came to.
+    /// Snapshots whose state the fold of the records came to, or an archive's state.
     pub snapshots_compared: u64,
     /// Snapshots that the log does not reach, and whose checksum alone speaks for them.
     pub snapshots_alone: u64,
@@ -53,24 +56,25 @@ pub struct Verification {
 impl Verification {
     /// What checking an archive found.
     pub(crate) fn of_archive(
-        cluster: Option<ClusterId>,
+        archive: Option<&Archive>,
         first_seq: Option<Seq>,
         (last_seq, last_hash): (Seq, RecordHash),
         records: u64,
         findings: Vec<Finding>,
     ) -> Self {
         Self {
-            cluster,
+            cluster: archive.map(|archive| archive.cluster),
             replica: None,
             first_seq,
+            base_seq: archive.and_then(|archive| Some(archive.base.as_ref()?.seq())),
             last_seq,
             last_hash,
             entries: 0,
             records,
             sealed: 0,
             dropped: 0,
-            snapshots_compared: 0,
-            snapshots_alone: 0,
+            snapshots_compared: archive.map_or(0, |archive| u64::from(archive.folded)),
+            snapshots_alone: archive.map_or(0, |archive| u64::from(!archive.folded)),
             torn_bytes: 0,
             findings,
         }

@@ -7,6 +7,7 @@ mod known;
 
 use chv_domain::{Projection, Record, Seq, Timestamp};
 
+use crate::history::checkpoint::{self, CheckpointPiece};
 use crate::log::EventLog;
 use crate::read::{Kept, Limit, ReadError};
 pub(crate) use known::Known;
@@ -80,6 +81,19 @@ impl EventLog {
             return Err(self.missing(kept.oldest).into());
         }
         self.projection_at(Seq(first.0.saturating_sub(1))).await
+    }
+
+    /// A part of the state before the first kept event, as a checkpoint's file: from `offset` on, where that is the file with
+    /// this digest, otherwise from the beginning. `None` where it is not here; where all is kept there is none.
+    pub async fn base(
+        &self,
+        digest: Vec<u8>,
+        offset: u64,
+        room: u64,
+    ) -> Result<Option<CheckpointPiece>, ReadError> {
+        let base = Seq(self.projection().cluster().oldest_kept().0 - 1);
+        let history = self.inner.history.clone();
+        blocking(move || checkpoint::piece(&history, base, &digest, offset, room)).await
     }
 
     async fn folded(&self, seq: Seq, kept: Kept) -> Result<Projection, PastError> {

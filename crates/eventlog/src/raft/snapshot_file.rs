@@ -105,23 +105,43 @@ pub(crate) fn check(file: &mut File) -> Result<Meta, SnapshotError> {
     if <[u8; 32]>::from(sha.finalize()) != expected {
         return Err(SnapshotError::Damaged("its SHA-256 does not match"));
     }
-    Ok(meta(file)?.0)
+    Ok(meta(|buffer, at| file.read_exact_at(buffer, at))?.0)
 }
 
 /// Checks the whole file, and reads the state.
 pub(crate) fn read(file: &mut File) -> Result<State, SnapshotError> {
     check(file)?;
-    let (_, at) = meta(file)?;
+    let (_, at) = meta(|buffer, at| file.read_exact_at(buffer, at))?;
     let size = file.metadata()?.len() - TRAILER;
     file.seek(SeekFrom::Start(at))?;
     let compressed = zstd::Decoder::new(file.take(size.saturating_sub(at)))?;
     Ok(stored::read(BufReader::with_capacity(256 << 10, compressed))?)
 }
 
-/// The description, and where the state begins.
-fn meta(file: &File) -> Result<(Meta, u64), SnapshotError> {
+/// As [`read`], of a file's bytes.
+pub(crate) fn parse(bytes: &[u8]) -> Result<State, SnapshotError> {
+    let cut_off = SnapshotError::Damaged("it is cut off");
+    let (body, trailer) = bytes.split_last_chunk::<{ TRAILER as usize }>().ok_or(cut_off)?;
+    if trailer[32..] != END {
+        return Err(SnapshotError::Damaged("its end is missing"));
+    }
+    if Sha256::digest(body)[..] != trailer[..32] {
+        return Err(SnapshotError::Damaged("its SHA-256 does not match"));
+    }
+    let (_, at) = meta(|buffer, at| {
+        let part = usize::try_from(at)
+            .ok()
+            .and_then(|at| body.get(at..)?.get(..buffer.len()));
+        buffer.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    })?;
+    Ok(stored::read(zstd::Decoder::new(&body[at as usize..])?)?)
+}
+
+/// The description, and where the state begins, of what `read_at` fills buffers from.
+fn meta(read_at: impl Fn(&mut [u8], u64) -> io::Result<()>) -> Result<(Meta, u64), SnapshotError> {
     let mut header = [0; HEADER];
-    file.read_exact_at(&mut header, 0)?;
+    read_at(&mut header, 0)?;
     if header[..8] != MAGIC {
         return Err(SnapshotError::Damaged("it does not begin as one"));
     }
@@ -133,7 +153,7 @@ fn meta(file: &File) -> Result<(Meta, u64), SnapshotError> {
         return Err(SnapshotError::Damaged("its description can't be that long"));
     }
     let mut meta = vec![0; number(12) as usize];
-    file.read_exact_at(&mut meta, HEADER as u64)?;
+    read_at(&mut meta, HEADER as u64)?;
     Ok((stored::decode(&meta)?, (HEADER + meta.len()) as u64))
 }
 
@@ -170,10 +190,11 @@ mod tests {
         let mut bytes = Vec::new();
         file.seek(SeekFrom::Start(0)).unwrap();
         file.read_to_end(&mut bytes).unwrap();
+        assert_eq!(parse(&bytes).unwrap().projection, state.projection);
         let refused = |bytes: &[u8]| {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(bytes).unwrap();
-            read(&mut file).is_err()
+            read(&mut file).is_err() && parse(bytes).is_err()
         };
         for at in 0..bytes.len() {
             bytes[at] ^= 0x41;

@@ -19,6 +19,7 @@ fn queries_of_all_kinds() -> impl Strategy<Value = Query> {
         Query::ListEvents(v1::ListEvents::default()),
         Query::GetStatus(v1::GetStatus::default()),
         Query::ReadLog(v1::ReadLog::default()),
+        Query::ReadBase(v1::ReadBase::default()),
         Query::GetCluster(v1::GetCluster {}),
     ])
 }

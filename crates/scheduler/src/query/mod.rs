@@ -144,6 +144,7 @@ async fn resolve(
         Query::GetCluster(v1::GetCluster {}) => query_reply::Result::Cluster(cluster::get(reader, &state)),
         Query::GetStatus(query) => query_reply::Result::Status(status::get(reader, state, query).await),
         Query::ReadLog(query) => query_reply::Result::Records(record::read(reader, query).await?),
+        Query::ReadBase(query) => query_reply::Result::Base(record::base(reader, query).await?),
     };
     Ok((seq, result))
 }

@@ -10,7 +10,12 @@ use crate::answer::TryAgain;
 
 /// The state as of `at`, if that makes sense for this query.
 pub(super) async fn state(reader: &Reader, at: At, query: &Query) -> Result<Projection, v1::Refused> {
-    if let Query::ListEvents(_) | Query::GetStatus(_) | Query::ReadLog(_) | Query::GetCluster(_) = query {
+    if let Query::ListEvents(_)
+    | Query::GetStatus(_)
+    | Query::ReadLog(_)
+    | Query::ReadBase(_)
+    | Query::GetCluster(_) = query
+    {
         let message = "only VMs and hosts are shown as of another time".to_owned();
         return Err(refused("invalid", message, "at_seq"));
     }

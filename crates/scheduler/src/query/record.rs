@@ -1,6 +1,7 @@
-//! Reads of the log itself, as it is stored: what a backup is made of.
+//! Reads of the log itself, as it is stored, and of the state that it begins with: what a backup is made of.
 
 use chv_domain::Seq;
+use chv_proto::convert::refused;
 use chv_proto::v1;
 
 use super::{Reader, event};
@@ -29,6 +30,27 @@ pub(super) async fn read(reader: &Reader, query: v1::ReadLog) -> Result<v1::Reco
     Ok(v1::RecordPage {
         next_seq: records.last().map_or(from, |record| record.last().next()).0,
         records: records.iter().map(|record| record.stored().to_vec()).collect(),
+        cluster: reader.cluster.to_string(),
+    })
+}
+
+/// A piece of the state before the first kept event.
+pub(super) async fn base(reader: &Reader, query: v1::ReadBase) -> Result<v1::BasePiece, v1::Refused> {
+    let room = reader.page_bytes() as u64;
+    let piece = reader.log.base(query.digest, query.offset, room).await;
+    let Some(piece) = piece.map_err(|error| event::unreadable(&error))? else {
+        let message = "the state before the first kept event is not on the leader's disk, or not yet";
+        return Err(v1::Refused {
+            retryable: true,
+            retry_after_ms: 500,
+            ..refused("unavailable", message, "")
+        });
+    };
+    Ok(v1::BasePiece {
+        seq: piece.seq.0,
+        digest: piece.digest.to_vec(),
+        size: piece.size,
+        data: piece.data,
         cluster: reader.cluster.to_string(),
     })
 }

@@ -85,6 +85,7 @@ impl State {
             }
             Query::ListEvents(list) => Answer::Events(self.events(list)),
             Query::ReadLog(_) => Answer::Refused(convert::refused("gone", "a fake keeps no records", "")),
+            Query::ReadBase(_) => Answer::Refused(convert::refused("invalid", "a fake keeps no states", "")),
             Query::GetCluster(_) => Answer::Cluster(v1::ClusterState::default()),
             Query::GetStatus(get) => Answer::Status(v1::ReplicaStatus {
                 cluster: "01KAJ4W2R4T8Y3Z6N5M7Q9C1BD".to_owned(),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-/// Asks for a part of a sealed file of history.
+/// Asks for a part of a sealed file of history, or of a checkpoint.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(in crate::net) struct HistoryWanted {
     /// An event that is in it.
@@ -13,6 +13,9 @@ pub(in crate::net) struct HistoryWanted {
     pub(in crate::net) digest: Bytes,
     #[prost(uint64, tag = "3")]
     pub(in crate::net) offset: u64,
+    /// Instead of that file the checkpoint at exactly the event.
+    #[prost(bool, tag = "4")]
+    pub(in crate::net) checkpoint: bool,
 }
 
 /// A part of a sealed file of history; without a digest: the replica has no such file, or not yet.

@@ -67,6 +67,7 @@ pub(crate) fn walk(
         cluster: Some(dir.cluster()),
         replica: Some(dir.replica()),
         first_seq: walk.first_seq,
+        base_seq: None,
         last_seq,
         last_hash,
         entries: walk.entries,
