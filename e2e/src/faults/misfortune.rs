@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::{End, Links};
+use super::{End, Links, Rounds};
 use crate::cluster::Cluster;
 
 /// How many replicas there are.
@@ -96,14 +96,14 @@ impl Misfortune {
     }
 }
 
-/// Lets `rounds` times each kind of misfortune befall a replica, in an order that `seed` gives; half of the times the
-/// one that leads.
+/// Lets each kind of misfortune befall a replica in each of `rounds`, in an order that their seed gives; half of the times
+/// the one that leads.
 ///
 /// # Errors
 /// When something can't be done, or a replica ends that was not killed.
-pub async fn befall(cluster: &mut Cluster, links: &Links, seed: u64, rounds: usize) -> Result<()> {
-    let mut dice = StdRng::seed_from_u64(seed);
-    for _ in 0..rounds {
+pub async fn befall(cluster: &mut Cluster, links: &Links, rounds: &mut Rounds) -> Result<()> {
+    let mut dice = StdRng::seed_from_u64(rounds.seed());
+    while rounds.begin_another() {
         let mut kinds = Misfortune::ALL;
         kinds.shuffle(&mut dice);
         for misfortune in kinds {

@@ -1,8 +1,8 @@
 //! Replicas are killed, stopped and cut off from each other, in all ways and one after the other, while clients compete
 //! for a few VMs and subscribers follow: whatever they were told must be true.
 //!
-//! `CHV_FAULTS_SEED` gives the order of what happens, `CHV_FAULTS_LONG` how often each kind does. It needs root, for the
-//! replicas' network namespaces.
+//! The seed gives the order of what happens; the long form lasts as long as it is told. It needs root, for the replicas'
+//! network namespaces.
 
 mod cut_off;
 mod disk_full;
@@ -14,23 +14,16 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use chv_domain::{Event, Resource, Seq};
-use chv_e2e::faults::{Clients, Links, befall, in_own_namespaces};
+use chv_e2e::faults::{Clients, Links, Rounds, befall, in_own_namespaces};
 use chv_e2e::history_check::{Changed, Fact, History, Told, check};
 use chv_e2e::{Cluster, Options, Replicas, trail};
 use chv_proto::convert::event_from_wire;
 use chv_proto::v1;
 
-/// What `variable` says, or `otherwise`.
-fn setting(variable: &str, otherwise: u64) -> u64 {
-    let given = std::env::var(variable).ok();
-    given.and_then(|number| number.parse().ok()).unwrap_or(otherwise)
-}
-
 #[test]
 fn given_competing_clients_when_replicas_are_killed_stopped_and_cut_off_then_all_they_were_told_is_true_needs_links()
 -> Result<()> {
-    let (seed, rounds) = (setting("CHV_FAULTS_SEED", 2_026), setting("CHV_FAULTS_LONG", 1));
-    println!("the seed is {seed}");
+    let mut rounds = Rounds::of(1);
     in_own_namespaces(async || {
         let links = Arc::new(Links::connect(Replicas::Three.count(), 0)?);
         let options = Options {
@@ -39,9 +32,9 @@ fn given_competing_clients_when_replicas_are_killed_stopped_and_cut_off_then_all
         };
         Cluster::run(options, async |cluster| {
             let host = cluster.stand_in().await?;
-            let clients = Clients::start(cluster, seed).await?;
+            let clients = Clients::start(cluster, rounds.seed()).await?;
 
-            befall(cluster, &links, seed, usize::try_from(rounds)?).await?;
+            befall(cluster, &links, &mut rounds).await?;
 
             cluster.wait_for_leader().await?;
             // Long enough for every client to have another answer.
@@ -51,7 +44,7 @@ fn given_competing_clients_when_replicas_are_killed_stopped_and_cut_off_then_all
             cluster.wait_for_agreement().await?;
             let alice = cluster.client("alice").await?;
             history.trail = facts(trail(&alice, None).await?)?;
-            shows_enough(&history, rounds)?;
+            shows_enough(&history, rounds.begun())?;
             check(&history)?;
             Ok(())
         })

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use chv_e2e::faults::{Acknowledged, Disks, Load, PowerCut, in_own_namespaces};
+use chv_e2e::faults::{Acknowledged, Disks, Load, PowerCut, Rounds, in_own_namespaces};
 use chv_e2e::history_check::all_kept;
 use chv_e2e::{Cluster, Options, PATIENCE, Replicas, contiguous, trail};
 use chv_proto::client::Client;
@@ -13,34 +13,32 @@ use rand::{RngExt, SeedableRng};
 /// How many clients keep sending.
 pub(crate) const SENDERS: usize = 16;
 
-/// The seed of the moments, unless `CHV_FAULTS_SEED` says another.
-const SEED: u64 = 2_026;
-
-/// How often the power fails, unless `CHV_FAULTS_LONG` says how often instead.
-pub(crate) fn cuts(short: usize) -> usize {
-    let long = std::env::var("CHV_FAULTS_LONG").ok();
-    long.and_then(|count| count.parse().ok()).unwrap_or(short)
-}
-
-pub(crate) fn seed() -> u64 {
-    let given = std::env::var("CHV_FAULTS_SEED").ok();
-    given.and_then(|seed| seed.parse().ok()).unwrap_or(SEED)
-}
+/// How often the power fails under load, before the cluster is started from what each cut left.
+const CUTS: usize = 3;
 
 #[test]
 fn given_one_replica_under_load_when_its_power_fails_then_all_it_acknowledged_is_there_needs_loop()
 -> Result<()> {
-    power_fails(Replicas::One, cuts(3))
+    power_fails_again(Replicas::One, CUTS)
 }
 
 #[test]
 fn given_three_replicas_under_load_when_the_power_of_all_fails_then_all_acknowledged_is_there_needs_loop()
 -> Result<()> {
-    power_fails(Replicas::Three, cuts(2))
+    power_fails_again(Replicas::Three, CUTS - 1)
+}
+
+/// A new cluster in each round.
+fn power_fails_again(replicas: Replicas, cuts: usize) -> Result<()> {
+    let mut rounds = Rounds::of(1);
+    while rounds.begin_another() {
+        power_fails(replicas, cuts, rounds.seed().wrapping_add(rounds.begun()))?;
+    }
+    Ok(())
 }
 
 /// Cuts the power `cuts` times while a cluster is under load, and starts the cluster from what each cut left.
-fn power_fails(replicas: Replicas, cuts: usize) -> Result<()> {
+fn power_fails(replicas: Replicas, cuts: usize, seed: u64) -> Result<()> {
     in_own_namespaces(async || {
         let options = Options {
             replicas,
@@ -55,7 +53,7 @@ fn power_fails(replicas: Replicas, cuts: usize) -> Result<()> {
             cluster.start().await?;
             let host = cluster.stand_in().await?;
             let alice = cluster.client("alice").await?;
-            let taken = under_load(&mut cluster, &alice, &mut disks, cuts).await?;
+            let taken = under_load(&mut cluster, &alice, &mut disks, cuts, seed).await?;
             for (acknowledged, cut) in taken {
                 // When the replicas start from what a cut left.
                 for number in 1..=replicas.count() {
@@ -85,9 +83,9 @@ async fn under_load(
     alice: &Client,
     disks: &mut Disks,
     cuts: usize,
+    seed: u64,
 ) -> Result<Vec<(Vec<Acknowledged>, PowerCut)>> {
-    println!("the seed is {}", seed());
-    let mut moments = StdRng::seed_from_u64(seed());
+    let mut moments = StdRng::seed_from_u64(seed);
     let load = Load::start(alice, SENDERS);
     let mut taken = Vec::new();
     for _ in 0..cuts {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use chv_e2e::faults::Load;
+use chv_e2e::faults::{Load, Rounds};
 use chv_e2e::history_check::all_kept;
 use chv_e2e::{Cluster, Machine, Options, PATIENCE, Program, Replicas, contiguous, trail, wait_until};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::cluster::{SENDERS, cuts, seed};
+use crate::cluster::SENDERS;
 
 /// How many commands are acknowledged between two cuts, at least: emulated machines are slow.
 const BETWEEN: usize = 50;
@@ -17,13 +17,13 @@ const BETWEEN: usize = 50;
 #[test]
 fn given_a_replica_in_a_machine_under_load_when_its_power_is_cut_then_all_acknowledged_is_there_once_needs_guest()
 -> Result<()> {
-    power_is_cut(Replicas::One, cuts(1))
+    power_is_cut(Replicas::One, Rounds::of(1))
 }
 
 #[test]
 fn given_replicas_in_machines_under_load_when_the_power_of_all_is_cut_then_all_acknowledged_is_there_once_needs_guest()
 -> Result<()> {
-    power_is_cut(Replicas::Three, cuts(1))
+    power_is_cut(Replicas::Three, Rounds::of(1))
 }
 
 #[tokio::test]
@@ -63,9 +63,8 @@ async fn says(program: &mut Program, words: &str) -> Result<()> {
 }
 
 #[tokio::main]
-async fn power_is_cut(replicas: Replicas, cuts: usize) -> Result<()> {
-    println!("the seed is {}", seed());
-    let mut moments = StdRng::seed_from_u64(seed());
+async fn power_is_cut(replicas: Replicas, mut rounds: Rounds) -> Result<()> {
+    let mut moments = StdRng::seed_from_u64(rounds.seed());
     let options = Options {
         replicas,
         machines: true,
@@ -76,7 +75,7 @@ async fn power_is_cut(replicas: Replicas, cuts: usize) -> Result<()> {
         let _host = cluster.stand_in().await?;
         let alice = cluster.client("alice").await?;
         let load = Load::start(&alice, SENDERS);
-        for _ in 0..cuts {
+        while rounds.begin_another() {
             load.goes_on(cluster, BETWEEN).await?;
             tokio::time::sleep(Duration::from_micros(moments.random_range(0..300_000))).await;
 
