@@ -40,7 +40,7 @@ bench-failover: build ## how long nobody is answered when the leader is killed u
 faults: deps tools build guest ## the fault rigs in their long form: LONG=minutes of each (10), SEED=number, ONLY=part of a name
 	@echo "== faults: $(or $(LONG),10) minutes of each"
 	@CHV_FAULTS_MINUTES=$(or $(LONG),10) $(if $(SEED),CHV_FAULTS_SEED=$(SEED)) cargo nextest run --profile faults \
-	  -p chv-e2e -E '(binary(power_loss) or binary(faults)) and test(/$(or $(ONLY),.)/)' --no-capture
+	  -p chv-e2e -E '(binary(power_loss) or binary(faults)) and test(/$(or $(ONLY),.)/)' --success-output immediate
 
 test: deps tools fmt-check licences lint doc-test guest build ## everything: formatting, lints, licences, all tests
 	@echo "== test: unit, property and end-to-end tests"

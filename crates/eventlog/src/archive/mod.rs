@@ -19,13 +19,15 @@ mod reader;
 mod restore;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod writer;
 
 pub use collect::{CollectError, collect};
 pub use error::ArchiveError;
 pub use form::VERSION;
-pub use reader::{Archive, is_archive, read, verify};
+pub use reader::{Archive, is_archive, read};
 pub use restore::{Restore, RestoreError, Restored, restore};
+pub use verify::verify;
 pub use writer::{ArchiveWriter, Archived};
 
 /// Records of about this many bytes share a part.

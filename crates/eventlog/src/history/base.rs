@@ -23,15 +23,16 @@ const PART: &str = "base.new";
 
 impl Fetch {
     /// The event of the state that is wanted: all that is kept after it is here.
-    pub(super) fn wanted_base(&self) -> Option<Seq> {
+    pub(super) async fn wanted_base(&self) -> Option<Seq> {
         let oldest = self.applied.projection.borrow().cluster().oldest_kept();
         let base = Seq(oldest.0.checked_sub(1).filter(|base| *base > 0)?);
-        let here = self
-            .history
-            .span()
-            .borrow()
-            .is_some_and(|span| span.oldest <= oldest);
-        (here && !checkpoint::is_there(&self.history, base)).then_some(base)
+        let span = *self.history.span().borrow();
+        if span.is_none_or(|span| span.oldest > oldest) {
+            return None;
+        }
+        let history = self.history.clone();
+        let lacks = tokio::task::spawn_blocking(move || !checkpoint::is_there(&history, base));
+        lacks.await.unwrap_or(false).then_some(base)
     }
 
     /// Whether one of the others had it.
@@ -72,11 +73,12 @@ impl Fetch {
         }
         let history = self.history.clone();
         let took = tokio::task::spawn_blocking(move || take_over(&history, &path, base)).await;
-        match took.map_err(io::Error::other)? {
+        let took = took.map_err(io::Error::other)?;
+        match &took {
             Ok(()) => info!(%replica, seq = %base, "the state before the kept history was fetched"),
             Err(why) => warn!(%replica, seq = %base, why, "the state from there is refused"),
         }
-        Ok(checkpoint::is_there(&self.history, base))
+        Ok(took.is_ok())
     }
 }
 

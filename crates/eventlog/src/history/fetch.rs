@@ -71,7 +71,7 @@ impl Fetch {
         loop {
             span.mark_unchanged();
             self.missing.mark_unchanged();
-            let (wanted, base) = (self.wanted(), self.wanted_base());
+            let (wanted, base) = (self.wanted(), self.wanted_base().await);
             let work = async {
                 let mut again = Duration::MAX;
                 match (wanted, base) {
