@@ -39,6 +39,6 @@ pub use peering::Peering;
 pub use ports::free as free_ports;
 pub use program::Program;
 pub use programs::{find as find_program, guest_dir, workspace};
-pub use stand_in::StandIn;
+pub use stand_in::{StandIn, facts as stand_in_facts};
 pub use trail::{contiguous, trail};
 pub use wait::wait_until;

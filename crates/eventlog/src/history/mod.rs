@@ -28,4 +28,4 @@ pub(crate) use seal::{FileSize, Sealer};
 pub(crate) use sealed::Sealed;
 pub use sealed::SealedFile;
 pub(crate) use store::History;
-pub(crate) use upkeep::{Upkeep, UpkeepThread, lowest_priority};
+pub(crate) use upkeep::{Upkeep, UpkeepThread, lower_priority};

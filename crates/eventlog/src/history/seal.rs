@@ -93,6 +93,7 @@ impl Sealer {
             for entry in &page {
                 self.take(entry)?;
             }
+            self.log.note_sealed(self.entry);
         }
         let complete = self.chain.end().0 >= seq;
         let asked = self.history.asked_to_seal();

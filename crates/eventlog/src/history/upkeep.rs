@@ -1,5 +1,5 @@
 //! The thread that looks after history, out of the commits' way: it seals, makes checkpoints, asks for snapshots, and
-//! lets the Raft log go that nobody needs. It runs at the lowest priority, so that under load commits have the processors.
+//! lets the Raft log go that nobody needs. It runs at a low priority, so that under load commits have the processors.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -27,6 +27,10 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How long to wait after a failure.
 const AGAIN: Duration = Duration::from_secs(2);
+
+/// The thread's niceness: its share is small under load, and enough to seal what is committed meanwhile while that is in
+/// memory. Reading it again later would take several times as much.
+const NICE: i32 = 10;
 
 /// The last event, and its record's hash, of history that this replica lacks.
 pub(crate) type Missing = Option<(Seq, RecordHash)>;
@@ -73,7 +77,7 @@ impl Upkeep {
         let (stop, stopped) = sync_channel(0);
         let runtime = Handle::current();
         thread::Builder::new().name("history".to_owned()).spawn(move || {
-            lowest_priority();
+            lower_priority(NICE);
             self.work(&stopped, &runtime);
             drop(token);
         })?;
@@ -217,8 +221,8 @@ impl Upkeep {
 }
 
 /// Of this thread alone. Linux gives threads priorities of their own.
-pub(crate) fn lowest_priority() {
-    if let Err(error) = rustix::process::setpriority_process(None, 19) {
+pub(crate) fn lower_priority(nice: i32) {
+    if let Err(error) = rustix::process::setpriority_process(None, nice) {
         warn!(%error, "work in the background runs at the common priority");
     }
 }

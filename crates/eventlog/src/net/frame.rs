@@ -9,6 +9,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// The largest message: a full read of the log, with room to spare.
 const MAX: usize = 64 << 20;
 
+/// The most memory that is kept for the next message.
+const KEPT: usize = 4 << 20;
+
 /// The room that is made for a message before any of it has come.
 const AT_FIRST: usize = 256 << 10;
 
@@ -36,6 +39,31 @@ pub(super) async fn receive_at_most<M: Message + Default>(
     from: &mut (impl AsyncRead + Unpin),
     most: usize,
 ) -> io::Result<M> {
+    read(from, most, &mut BytesMut::new()).await
+}
+
+/// Receives message after message into the same memory.
+#[derive(Default)]
+pub(super) struct Receiver(BytesMut);
+
+impl Receiver {
+    /// As [`receive`].
+    pub(super) async fn receive<M: Message + Default>(
+        &mut self,
+        from: &mut (impl AsyncRead + Unpin),
+    ) -> io::Result<M> {
+        if self.0.capacity() > KEPT {
+            self.0 = BytesMut::new();
+        }
+        read(from, MAX, &mut self.0).await
+    }
+}
+
+async fn read<M: Message + Default>(
+    from: &mut (impl AsyncRead + Unpin),
+    most: usize,
+    into: &mut BytesMut,
+) -> io::Result<M> {
     let mut length = [0; 4];
     from.read_exact(&mut length).await?;
     let length = u32::from_be_bytes(length) as usize;
@@ -46,12 +74,13 @@ pub(super) async fn receive_at_most<M: Message + Default>(
         ));
     }
     // Grows as bytes arrive: a length that nothing follows takes little memory.
-    let mut bytes = BytesMut::with_capacity(length.min(AT_FIRST));
+    into.clear();
+    into.reserve(length.min(AT_FIRST));
     let mut rest = from.take(length as u64);
-    while bytes.len() < length {
-        if rest.read_buf(&mut bytes).await? == 0 {
+    while into.len() < length {
+        if rest.read_buf(into).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-    M::decode(bytes.freeze()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    M::decode(into.split().freeze()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }

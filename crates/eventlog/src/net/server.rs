@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::frame::{receive, receive_at_most, send};
+use super::frame::{Receiver, receive_at_most, send};
 use super::greeting::Greeting;
 use super::message::{Answer, Ask, Hello, LogEnd, MAX_HELLO, PROTOCOL, Request, Told, Voted};
 use super::outdated;
@@ -182,9 +182,9 @@ async fn converse(
     tell_undecoded: impl Fn(&io::Error),
 ) -> io::Result<()> {
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
-    let made = Instant::now();
+    let (made, mut receiver) = (Instant::now(), Receiver::default());
     while made.elapsed() < LIFE + SILENCE {
-        let request: Request = tokio::time::timeout(SILENCE, receive(&mut stream))
+        let request: Request = tokio::time::timeout(SILENCE, receiver.receive(&mut stream))
             .await
             .map_err(late)??;
         let Some(ask) = request.ask else {

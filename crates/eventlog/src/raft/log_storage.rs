@@ -136,6 +136,11 @@ impl LogStorage {
         }
     }
 
+    /// History has taken in the entries up to this one: they need not be at hand any longer.
+    pub(crate) fn note_sealed(&self, upto: u64) {
+        self.lock().sealed(upto);
+    }
+
     /// An entry of this log as it is stored.
     pub(crate) fn stored_form(&self, entry: &Entry) -> Result<Bytes, StoredError> {
         let known = self.lock().stored(entry.log_id);

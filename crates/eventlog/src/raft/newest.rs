@@ -13,6 +13,10 @@ const KEPT: usize = 512;
 /// How many bytes of them, as stored; in memory they take several times as much.
 const KEPT_BYTES: usize = 8 << 20;
 
+/// How many bytes of them while they are not in history yet: to read and decode them again costs several times what
+/// sealing them does, just when the replica has no time for it.
+const UNSEALED_BYTES: usize = 32 << 20;
+
 /// The newest entries, and where the log begins and ends.
 #[derive(Default)]
 pub(super) struct Newest {
@@ -20,6 +24,8 @@ pub(super) struct Newest {
     entries: BTreeMap<u64, (Entry, Bytes)>,
     /// The size of all of them, as stored.
     bytes: usize,
+    /// The last entry that history has taken in.
+    sealed: u64,
     pub(super) last: Option<LogId>,
     pub(super) purged: Option<LogId>,
     pub(super) vote: Option<Vote>,
@@ -52,15 +58,25 @@ impl Newest {
 
     /// Lets go of the oldest entries in memory, of those that are on the disk.
     pub(super) fn forget(&mut self, flushed: u64) {
-        while self.entries.len() > KEPT || self.bytes > KEPT_BYTES {
-            match self.entries.first_entry() {
-                Some(oldest) if *oldest.key() <= flushed => {
-                    let (_, stored) = oldest.remove();
-                    self.bytes -= stored.len();
-                }
-                _ => break,
+        let mut count = self.entries.len();
+        while let Some(oldest) = self.entries.first_entry() {
+            let index = *oldest.key();
+            let many = match index <= self.sealed {
+                true => count > KEPT || self.bytes > KEPT_BYTES,
+                false => self.bytes > UNSEALED_BYTES,
+            };
+            if index > flushed || !many {
+                break;
             }
+            let (_, stored) = oldest.remove();
+            self.bytes -= stored.len();
+            count -= 1;
         }
+    }
+
+    /// History has taken in the entries up to this one.
+    pub(super) fn sealed(&mut self, upto: u64) {
+        self.sealed = self.sealed.max(upto);
     }
 
     pub(super) fn keep(&mut self, entry: Entry, stored: Bytes) {

@@ -13,9 +13,12 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::snapshot_file::{self, SnapshotError};
 use super::{LogId, Membership, RaftError, TypeConfig};
 use crate::files::Dir;
-use crate::history::lowest_priority;
+use crate::history::lower_priority;
 
 pub(crate) type Meta = SnapshotMeta<u64, openraft::BasicNode>;
+
+/// The lowest priority that there is.
+const NICEST: i32 = 19;
 
 /// How many snapshots are kept; the older one is for when the newer one turns out to be damaged.
 const KEPT: usize = 2;
@@ -189,7 +192,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         // A thread of its own, whose priority is the lowest: commits go first.
         let thread = std::thread::Builder::new().name("snapshot".to_owned());
         let started = thread.spawn(move || {
-            lowest_priority();
+            lower_priority(NICEST);
             let written = snapshots.write(&state, Origin::Built);
             // Raft is gone, if nobody waits for it.
             let _ = done.send(written);

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chv_domain::{Batch, BatchOutcome, Context, Projection, Record, Seq};
 use chv_eventlog::{AppendError, Stage};
@@ -33,6 +33,9 @@ const MOST: (usize, usize) = (1024, 1 << 20);
 
 /// How many entries may be under way.
 const UNDER_WAY: usize = 2;
+
+/// How long the next entry may wait for the publisher to come to the last ones.
+const PUBLISHING: Duration = Duration::from_millis(250);
 
 /// Up to so many commands are decided where the task is; more would keep others on its thread waiting.
 const AT_ONCE: usize = 64;
@@ -240,18 +243,21 @@ impl Decider {
             };
             answers.push(pending.to.with(answer));
         }
-        if taken.is_ok() && !records.is_empty() {
-            let committed = Committed { records, state };
-            if self.committed.try_send(committed).is_err() {
-                debug!("the publisher is behind; it reads on from the log");
-            }
-        }
         // Waits when answers are not got rid of: then no more is decided either.
         let answers = Answers {
             since: Instant::now(),
             answers,
         };
-        self.answers.send(answers).await.is_ok() && taken.is_ok()
+        if self.answers.send(answers).await.is_err() || taken.is_err() {
+            return false;
+        }
+        if !records.is_empty() {
+            let publish = self.committed.send(Committed { records, state });
+            if tokio::time::timeout(PUBLISHING, publish).await.is_err() {
+                debug!("the publisher is behind; it reads on from the log");
+            }
+        }
+        true
     }
 }
 

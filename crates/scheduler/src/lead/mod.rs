@@ -36,8 +36,9 @@ use leases::Leases;
 /// How many commands may wait to be decided; more are answered `busy`.
 const QUEUE: usize = 8192;
 
-/// How many committed batches may wait to be published from memory; the rest is read from the log.
-const UNPUBLISHED: usize = 256;
+/// How many committed entries may wait to be published. Commands wait for their events to be published then, for a
+/// while: to read events again from the log costs more than publishing them, and would only put it off.
+const UNPUBLISHED: usize = 16;
 
 /// How many entries' answers may wait to be handed to the broker's client.
 const UNSENT: usize = 16;

@@ -58,6 +58,14 @@ pub(crate) enum Task {
     /// The clients: reads a plan from the standard input, and writes what was measured to the standard output.
     #[command(hide = true)]
     Load,
+    /// What each step of a command costs by itself, one after the other on one thread.
+    Steps,
+    /// The server of the broker alone: answers commands and keeps nothing.
+    #[command(hide = true)]
+    Answer {
+        /// The broker.
+        url: String,
+    },
 }
 
 impl Args {

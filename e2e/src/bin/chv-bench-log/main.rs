@@ -15,6 +15,7 @@ mod results;
 mod rounds;
 mod stages;
 mod statistics;
+mod steps;
 mod systems;
 mod table;
 
@@ -29,8 +30,10 @@ use args::{Args, Task};
 async fn main() -> ExitCode {
     let args = Args::parse();
     let run = async {
-        match args.task {
+        match &args.task {
             Some(Task::Load) => load::run().await,
+            Some(Task::Steps) => tokio::task::block_in_place(|| steps::run(&args.directory)),
+            Some(Task::Answer { url }) => systems::broker::answer(url).await,
             None => bench(&args).await,
         }
     };

@@ -102,7 +102,8 @@ async fn load(args: &Args, system: System, running: &Running) -> Result<Round> {
         }
     }
     let after = Footprint::of(running).await?;
-    round.cost = Some(after.since(&before, messages));
+    let keeps = running.servers.iter().any(|server| server.data.is_some());
+    round.cost = keeps.then(|| after.since(&before, messages));
     round.stages = stages::of(&running.status().await?);
     Ok(round)
 }

@@ -1,5 +1,6 @@
-//! The systems that are compared, each three servers on loopback with their data in one directory.
+//! The systems that are compared, each three servers on loopback with their data in one directory; and the broker alone.
 
+pub(crate) mod broker;
 mod chronovisor;
 mod etcd;
 pub(crate) mod jetstream;
@@ -28,14 +29,17 @@ pub(crate) enum System {
     JetstreamDefault,
     /// etcd.
     Etcd,
+    /// What commands, answers and events cost at the broker, without a log.
+    Broker,
 }
 
 impl System {
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::Chronovisor,
         Self::JetstreamAlways,
         Self::JetstreamDefault,
         Self::Etcd,
+        Self::Broker,
     ];
 
     /// Whether a message is flushed to a majority's disks before it is acknowledged.
@@ -43,12 +47,16 @@ impl System {
         match self {
             Self::Chronovisor | Self::JetstreamAlways | Self::Etcd => "yes",
             Self::JetstreamDefault => "no: up to 2 minutes are lost",
+            Self::Broker => "nothing is kept",
         }
     }
 
     /// Whether messages can be sent to it so.
     pub(crate) const fn takes(self, kind: Kind) -> bool {
-        matches!((self, kind), (_, Kind::Single { .. }) | (Self::Chronovisor, _))
+        matches!(
+            (self, kind),
+            (_, Kind::Single { .. }) | (Self::Chronovisor | Self::Broker, _)
+        )
     }
 
     /// Starts it with nothing in it, its data below `parent`, and waits until it takes messages.
@@ -58,6 +66,7 @@ impl System {
             Self::JetstreamAlways => jetstream::start(parent, nats_server, jetstream::Flush::Always).await,
             Self::JetstreamDefault => jetstream::start(parent, nats_server, jetstream::Flush::Default).await,
             Self::Etcd => etcd::start(parent).await,
+            Self::Broker => broker::start(parent, nats_server).await,
         };
         started.with_context(|| format!("can't start {self}"))
     }
@@ -70,6 +79,7 @@ impl fmt::Display for System {
             Self::JetstreamAlways => "JetStream R3, sync always",
             Self::JetstreamDefault => "JetStream R3, defaults",
             Self::Etcd => "etcd",
+            Self::Broker => "the broker alone, no log",
         })
     }
 }
