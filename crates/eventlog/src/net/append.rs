@@ -17,6 +17,7 @@ use crate::raft::Entry;
 const SLOWLY: Duration = Duration::from_millis(100);
 
 pub(super) async fn take(replica: &Answering, append: Append) -> io::Result<Told> {
+    let stored = append.stored();
     let mut request = append.request()?;
     let vote = request.vote;
     replica.hear(vote);
@@ -27,6 +28,8 @@ pub(super) async fn take(replica: &Answering, append: Append) -> io::Result<Told
     if short.is_some() {
         request.entries.clear();
     }
+    let ids = request.entries.iter().map(|entry| entry.log_id);
+    replica.log.note_arrived(ids.zip(stored).collect());
     Ok(match (replica.raft.append_entries(request).await, short) {
         (Err(error), _) => Told::Failed(error.to_string()),
         (Ok(AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_)), Some(short)) => {

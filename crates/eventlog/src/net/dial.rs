@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use chv_domain::ReplicaId;
 
-use super::frame::{receive_at_most, send};
+use super::frame::{Sender, receive_at_most, send};
 use super::greeting::Greeting;
 use super::message::{Hello, MAX_HELLO};
 use super::security::{LIFE, Security};
@@ -19,6 +19,7 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// A connection that is greeted.
 pub(super) struct Connection {
     pub(super) stream: Stream,
+    pub(super) sender: Sender,
     made: Instant,
 }
 
@@ -41,7 +42,11 @@ pub(super) async fn dial(
         let answered = greet(&mut stream, &greeting, &security, replica).await;
         answered.map_err(|error| security.explain(error))?;
         let made = Instant::now();
-        Ok(Connection { stream, made })
+        Ok(Connection {
+            stream,
+            sender: Sender::default(),
+            made,
+        })
     };
     let dialled = tokio::time::timeout(CONNECT, dialling).await;
     let dialled = dialled.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));

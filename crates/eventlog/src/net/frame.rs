@@ -16,6 +16,32 @@ const KEPT: usize = 4 << 20;
 const AT_FIRST: usize = 256 << 10;
 
 pub(super) async fn send<M: Message>(to: &mut (impl AsyncWrite + Unpin), message: &M) -> io::Result<()> {
+    write(to, message, &mut Vec::new()).await
+}
+
+/// Sends message after message out of the same memory.
+#[derive(Default)]
+pub(super) struct Sender(Vec<u8>);
+
+impl Sender {
+    /// As [`send`].
+    pub(super) async fn send<M: Message>(
+        &mut self,
+        to: &mut (impl AsyncWrite + Unpin),
+        message: &M,
+    ) -> io::Result<()> {
+        if self.0.capacity() > KEPT {
+            self.0 = Vec::new();
+        }
+        write(to, message, &mut self.0).await
+    }
+}
+
+async fn write<M: Message>(
+    to: &mut (impl AsyncWrite + Unpin),
+    message: &M,
+    bytes: &mut Vec<u8>,
+) -> io::Result<()> {
     let length = message.encoded_len();
     if length > MAX {
         return Err(io::Error::new(
@@ -23,10 +49,11 @@ pub(super) async fn send<M: Message>(to: &mut (impl AsyncWrite + Unpin), message
             format!("a message of {length} bytes is too large"),
         ));
     }
-    let mut bytes = Vec::with_capacity(4 + length);
+    bytes.clear();
+    bytes.reserve(4 + length);
     bytes.extend_from_slice(&(length as u32).to_be_bytes());
-    message.encode(&mut bytes).map_err(io::Error::other)?;
-    to.write_all(&bytes).await?;
+    message.encode(bytes).map_err(io::Error::other)?;
+    to.write_all(bytes).await?;
     // An encrypted stream holds back what the socket did not take at once.
     to.flush().await
 }

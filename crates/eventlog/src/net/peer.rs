@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::align;
 use super::dial::{Connection, dial};
-use super::frame::{receive, send};
+use super::frame::receive;
 use super::message::{Answer, Append, Ask, AskVote, Request, Told};
 use super::notice::Notice;
 use super::peers::Peers;
@@ -122,7 +122,7 @@ impl Peer {
             }
         };
         let exchange = async {
-            send(&mut connection.stream, &request).await?;
+            connection.sender.send(&mut connection.stream, &request).await?;
             receive::<Answer>(&mut connection.stream).await
         };
         let answer = tokio::time::timeout(patience, exchange)

@@ -136,6 +136,12 @@ impl LogStorage {
         }
     }
 
+    /// These entries came from the leader in this form, and are about to be appended: they are stored as they came, and
+    /// not encoded again. Those that came before them are forgotten.
+    pub(crate) fn note_arrived(&self, entries: Vec<(LogId, Bytes)>) {
+        self.lock().arrived = entries.into();
+    }
+
     /// History has taken in the entries up to this one: they need not be at hand any longer.
     pub(crate) fn note_sealed(&self, upto: u64) {
         self.lock().sealed(upto);
@@ -360,7 +366,10 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
             let vote = newest.vote;
             // What was purged is in a snapshot: appending it again changes nothing.
             for entry in entries.into_iter().filter(|entry| entry.log_id.index >= purged) {
-                let payload = encode(&entry).map_err(cant_write)?;
+                let payload = match newest.take_arrived(entry.log_id) {
+                    Some(arrived) => arrived,
+                    None => encode(&entry).map_err(cant_write)?,
+                };
                 first.get_or_insert(entry.log_id.index);
                 at_once &= may_go_ahead(&entry, vote, self.replica);
                 newest.last = Some(*entry.get_log_id());

@@ -1,6 +1,6 @@
 //! The newest entries of Raft's log, in memory: they are replicated before they are on the disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeBounds;
 
 use bytes::Bytes;
@@ -26,6 +26,8 @@ pub(super) struct Newest {
     bytes: usize,
     /// The last entry that history has taken in.
     sealed: u64,
+    /// The stored form of entries that are about to be appended.
+    pub(super) arrived: VecDeque<(LogId, Bytes)>,
     pub(super) last: Option<LogId>,
     pub(super) purged: Option<LogId>,
     pub(super) vote: Option<Vote>,
@@ -87,6 +89,16 @@ impl Newest {
         }
     }
 
+    /// The stored form that an entry came in, if it did. Entries are appended in the order in which they came.
+    pub(super) fn take_arrived(&mut self, id: LogId) -> Option<Bytes> {
+        while let Some((arrived, stored)) = self.arrived.pop_front() {
+            if arrived == id {
+                return Some(stored);
+            }
+        }
+        None
+    }
+
     /// The stored form of an entry that is in memory.
     pub(super) fn stored(&self, id: LogId) -> Option<Bytes> {
         let (entry, stored) = self.entries.get(&id.index)?;
@@ -97,5 +109,70 @@ impl Newest {
     pub(super) fn keep_only(&mut self, range: impl RangeBounds<u64>) {
         self.entries.retain(|index, _| range.contains(index));
         self.bytes = self.entries.values().map(|(_, stored)| stored.len()).sum();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::{EntryPayload, LeaderId};
+
+    use super::*;
+
+    fn id(index: u64) -> LogId {
+        LogId::new(LeaderId::new(3, 1), index)
+    }
+
+    fn of(entries: impl IntoIterator<Item = (u64, usize)>) -> Newest {
+        let mut newest = Newest::default();
+        for (index, size) in entries {
+            let payload = EntryPayload::Blank;
+            let entry = Entry {
+                log_id: id(index),
+                payload,
+            };
+            newest.keep(entry, vec![0; size].into());
+        }
+        newest
+    }
+
+    fn first(newest: &Newest) -> u64 {
+        newest.range(0, u64::MAX, usize::MAX).0
+    }
+
+    #[test]
+    fn what_is_not_in_history_yet_stays_longer_and_what_is_not_on_the_disk_stays() {
+        const MIB: usize = 1 << 20;
+        // Given more than is kept of what is in history, of which none is,
+        let mut newest = of((1..=20).map(|index| (index, MIB)));
+        // then all of it stays,
+        newest.forget(20);
+        assert_eq!(first(&newest), 1);
+        // and what is in history by then goes, but for what is kept anyhow.
+        newest.sealed(4);
+        newest.forget(20);
+        assert_eq!(first(&newest), 5);
+        newest.sealed(20);
+        newest.forget(20);
+        assert_eq!(first(&newest), 13);
+        // There is a bound, but what is not on the disk is nowhere else.
+        let mut newest = of((1..=40).map(|index| (index, MIB)));
+        newest.forget(3);
+        assert_eq!(first(&newest), 4);
+        newest.forget(40);
+        assert_eq!(first(&newest), 9);
+    }
+
+    #[test]
+    fn an_entry_is_stored_as_it_came_and_only_that_one() {
+        let mut newest = Newest::default();
+        newest.arrived = [
+            (id(5), "five".into()),
+            (id(6), "six".into()),
+            (id(7), "seven".into()),
+        ]
+        .into();
+        assert_eq!(newest.take_arrived(id(6)).as_deref(), Some(&b"six"[..]));
+        assert_eq!(newest.take_arrived(id(5)), None);
+        assert_eq!(newest.take_arrived(id(7)), None);
     }
 }

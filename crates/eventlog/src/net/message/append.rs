@@ -74,6 +74,11 @@ impl Append {
         }
     }
 
+    /// The entries as they are stored.
+    pub(in crate::net) fn stored(&self) -> Vec<Bytes> {
+        self.entries.clone()
+    }
+
     pub(in crate::net) fn request(self) -> io::Result<AppendEntriesRequest<TypeConfig>> {
         let entries = self.entries.iter().map(|entry| stored::decode(entry));
         Ok(AppendEntriesRequest {
