@@ -61,7 +61,9 @@ impl Exit {
             "exists" | "conflict" | "id_used" | "under_way" => Self::Conflict,
             "not_found" => Self::NotFound,
             "not_permitted" => Self::NotPermitted,
-            "busy" | "disk_full" | "not_leader" | "unavailable" | "behind" => Self::Unreachable,
+            "busy" | "disk_full" | "disk_read_only" | "not_leader" | "unavailable" | "behind" => {
+                Self::Unreachable
+            }
             "timeout" => Self::TimedOut,
             "internal" => Self::Internal,
             _ => Self::Rejected,

@@ -154,4 +154,11 @@ impl Batch {
         // Beside each record, the few bytes that say how long it is.
         self.records.iter().map(|record| record.stored().len() + 8).sum()
     }
+
+    /// Whether it says nothing but what is forgotten, which frees more room than it takes: it may be recorded where the
+    /// disks are nearly full.
+    pub fn makes_room(&self) -> bool {
+        let mut events = self.records.iter().flat_map(|record| &record.events);
+        !self.records.is_empty() && events.all(|event| matches!(event, Event::HistoryForgotten { .. }))
+    }
 }

@@ -16,6 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[error("this replica can't make sure that it leads: {0}")]
 pub struct NotConfirmed(String);
 
+impl NotConfirmed {
+    pub(crate) fn of(why: impl std::fmt::Display) -> Self {
+        Self(why.to_string())
+    }
+}
+
 /// The rounds of one replica.
 #[derive(Default)]
 pub(crate) struct Confirm {

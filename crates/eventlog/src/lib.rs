@@ -20,6 +20,7 @@ pub mod archive;
 mod chain;
 mod config;
 mod confirm;
+mod disks;
 mod elect;
 mod files;
 #[cfg(test)]
@@ -49,7 +50,8 @@ mod timings;
 
 pub use config::{Config, Sealing, Timing};
 pub use confirm::NotConfirmed;
-pub use files::{FileError, IdentityError, NoRoom};
+pub use disks::NoDisk;
+pub use files::{DiskTrouble, FileError, IdentityError};
 pub use history::SealedFile;
 pub use history::checkpoint::CheckpointPiece;
 pub use index::{IndexError, IndexHealth, IndexState, Order};

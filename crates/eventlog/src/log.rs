@@ -15,19 +15,20 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::confirm::{Confirm, NotConfirmed};
+use crate::disks::{self, NoDisk};
 use crate::elect::Able;
-use crate::files::{Identity, NoRoom, Room};
+use crate::files::{Disk, DiskTrouble, Identity};
 use crate::history::{History, Sealed, SealedFile, UpkeepThread};
 use crate::index::Reached;
 use crate::net::Peers;
 use crate::net::greeting::Unwelcome;
 use crate::net::outdated::Outdated;
 use crate::past::Known;
-use crate::raft::TypeConfig;
 use crate::raft::foreseen::Foreseen;
 use crate::raft::log_storage::LogStorage;
 use crate::raft::state_machine::Applied;
 use crate::raft::writer::{Fatal, WriterThread};
+use crate::raft::{TypeConfig, Vote};
 use crate::segment::MAX_PAYLOAD;
 use crate::status::{Role, Status};
 use crate::timings::Timings;
@@ -69,9 +70,12 @@ pub enum AppendError {
         /// Its size, in bytes.
         size: usize,
     },
-    /// The disk is nearly full. Nothing was appended.
-    #[error(transparent)]
-    NoRoom(#[from] NoRoom),
+    /// Too few disks take it. Nothing was appended.
+    #[error("too few disks take more of the log: {0}")]
+    NoDisk(#[from] NoDisk),
+    /// The disk can't be written any more; the batch may still be committed, or not.
+    #[error("{0}; whether the batch will be committed is not known")]
+    ReadOnly(DiskTrouble),
     /// It took too long; the batch may still be committed, or not.
     #[error("the batch was not committed within {} seconds; whether it will be is not known", APPEND.as_secs())]
     Timeout,
@@ -84,12 +88,18 @@ pub enum AppendError {
 pub struct Appending {
     answer: oneshot::Receiver<ClientWriteResult<TypeConfig>>,
     until: Instant,
+    disk: Disk,
 }
 
 impl Appending {
     /// Resolves when the entry is on a majority's disk and applied here, or it is known that it won't be.
     pub async fn outcome(self) -> Result<BatchOutcome, AppendError> {
-        match tokio::time::timeout_at(self.until, self.answer).await {
+        let answer = tokio::select! {
+            biased;
+            answer = tokio::time::timeout_at(self.until, self.answer) => answer,
+            trouble = self.disk.turned_read_only() => return Err(AppendError::ReadOnly(trouble)),
+        };
+        match answer {
             Ok(Ok(Ok(response))) => response
                 .data
                 .ok_or_else(|| AppendError::Fatal("a batch without an outcome".to_owned())),
@@ -131,7 +141,8 @@ pub(crate) struct Inner {
     pub(crate) lease: Duration,
     /// The term that this replica was elected in last, and when.
     pub(crate) elected: Elected,
-    pub(crate) room: Room,
+    pub(crate) disk: Disk,
+    pub(crate) heard: watch::Receiver<Option<Vote>>,
 }
 
 impl EventLog {
@@ -163,7 +174,9 @@ impl EventLog {
         if size > MAX_BATCH {
             return Err(AppendError::TooLarge { size });
         }
-        self.inner.room.check()?;
+        if !batch.makes_room() || self.inner.disk.writable().is_err() {
+            self.disks()?;
+        }
         self.inner.storage.stopwatch().begin(&batch);
         if let Some(decided) = decided {
             self.inner.foreseen.note(decided);
@@ -171,7 +184,11 @@ impl EventLog {
         let until = Instant::now() + APPEND;
         let handed = self.inner.raft.client_write_ff(Arc::new(batch));
         match tokio::time::timeout_at(until, handed).await {
-            Ok(Ok(answer)) => Ok(Appending { answer, until }),
+            Ok(Ok(answer)) => Ok(Appending {
+                answer,
+                until,
+                disk: self.inner.disk.clone(),
+            }),
             Ok(Err(error)) => Err(AppendError::Fatal(error.to_string())),
             Err(_) => Err(AppendError::Timeout),
         }
@@ -188,14 +205,72 @@ impl EventLog {
         files.iter().map(told).collect()
     }
 
-    /// Whether there is room on the disk for more of the log. While there is not, nothing is appended.
-    pub fn room(&self) -> Result<(), NoRoom> {
-        self.inner.room.check()
+    /// Whether enough disks take more of the log, as far as is known: this replica's, and a majority's. While they do not,
+    /// nothing is appended but what [makes room](Batch::makes_room).
+    pub fn disks(&self) -> Result<(), NoDisk> {
+        let own = self.inner.identity.replica;
+        let mut troubles = self.inner.peers.troubles();
+        troubles.extend(self.inner.disk.check().err().map(|trouble| (own, trouble)));
+        if troubles.is_empty() {
+            return Ok(());
+        }
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow();
+        let membership = metrics.membership_config.membership();
+        disks::check(own, troubles, membership.get_joint_config())
+    }
+
+    /// Whether this replica's disk takes no more of the log, and those of a majority of the others do that answer.
+    pub fn others_have_room(&self) -> bool {
+        let own = self.inner.identity.replica;
+        if self.inner.disk.check().is_ok() {
+            return false;
+        }
+        let (answering, troubles) = (self.answering(), self.inner.peers.troubles());
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow();
+        let membership = metrics.membership_config.membership();
+        let well = |voter: &&u64| {
+            ReplicaId::new(**voter).is_some_and(|voter| {
+                voter != own && answering.contains(&voter) && !troubles.contains_key(&voter)
+            })
+        };
+        let most = |voters: &BTreeSet<u64>| 2 * voters.iter().filter(well).count() > voters.len();
+        membership.get_joint_config().iter().all(most)
+    }
+
+    /// Resolves when this replica's disk can't be written any more.
+    pub async fn turned_read_only(&self) {
+        self.inner.disk.turned_read_only().await;
+    }
+
+    /// Resolves when this replica's disk can be written, and every entry that its log has then is applied here, or was
+    /// replaced.
+    pub async fn writable_and_settled(&self) {
+        loop {
+            self.inner.disk.turned_writable().await;
+            self.settled().await;
+            if self.inner.disk.writable().is_ok() {
+                return;
+            }
+        }
     }
 
     /// Makes sure that this replica leads, and that its projection has all that was ever acknowledged. Callers
     /// that wait at the same time share one round of asking the others.
     pub async fn confirm_leadership(&self) -> Result<(), NotConfirmed> {
+        let voters = self
+            .inner
+            .raft
+            .metrics()
+            .borrow()
+            .membership_config
+            .voter_ids()
+            .count();
+        if let (true, Err(trouble)) = (voters > 1, self.inner.disk.writable()) {
+            // Asking the others would keep them from electing one that can write.
+            return Err(NotConfirmed::of(trouble));
+        }
         self.inner.confirm.confirm(&self.inner.raft).await
     }
 
@@ -250,10 +325,20 @@ impl EventLog {
             ServerState::Learner => Role::Learner,
             ServerState::Shutdown => Role::Shutdown,
         };
+        let later = self.inner.heard.borrow().filter(|heard| *heard > metrics.vote);
+        let (role, term, leader) = match later {
+            None => (role, metrics.current_term, metrics.current_leader),
+            // Raft could not be told of it yet.
+            Some(later) => (
+                Role::Follower,
+                later.leader_id.term,
+                Some(later.leader_id.node_id),
+            ),
+        };
         Status {
             role,
-            term: Term(metrics.current_term),
-            leader: metrics.current_leader.and_then(ReplicaId::new),
+            term: Term(term),
+            leader: leader.and_then(ReplicaId::new),
             last_log_index: metrics.last_log_index.unwrap_or(0),
             applied_index: metrics.last_applied.map_or(0, |applied| applied.index),
             voters: metrics

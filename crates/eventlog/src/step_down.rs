@@ -37,6 +37,10 @@ impl EventLog {
     /// Hands leadership to another replica; resolves once that one is elected. Append nothing meanwhile: an entry on
     /// its way makes it wait, or fail. Idempotent: a replica that does not lead says so.
     pub async fn step_down(&self) -> Result<ReplicaId, StepDownError> {
+        if let Err(trouble) = self.inner.disk.writable() {
+            // Its own vote would have to be written down.
+            return Err(StepDownError::NoHeir(trouble.to_string()));
+        }
         self.led_for_a_lease().await;
         let mut asked = Vec::new();
         let mut last_words = "none answers that has the whole log".to_owned();

@@ -1,6 +1,7 @@
 //! The words of an answer: what came of a command, from domain to wire.
 
 use chv_domain::{Decided, Event, Projection, Record, Rejection, Resource, Seq};
+use chv_eventlog::NoDisk;
 use chv_proto::{convert, v1};
 
 /// What is sent back.
@@ -76,14 +77,14 @@ pub(crate) fn rejected(rejection: &Rejection) -> v1::Refused {
 }
 
 /// Refusals that say nothing about the command: the same one may succeed later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TryAgain {
     /// The queue of commands is full.
     Busy,
     /// This replica does not lead, or no longer.
     NotLeader,
-    /// The leader's disk is nearly full.
-    DiskFull,
+    /// The leader's disk, or too many others', takes no more of the log.
+    NoDisk(NoDisk),
     /// The log took too long; the command may or may not have been done.
     Unavailable,
     /// This replica has not yet applied what the query asks to see.
@@ -91,7 +92,8 @@ pub(crate) enum TryAgain {
 }
 
 impl TryAgain {
-    pub(crate) fn refused(self) -> v1::Refused {
+    pub(crate) fn refused(&self) -> v1::Refused {
+        let with_disks;
         let (code, message, retry_after_ms) = match self {
             Self::Busy => (
                 "busy",
@@ -103,11 +105,17 @@ impl TryAgain {
                 "this replica does not lead; send it again, with the same id",
                 20,
             ),
-            Self::DiskFull => (
-                "disk_full",
-                "the leading replica's disk is nearly full, so it takes no commands; make room there (its log says where), then send it again, with the same id",
-                1_000,
-            ),
+            Self::NoDisk(disks) => {
+                let (code, what) = match disks.is_read_only() {
+                    true => ("disk_read_only", "can't be written"),
+                    false => ("disk_full", "are nearly full"),
+                };
+                with_disks = format!(
+                    "disks of replicas {what}, so no commands are taken; send it again once that is over, with the \
+                     same id: {disks}"
+                );
+                (code, with_disks.as_str(), 1_000)
+            }
             Self::Unavailable => (
                 "unavailable",
                 "the log did not answer in time; send it again, with the same id",

@@ -29,6 +29,15 @@ impl LoopDisk {
         Ok(Self(place))
     }
 
+    /// Unmounts it, mends its file system, and mounts it again.
+    pub(super) fn check_and_mount(&self) -> Result<()> {
+        let image = self.0.with_extension("disk");
+        system::run("umount", [self.0.as_path()])?;
+        // Its end says whether there was something to mend, which is no failure.
+        let _ = system::run("e2fsck", [Path::new("-p"), &image]);
+        system::run("mount", [Path::new("-oloop"), &image, &self.0])
+    }
+
     /// Where it is mounted.
     pub(super) fn place(&self) -> &Path {
         &self.0

@@ -1,12 +1,12 @@
-//! A replica whose disk is nearly full refuses commands with the reason, answers reads, and goes on when there is room.
+//! Replicas whose disks are nearly full: as long as others have room commands are done, and otherwise refused with the
+//! reason; reads are answered, and when there is room all goes on.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use chv_e2e::faults::{SmallDisk, in_own_namespaces};
-use chv_e2e::{Cluster, Options, PATIENCE, Replicas, contiguous, trail, vms};
-use chv_proto::client::{Client, CommandError};
+use chv_e2e::{Cluster, Options, PATIENCE, Replicas, contiguous, trail, vms, wait_until};
+use chv_proto::client::{Client, CommandError, Refusal};
 
 /// How large the disk is, in MiB: some segments of a log, and the reserve.
 const SIZE_MIB: u64 = 160;
@@ -19,28 +19,30 @@ async fn create(client: &Client, name: &str, patience: Duration) -> Result<(), C
     vms::submit(client, create, patience).await.map(drop)
 }
 
-/// Runs `work` on a cluster of which the replica `number` has a small disk.
-fn with_a_small_disk(
+/// Runs `work` on a cluster whose replicas have small disks.
+fn with_small_disks(
     replicas: Replicas,
-    number: usize,
-    work: impl AsyncFnOnce(&mut Cluster, &Client, &SmallDisk) -> Result<()> + Send,
+    work: impl AsyncFnOnce(&mut Cluster, &Client, &[SmallDisk]) -> Result<()> + Send,
 ) -> Result<()> {
     in_own_namespaces(async || {
+        let count = replicas.count();
         let options = Options {
             replicas,
             ..Options::log_only()
         };
         let mut cluster = Cluster::prepare(options)?;
-        let place: PathBuf = cluster.directory().join(format!("s{number}"));
-        let disk = SmallDisk::mount(place, SIZE_MIB)?;
+        let disk = |number| SmallDisk::mount(cluster.directory().join(format!("s{number}")), SIZE_MIB);
+        let disks = (1..=count).map(disk).collect::<Result<Vec<_>>>()?;
         let done = async {
             cluster.start().await?;
             let _host = cluster.stand_in().await?;
             let alice = cluster.client("alice").await?;
-            work(&mut cluster, &alice, &disk).await
+            work(&mut cluster, &alice, &disks).await
         };
         let done = done.await;
-        cluster.scheduler(number).kill()?;
+        for number in 1..=count {
+            cluster.scheduler(number).kill()?;
+        }
         done.map_err(|error| cluster.with_logs(&error))
     })
 }
@@ -48,18 +50,14 @@ fn with_a_small_disk(
 #[test]
 fn given_a_full_disk_then_commands_are_refused_with_the_reason_reads_go_on_and_room_ends_it_needs_links()
 -> Result<()> {
-    with_a_small_disk(Replicas::One, 1, async |cluster, alice, disk| {
+    with_small_disks(Replicas::One, async |cluster, alice, disks| {
         create(alice, "before", PATIENCE).await?;
 
         // When the disk fills up.
-        disk.fill()?;
+        disks[0].fill()?;
         has_seen_it(cluster, 1).await?;
-        let refused = create(alice, "refused", SOON).await;
-        let as_full = |error: &CommandError| match error {
-            CommandError::Refused(refusal) => refusal.code == "disk_full" && refusal.retryable,
-            _ => false,
-        };
-        ensure!(refused.as_ref().is_err_and(as_full), "{refused:?}");
+        let refusal = refused_as_full(alice).await?;
+        ensure!(refusal.message.contains("replica 1:"), "{refusal:?}");
 
         // Then what is there can be read, and the replica runs.
         vms::find(alice, "before").await?.context("it is gone")?;
@@ -71,7 +69,7 @@ fn given_a_full_disk_then_commands_are_refused_with_the_reason_reads_go_on_and_r
         cluster.all_run()?;
 
         // And when there is room, it goes on.
-        disk.make_room()?;
+        disks[0].make_room()?;
         create(alice, "after", PATIENCE).await?;
         Ok(())
     })
@@ -80,28 +78,117 @@ fn given_a_full_disk_then_commands_are_refused_with_the_reason_reads_go_on_and_r
 #[test]
 fn given_a_follower_with_a_full_disk_then_commands_are_done_without_it_and_it_catches_up_needs_links()
 -> Result<()> {
-    with_a_small_disk(Replicas::Three, 3, async |cluster, alice, disk| {
-        // Given that another one leads.
+    with_small_disks(Replicas::Three, async |cluster, alice, disks| {
         let leader = cluster.wait_for_leader().await?;
-        if leader == 3 {
-            cluster.scheduler(3).kill()?;
-            cluster.wait_for_leader().await?;
-            cluster.scheduler(3).start()?;
-        }
+        let follower = 1 + leader % 3;
         cluster.wait_for_agreement().await?;
 
-        // When its disk is full.
-        disk.fill()?;
-        has_seen_it(cluster, 3).await?;
+        // When the disk of a follower is full.
+        disks[follower - 1].fill()?;
+        has_seen_it(cluster, follower).await?;
         for number in 0..20 {
             create(alice, &format!("vm-{number}"), PATIENCE).await?;
         }
 
         // Then it runs, and when there is room, it has everything too.
         cluster.all_run()?;
-        disk.make_room()?;
+        disks[follower - 1].make_room()?;
         cluster.wait_for_agreement().await.map(drop)
     })
+}
+
+#[test]
+fn given_a_leader_with_a_full_disk_then_another_leads_and_with_two_full_commands_are_refused_with_both_needs_links()
+-> Result<()> {
+    with_small_disks(Replicas::Three, async |cluster, alice, disks| {
+        create(alice, "before", PATIENCE).await?;
+        let first = cluster.wait_for_leader().await?;
+
+        // When the leader's disk is full, then one leads that has room.
+        disks[first - 1].fill()?;
+        has_seen_it(cluster, first).await?;
+        let another = async || {
+            let leader = cluster.leader().await?;
+            ensure!(leader != first, "it still leads");
+            Ok::<_, anyhow::Error>(leader)
+        };
+        let leader = wait_until("another replica leads", PATIENCE, another).await?;
+        create(alice, "meanwhile", PATIENCE).await?;
+
+        // When a second one's is full, then commands are refused, and both are named,
+        let follower = 6 - first - leader;
+        disks[follower - 1].fill()?;
+        has_seen_it(cluster, follower).await?;
+        let refusal = refused_as_full(alice).await?;
+        let names = |number: usize| refusal.message.contains(&format!("replica {number}:"));
+        ensure!(names(first) && names(follower) && !names(leader), "{refusal:?}");
+        // also after some time, and what is there can be read.
+        vms::find(alice, "meanwhile").await?.context("it is gone")?;
+
+        // And when one has room, it goes on.
+        disks[follower - 1].make_room()?;
+        create(alice, "after", PATIENCE).await?;
+        disks[first - 1].make_room()?;
+        cluster.wait_for_agreement().await?;
+        cluster.all_run()
+    })
+}
+
+#[test]
+fn given_a_full_disk_and_history_that_is_kept_for_some_time_then_what_is_older_is_forgotten_needs_links()
+-> Result<()> {
+    with_small_disks(Replicas::One, async |cluster, alice, disks| {
+        // Given a cluster that keeps some seconds of history, and in which things go on until some of it is forgotten,
+        let mut rounds = 0_u32;
+        while oldest(cluster).await? <= 3 {
+            rounds += 1;
+            ensure!(rounds < 600, "nothing is forgotten");
+            // Each other setting is an event.
+            let size = format!("{}GiB", 20 + rounds % 2);
+            let keep = [
+                "cluster",
+                "set-retention",
+                "--keep-for",
+                "4s",
+                "--keep-size",
+                &size,
+            ];
+            cluster.chv(&keep).await?.done()?;
+        }
+
+        // when its disk fills up,
+        disks[0].fill()?;
+        has_seen_it(cluster, 1).await?;
+        let before = oldest(cluster).await?;
+
+        // then it still forgets, and nothing else is recorded.
+        wait_until("more is forgotten", PATIENCE, async || {
+            let now = oldest(cluster).await?;
+            ensure!(now > before, "events from {now} on are kept, as before");
+            Ok(())
+        })
+        .await?;
+        refused_as_full(alice).await.map(drop)
+    })
+}
+
+/// The first event that is kept, as the cluster says.
+async fn oldest(cluster: &Cluster) -> Result<u64> {
+    let shown = cluster.chv(&["cluster", "get", "-o", "json"]).await?.done()?;
+    Ok(shown.json()?["oldestSeq"].as_u64().unwrap_or(0))
+}
+
+/// Waits until commands are refused because of full disks.
+async fn refused_as_full(client: &Client) -> Result<Refusal> {
+    wait_until("commands are refused", PATIENCE, async || {
+        match create(client, "refused", SOON).await {
+            Err(CommandError::Refused(refusal)) if refusal.code == "disk_full" && refusal.retryable => {
+                Ok(refusal)
+            }
+            other => Err(anyhow!("{other:?}")),
+        }
+    })
+    .await
 }
 
 /// Waits until a replica has seen that its disk is full.
@@ -109,7 +196,10 @@ async fn has_seen_it(cluster: &mut Cluster, number: usize) -> Result<()> {
     let log = cluster.directory().join(format!("scheduler-{number}.log"));
     let look = async || {
         let text = std::fs::read_to_string(&log)?;
-        ensure!(text.contains("for want of room"), "it does not say so");
+        ensure!(
+            text.contains("no commands are taken") && text.contains("bytes are free"),
+            "it does not say so"
+        );
         Ok(())
     };
     cluster

@@ -1,51 +1,175 @@
-//! A replica whose file system turns read-only ends and says why; the others go on. It does not start there either.
+//! A replica whose file system turns read-only goes on serving reads, and does nothing else: where others can write, one
+//! of them leads, and otherwise commands are refused with the reason. It takes part again once it can write.
 
-use anyhow::{Context, Result, ensure};
-use chv_e2e::faults::{FailingDisk, in_own_namespaces};
-use chv_e2e::{Cluster, Options, PATIENCE, contiguous, trail, vms, wait_until};
+use std::time::Duration;
 
-/// What it says when it is started there.
+use anyhow::{Context, Result, bail, ensure};
+use chv_e2e::faults::{FailingDisk, ReadOnlyMount, in_own_namespaces};
+use chv_e2e::{Cluster, Options, PATIENCE, Replicas, contiguous, trail, vms, wait_until};
+use chv_proto::client::{Client, CommandError};
+use chv_proto::subject::Audience;
+use chv_proto::v1::{self, query_envelope::Query, query_reply};
+
+/// What a replica says when it is started on a disk that can't be written.
 const REFUSAL: &str = "is on a file system that is read-only";
 
+/// How long a refusal that may be over later is waited out.
+const SOON: Duration = Duration::from_secs(3);
+
+async fn create(client: &Client, name: &str, patience: Duration) -> Result<(), CommandError> {
+    let create = vms::create(name, vms::tiny(), false);
+    vms::submit(client, create, patience).await.map(drop)
+}
+
+/// How many events about a VM are found, by whichever replica answers.
+async fn found(client: &Client, name: &str) -> Result<usize> {
+    let query = Query::ListEvents(v1::ListEvents {
+        from_seq: 1,
+        vm: Some(vms::named(name)),
+        ..v1::ListEvents::default()
+    });
+    let reply = client.query(Audience::Any, query, None, PATIENCE).await?;
+    match reply.result {
+        Some(query_reply::Result::Events(page)) => Ok(page.events.len()),
+        other => bail!("that is no page of events: {other:?}"),
+    }
+}
+
 #[test]
-fn given_a_disk_that_turns_read_only_then_its_replica_ends_with_the_reason_and_the_others_go_on_needs_loop()
+fn given_a_leader_whose_disk_fails_then_another_leads_it_serves_reads_and_catches_up_once_mended_needs_loop()
 -> Result<()> {
     in_own_namespaces(async || {
         let mut cluster = Cluster::prepare(Options::log_only())?;
-        let disk = FailingDisk::mount(cluster.directory().join("s1"))?;
+        let disk = |number| FailingDisk::mount(cluster.directory().join(format!("s{number}")));
+        let disks = (1..=3).map(disk).collect::<Result<Vec<_>>>()?;
         let done = async {
             cluster.start().await?;
             let _host = cluster.stand_in().await?;
             let alice = cluster.client("alice").await?;
-            let create = async |name: &str| {
-                let create = vms::create(name, vms::tiny(), false);
-                vms::submit(&alice, create, PATIENCE).await.map(drop)
-            };
-            create("before").await?;
+            create(&alice, "before", PATIENCE).await?;
+            let failed = cluster.wait_for_leader().await?;
 
-            // When the file system under one of them turns read-only.
-            disk.fail()?;
+            // When the file system under the leader turns read-only for good,
+            disks[failed - 1].fail()?;
 
-            // Then commands are done all the same, and that replica ends and says why.
-            create("meanwhile").await?;
-            ends(&mut cluster, "Read-only file system").await?;
-            cluster.wait_for_leader().await?;
-            create("after").await?;
-            contiguous(&trail(&alice, None).await?)?;
+            // then another one leads, and commands are done.
+            create(&alice, "meanwhile", PATIENCE).await?;
+            ensure!(cluster.wait_for_leader().await? != failed, "it leads on");
+            cluster.all_run()?;
 
-            // And started there, it says what is wrong.
-            cluster.scheduler(1).start()?;
-            ends(&mut cluster, REFUSAL).await
+            // And it reads what it has, when it is the only one that runs.
+            let others: Vec<usize> = (1..=3).filter(|number| *number != failed).collect();
+            for number in &others {
+                cluster.scheduler(*number).kill()?;
+            }
+            ensure!(found(&alice, "before").await? > 0, "no event is found");
+            ensure!(
+                vms::list(&alice, 0).await?.iter().any(|vm| vm.name == "before"),
+                "it is gone"
+            );
+            for number in others {
+                cluster.scheduler(number).start()?;
+            }
+            create(&alice, "after", PATIENCE).await?;
+
+            // Started there, it says what is wrong; and mended, it has everything.
+            cluster.scheduler(failed).kill()?;
+            cluster.scheduler(failed).start()?;
+            ends(&mut cluster, failed, REFUSAL).await?;
+            disks[failed - 1].mend()?;
+            cluster.scheduler(failed).start()?;
+            cluster.wait_for_agreement().await?;
+            contiguous(&trail(&alice, None).await?).map(drop)
         };
         let done = done.await;
-        cluster.scheduler(1).kill()?;
-        drop(disk);
+        for number in 1..=3 {
+            cluster.scheduler(number).kill()?;
+        }
+        drop(disks);
         done.map_err(|error| cluster.with_logs(&error))
     })
 }
 
-async fn ends(cluster: &mut Cluster, words: &str) -> Result<()> {
-    let replica = cluster.scheduler(1);
+#[test]
+fn given_a_leader_that_can_not_write_for_a_while_then_another_leads_and_it_follows_without_a_restart_needs_links()
+-> Result<()> {
+    in_own_namespaces(async || {
+        Cluster::run(Options::log_only(), async |cluster| {
+            let _host = cluster.stand_in().await?;
+            let alice = cluster.client("alice").await?;
+            create(&alice, "before", PATIENCE).await?;
+            let was = cluster.wait_for_leader().await?;
+
+            // When it can't write,
+            let cant = ReadOnlyMount::over(cluster.directory().join(format!("s{was}")))?;
+
+            // then another one leads, and once it can, it has what it missed.
+            is_led_by_another(cluster, was).await?;
+            create(&alice, "meanwhile", PATIENCE).await?;
+            drop(cant);
+            cluster.wait_for_agreement().await?;
+            create(&alice, "after", PATIENCE).await?;
+            cluster.all_run()
+        })
+        .await
+    })
+}
+
+#[test]
+fn given_no_other_replica_then_commands_are_refused_with_the_reason_reads_go_on_and_writing_ends_it_needs_links()
+-> Result<()> {
+    in_own_namespaces(async || {
+        let options = Options {
+            replicas: Replicas::One,
+            ..Options::log_only()
+        };
+        Cluster::run(options, async |cluster| {
+            let _host = cluster.stand_in().await?;
+            let alice = cluster.client("alice").await?;
+            create(&alice, "before", PATIENCE).await?;
+
+            // When it can't write,
+            let cant = ReadOnlyMount::over(cluster.directory().join("s1"))?;
+
+            // then commands are refused with the reason,
+            let refused = async || match create(&alice, "refused", SOON).await {
+                Err(CommandError::Refused(refusal)) if refusal.code == "disk_read_only" => Ok(refusal),
+                other => Err(anyhow::anyhow!("{other:?}")),
+            };
+            let refusal = wait_until("commands are refused", PATIENCE, refused).await?;
+            ensure!(
+                refusal.retryable && refusal.message.contains("replica 1"),
+                "{refusal:?}"
+            );
+
+            // reads of all kinds go on,
+            vms::find(&alice, "before").await?.context("it is gone")?;
+            ensure!(found(&alice, "before").await? > 0, "no event is found");
+            contiguous(&trail(&alice, None).await?)?;
+
+            // and once it can write, so do commands.
+            drop(cant);
+            create(&alice, "after", PATIENCE).await?;
+            cluster.all_run()
+        })
+        .await
+    })
+}
+
+async fn is_led_by_another(cluster: &mut Cluster, was: usize) -> Result<()> {
+    let client = cluster.client("alice").await?;
+    let look = async || {
+        let states = client.status_of_each(Duration::from_secs(1), false).await?;
+        let leaders: Vec<u64> = states.iter().map(|state| state.leader).collect();
+        let another = leaders.iter().all(|leader| *leader != 0 && *leader != was as u64);
+        ensure!(states.len() == 3 && another, "{leaders:?}");
+        Ok(())
+    };
+    cluster.wait("another replica leads", PATIENCE, look).await
+}
+
+async fn ends(cluster: &mut Cluster, number: usize, words: &str) -> Result<()> {
+    let replica = cluster.scheduler(number);
     let status = wait_until("the replica ends", PATIENCE, async || {
         replica.ended()?.context("it runs")
     });

@@ -11,36 +11,61 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use openraft::{BasicNode, Raft, RaftMetrics, ServerState};
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use crate::files::Disk;
 use crate::net::Peers;
-use crate::raft::TypeConfig;
 use crate::raft::log_storage::LogStorage;
+use crate::raft::{TypeConfig, Vote};
 pub(crate) use poll::Opinion;
 use poll::Outlook;
 use timer::{Standing, TICK, Timer};
 
 /// When a leader was last heard, noted by the side that answers it.
 #[derive(Clone)]
-pub(crate) struct Heard(Arc<(Instant, AtomicU64)>);
+pub(crate) struct Heard {
+    at: Arc<(Instant, AtomicU64)>,
+    /// Who leads as far as was heard, of what was kept from Raft.
+    leader: Arc<watch::Sender<Option<Vote>>>,
+}
 
 impl Heard {
     pub(crate) fn new() -> Self {
-        Self(Arc::new((Instant::now(), AtomicU64::new(0))))
+        Self {
+            at: Arc::new((Instant::now(), AtomicU64::new(0))),
+            leader: Arc::new(watch::Sender::new(None)),
+        }
+    }
+
+    /// A leader with this vote speaks, and Raft can't be told so for now.
+    pub(crate) fn note_leader(&self, vote: Vote) {
+        self.leader.send_if_modified(|known| {
+            let news = vote.committed && known.is_none_or(|known| vote > known);
+            if news {
+                *known = Some(vote);
+            }
+            news
+        });
+    }
+
+    /// Who leads as far as was heard, where Raft could not be told so; it may know of a later one by now.
+    pub(crate) fn leader(&self) -> watch::Receiver<Option<Vote>> {
+        self.leader.subscribe()
     }
 
     /// A leader of a term that counts is heard now, or another candidate is voted for.
     pub(crate) fn note(&self) {
-        let (start, last) = &*self.0;
+        let (start, last) = &*self.at;
         let now = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         last.fetch_max(now, Ordering::Relaxed);
     }
 
     /// How long no leader was heard; `None` when none ever was.
     pub(crate) fn quiet(&self) -> Option<Duration> {
-        let (start, last) = &*self.0;
+        let (start, last) = &*self.at;
         match last.load(Ordering::Relaxed) {
             0 => None,
             last => Some(start.elapsed().saturating_sub(Duration::from_micros(last))),
@@ -48,7 +73,7 @@ impl Heard {
     }
 
     fn last(&self) -> Instant {
-        let (start, last) = &*self.0;
+        let (start, last) = &*self.at;
         *start + Duration::from_micros(last.load(Ordering::Relaxed))
     }
 }
@@ -71,16 +96,29 @@ impl Able {
     }
 }
 
+/// A replica, as far as standing for election goes.
+pub(crate) struct Candidate {
+    pub(crate) raft: Raft<TypeConfig>,
+    pub(crate) peers: Peers,
+    pub(crate) log: LogStorage,
+    pub(crate) heard: Heard,
+    pub(crate) able: Able,
+    pub(crate) disk: Disk,
+    /// For how long after it was heard a leader is safe.
+    pub(crate) lease: Duration,
+}
+
 /// Stands for election whenever no leader is heard for too long and a majority would vote for this replica, until `stop`.
-pub(crate) async fn when_nobody_leads(
-    raft: Raft<TypeConfig>,
-    peers: Peers,
-    log: LogStorage,
-    heard: Heard,
-    able: Able,
-    lease: Duration,
-    stop: CancellationToken,
-) {
+pub(crate) async fn when_nobody_leads(candidate: Candidate, stop: CancellationToken) {
+    let Candidate {
+        raft,
+        peers,
+        log,
+        heard,
+        able,
+        disk,
+        lease,
+    } = candidate;
     let mut timer = Timer::new(Instant::now(), lease, rand::random());
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -96,7 +134,12 @@ pub(crate) async fn when_nobody_leads(
         if std::mem::replace(&mut last, heard.last()) != last {
             behind = false;
         }
-        let standing = standing(&metrics.borrow(), able.is() && !behind);
+        let willing = able.is() && !behind && disk.check().is_ok();
+        let standing = match disk.writable() {
+            Ok(()) => standing(&metrics.borrow(), willing),
+            // Who stands writes down that it votes for itself.
+            Err(_) => Standing::Out,
+        };
         if !timer.tick(Instant::now(), last, standing, rand::random()) {
             continue;
         }
@@ -125,6 +168,22 @@ pub(crate) async fn when_nobody_leads(
             Outlook::Wins | Outlook::Unanswered => timer.again_after(Instant::now(), None),
         }
         debug!(term, ?outlook, "no leader is heard: the voters were asked");
+    }
+}
+
+/// Says no word as a leader while the disk can't be written, until `stop`, so that a replica that can write takes over.
+pub(crate) async fn silent_while_read_only(raft: Raft<TypeConfig>, disk: Disk, stop: CancellationToken) {
+    let in_turn = async {
+        loop {
+            disk.turned_read_only().await;
+            raft.runtime_config().heartbeat(false);
+            disk.turned_writable().await;
+            raft.runtime_config().heartbeat(true);
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = in_turn => {}
     }
 }
 

@@ -3,9 +3,9 @@
 //! Each small file is replaced whole: written aside, flushed, renamed, and the directory flushed, so that after
 //! a crash either the old or the new one is there.
 
+mod disk;
 mod hint;
 mod identity;
-mod room;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -16,17 +16,18 @@ use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use disk::DiskTrouble;
+pub(crate) use disk::{Disk, DiskError};
 pub(crate) use hint::CommittedHint;
 pub use identity::IdentityError;
 pub(crate) use identity::{Identity, LAYOUT};
-pub use room::NoRoom;
-pub(crate) use room::Room;
 
-/// A directory whose entries can be made to last.
+/// A directory whose entries can be made to last, and what is known of its disk.
 #[derive(Debug)]
 pub(crate) struct Dir {
     path: PathBuf,
     handle: File,
+    disk: Disk,
 }
 
 /// Why a small file can't be read or replaced.
@@ -50,13 +51,28 @@ pub enum FileError {
     },
 }
 
+impl DiskError for FileError {
+    fn is_read_only(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => source.is_read_only(),
+            Self::Damaged { .. } => false,
+        }
+    }
+}
+
 impl Dir {
     /// Opens `path`, making it when it is not there.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(path)?;
+        Self::existing(path)
+    }
+
+    /// Opens its directory `name`, on the same disk, making it when it is not there.
+    pub(crate) fn below(&self, name: &str) -> io::Result<Self> {
+        let disk = self.disk.clone();
         Ok(Self {
-            path: path.to_owned(),
-            handle: File::open(path)?,
+            disk,
+            ..Self::open(&self.path.join(name))?
         })
     }
 
@@ -65,7 +81,13 @@ impl Dir {
         Ok(Self {
             path: path.to_owned(),
             handle: File::open(path)?,
+            disk: Disk::of(path),
         })
+    }
+
+    /// The disk that it is on.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -82,11 +104,9 @@ impl Dir {
         flock(&self.handle, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from)
     }
 
-    /// Whether its file system takes no writes. Tried, since a kernel that gave a file system up need not say so.
+    /// Whether its file system takes no writes.
     pub(crate) fn is_read_only(&self) -> bool {
-        let path = self.path.join("tried");
-        let tried = File::create(&path).and_then(|_| std::fs::remove_file(&path));
-        tried.is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem)
+        disk::is_read_only(&self.path)
     }
 
     /// Replaces the file `name` by `value`.

@@ -54,7 +54,7 @@ impl Fetch {
         let path = self.history.dir().join(PART);
         let (mut digest, mut have) = (None, 0);
         loop {
-            self.room.check().map_err(io::Error::other)?;
+            self.disk.check().map_err(io::Error::other)?;
             let Some(piece) = peer.checkpoint(base, digest, have).await? else {
                 return Ok(false);
             };

@@ -18,7 +18,7 @@ use super::format::{Builder, verify};
 use super::sealed::Sealed;
 use super::store::History;
 use super::upkeep::Missing;
-use crate::files::Room;
+use crate::files::Disk;
 use crate::net::{Peer, Peers};
 use crate::raft::state_machine::Applied;
 
@@ -50,8 +50,8 @@ pub(crate) struct Fetch {
     pub(crate) peers: Peers,
     /// What the log does not lead back to.
     pub(crate) missing: watch::Receiver<Missing>,
-    /// Nothing is fetched while the disk is nearly full.
-    pub(crate) room: Room,
+    /// Nothing is fetched while the disk is nearly full, or can't be written.
+    pub(crate) disk: Disk,
 }
 
 /// What is there of a file.
@@ -139,7 +139,7 @@ impl Fetch {
     ) -> io::Result<bool> {
         let path = self.history.dir().join(PART);
         loop {
-            self.room.check().map_err(io::Error::other)?;
+            self.disk.check().map_err(io::Error::other)?;
             let (digest, have) = part.map_or((None, 0), |part| (Some(part.digest), part.have));
             let Some(piece) = peer.history(wanted.0, digest, have).await? else {
                 return Ok(false);

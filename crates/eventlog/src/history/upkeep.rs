@@ -16,7 +16,7 @@ use super::checkpoint::{self, Checkpoints};
 use super::error::HistoryError;
 use super::pace::{Pace, Weight, purge_upto};
 use super::seal::{SealError, Sealer};
-use crate::files::Room;
+use crate::files::Disk;
 use crate::raft::TypeConfig;
 use crate::raft::log_storage::LogStorage;
 use crate::raft::snapshot::Snapshots;
@@ -62,8 +62,9 @@ pub(crate) struct Upkeep {
     pub(crate) keep_log: u64,
     /// Told what has to be fetched before more can be sealed.
     pub(crate) missing: watch::Sender<Missing>,
-    /// Nothing is sealed or made a snapshot of while the disk is nearly full: either would end the process.
-    pub(crate) room: Room,
+    /// Nothing is sealed or made a snapshot of while the disk is nearly full, which would end the process; and nothing at
+    /// all is done while it can't be written.
+    pub(crate) disk: Disk,
 }
 
 /// Ends the thread when it is dropped.
@@ -87,6 +88,10 @@ impl Upkeep {
     fn work(mut self, stopped: &Receiver<()>, runtime: &Handle) {
         let mut pause = TICK;
         while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(pause) {
+            if self.disk.writable().is_err() {
+                pause = TICK;
+                continue;
+            }
             pause = match self.seal() {
                 Ok(()) => TICK,
                 Err(error) => {
@@ -99,7 +104,7 @@ impl Upkeep {
                 error!(%error, "history is not forgotten for now");
             }
             match self
-                .room
+                .disk
                 .check()
                 .map_or(Ok(false), |()| self.checkpoints.step(&now))
             {
@@ -118,7 +123,7 @@ impl Upkeep {
     }
 
     fn seal(&mut self) -> Result<(), SealError> {
-        if self.room.check().is_err() {
+        if self.disk.check().is_err() {
             return Ok(());
         }
         // In this order: a seq is told after the entry that it came with.
@@ -193,7 +198,7 @@ impl Upkeep {
     async fn ask_raft(&mut self) -> Result<(), openraft::error::Fatal<u64>> {
         let snapshot = self.raft.metrics().borrow().snapshot.map_or(0, |last| last.index);
         let seq = *self.applied.seq.borrow();
-        let room = self.room.check().is_ok();
+        let room = self.disk.check().is_ok();
         let weight = Weight::of(&self.applied.projection.borrow());
         if room
             && self.pace.is_due(

@@ -14,6 +14,7 @@ use super::fill::fill;
 use super::forward::{Sources, StepError};
 use super::verify::{self, Verdict};
 use super::{Index, IndexError, IndexHealth, IndexState, Mark};
+use crate::files::Disk;
 use crate::raft::LogId;
 
 /// How long the index may stay behind the log while nobody searches: taking in many entries at once costs little more
@@ -43,6 +44,8 @@ pub(crate) struct Follower {
     pub(crate) reached: watch::Sender<Reached>,
     /// How long after it is ready the whole index is compared for the first time.
     pub(crate) verify_after: Duration,
+    /// While it can't be written, the index is left as it is.
+    pub(crate) disk: Disk,
 }
 
 /// Why the index is not followed any further.
@@ -51,6 +54,8 @@ enum End {
     Stopped,
     /// The index has to be made again.
     Differs,
+    /// Nothing can be written.
+    ReadOnly,
 }
 
 impl Follower {
@@ -86,11 +91,21 @@ impl Follower {
                 None => End::Differs,
             };
             match end {
-                End::Differs if !stop.is_cancelled() => {
+                _ if stop.is_cancelled() => {
+                    return self.close(index).await.map_err(|error| error.to_string());
+                }
+                // It can't be made again now, and may well be good: searches in it go on.
+                End::Differs if self.disk.writable().is_err() => self.until_writable(stop).await,
+                End::ReadOnly => {
+                    self.until_writable(stop).await;
+                    let reopened = self.reopened(index, stop).await;
+                    (index, mark) = reopened.map_err(|error| error.to_string())?;
+                }
+                End::Differs => {
                     index = self.anew(index).await.map_err(|error| error.to_string())?;
                     mark = Some(Mark::default());
                 }
-                End::Stopped | End::Differs => {
+                End::Stopped => {
                     return self.close(index).await.map_err(|error| error.to_string());
                 }
             }
@@ -111,6 +126,26 @@ impl Follower {
         self.close(index).await?;
         let path = self.path.clone();
         verify::blocking(move || Index::anew(&path)).await
+    }
+
+    async fn until_writable(&self, stop: &CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.disk.turned_writable() => {}
+        }
+    }
+
+    /// Opens the index again: after a write that failed sled takes no other.
+    async fn reopened(
+        &self,
+        index: Index,
+        stop: &CancellationToken,
+    ) -> Result<(Index, Option<Mark>), IndexError> {
+        self.close(index).await?;
+        let path = self.path.clone();
+        let index = verify::blocking(move || Index::open(&path)).await?;
+        let mark = self.agreed(&index, stop).await;
+        Ok((index, mark))
     }
 
     /// Closes the index. sled locks its directory, and writes there as long as it is open: searches that are under way,
@@ -140,6 +175,9 @@ impl Follower {
         let wanted = Arc::clone(&self.reached.borrow().wanted);
         let mut differs = std::pin::pin!(self.until_it_differs(index));
         loop {
+            if self.disk.writable().is_err() {
+                return End::ReadOnly;
+            }
             // In this order: a seq is told after the entry that it came with.
             let seq = *applied.seq.borrow();
             let end = entry.borrow_and_update().map_or(0, |applied| applied.index);
@@ -167,6 +205,7 @@ impl Follower {
             };
             tokio::select! {
                 () = stop.cancelled() => return End::Stopped,
+                _ = self.disk.turned_read_only() => return End::ReadOnly,
                 () = &mut differs => return End::Differs,
                 () = tokio::time::sleep(again.unwrap_or_default()), if again.is_some() => {}
                 changed = sealed.changed() => if changed.is_err() { return End::Stopped },

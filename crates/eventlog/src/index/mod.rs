@@ -328,3 +328,18 @@ pub(crate) struct Places {
     /// Where to go on; `None` when there are no more blocks.
     pub(crate) next: Option<Seq>,
 }
+
+impl Places {
+    /// With all events of `low..=high` after `reached`, the last one that the index has.
+    pub(crate) fn and_all_after(mut self, reached: Seq, (low, high): (Seq, Seq), order: Order) -> Self {
+        let rest = (low.max(reached.next()), high);
+        match order {
+            _ if rest.0 > rest.1 => {}
+            Order::NewestFirst => self.spans.insert(0, rest),
+            Order::OldestFirst if self.next.is_none() => self.spans.push(rest),
+            // They come after the blocks that are still to be looked at.
+            Order::OldestFirst => {}
+        }
+        self
+    }
+}

@@ -1,7 +1,9 @@
-//! The leader's entries on their way in: handed to Raft, or refused while there is no room on the disk for them.
+//! The leader's entries on their way in: handed to Raft, or refused while the disk takes no more of them.
 //!
-//! What can't wait is taken from the reserve: the entry by which a new leader begins its term, and membership. A refusing
-//! replica still hears its leader, and so does not stand for election.
+//! While there is too little room, what can't wait is taken from the reserve: the entry by which a new leader begins its
+//! term, membership, and what makes room. While the disk can't be written, nothing is handed to Raft, which would have to
+//! write even who leads now: it stands still, and learns that from the first word after. A refusing replica still hears its
+//! leader, and so does not stand for election.
 
 use std::io;
 use std::time::Duration;
@@ -21,7 +23,12 @@ pub(super) async fn take(replica: &Answering, append: Append) -> io::Result<Told
     let mut request = append.request()?;
     let vote = request.vote;
     replica.hear(vote);
-    let short = match request.entries.iter().any(holds_records) {
+    if let Err(trouble) = replica.disk.writable() {
+        replica.heard.note_leader(vote);
+        tokio::time::sleep(SLOWLY).await;
+        return Ok(Told::Disk(trouble.into()));
+    }
+    let short = match request.entries.iter().any(takes_room) {
         true => replica.disk.check().err(),
         false => None,
     };
@@ -34,18 +41,18 @@ pub(super) async fn take(replica: &Answering, append: Append) -> io::Result<Told
         (Err(error), _) => Told::Failed(error.to_string()),
         (Ok(AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_)), Some(short)) => {
             tokio::time::sleep(SLOWLY).await;
-            Told::Failed(short.to_string())
+            Told::Disk(short.into())
         }
         (Ok(response), _) => {
             // A replica that led before may still have entries of its own on their way to the disk, and this
             // says that it has them.
             replica.log.all_flushed().await.map_err(io::Error::other)?;
             replica.hear(vote);
-            Told::Append(Appended::of(&response))
+            Told::Append(Appended::of(&response).with(replica.disk.check().err()))
         }
     })
 }
 
-fn holds_records(entry: &Entry) -> bool {
-    matches!(entry.payload, EntryPayload::Normal(_))
+fn takes_room(entry: &Entry) -> bool {
+    matches!(&entry.payload, EntryPayload::Normal(batch) if !batch.makes_room())
 }

@@ -9,6 +9,7 @@
 mod align;
 mod append;
 mod dial;
+mod disks;
 mod frame;
 pub(crate) mod greeting;
 mod history;

@@ -25,6 +25,7 @@ use super::notice::Notice;
 use super::peers::Peers;
 use super::shown::Shown;
 use super::spare::{Dialling, Spare};
+use crate::files::DiskTrouble;
 use crate::raft::{TypeConfig, Vote};
 
 /// How long to leave an unreachable replica alone.
@@ -133,6 +134,11 @@ impl Peer {
         self.peers.answered.note(self.target);
         match answer.told {
             Some(Told::Failed(why)) => Err(network(io::Error::other(why))),
+            Some(Told::Disk(trouble)) => {
+                let trouble = DiskTrouble::from(trouble);
+                self.peers.disks.note(self.target, Some(trouble.clone()));
+                Err(network(io::Error::other(trouble)))
+            }
             Some(told) => Ok(told),
             None => Err(network(io::Error::other("an answer that says nothing"))),
         }
@@ -197,6 +203,7 @@ impl Peer {
         let Told::Append(appended) = told else {
             return other(told);
         };
+        self.peers.disks.note(self.target, appended.trouble());
         let response = appended.response().map_err(network)?;
         self.aligned = matches!(
             response,

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::dial::dial;
+use super::disks::Disks;
 use super::frame::{receive, send};
 use super::greeting::Greeting;
 use super::message::{Answer, Ask, Request, Told, WouldVote};
@@ -19,6 +20,7 @@ use super::peer::Peer;
 use super::reach::{Answered, Away};
 use super::security::Security;
 use super::spare::Spares;
+use crate::disks::Troubles;
 use crate::elect::Opinion;
 use crate::raft::log_storage::LogStorage;
 use crate::raft::{LogId, TypeConfig};
@@ -34,6 +36,7 @@ pub(crate) struct Peers {
     pub(super) log: LogStorage,
     pub(super) away: Away,
     pub(super) answered: Answered,
+    pub(super) disks: Disks,
     pub(super) spares: Spares,
     members: Arc<OnceLock<watch::Receiver<RaftMetrics<u64, BasicNode>>>>,
 }
@@ -54,6 +57,7 @@ impl Peers {
             log,
             away: Away::default(),
             answered: Answered::default(),
+            disks: Disks::default(),
             spares: Spares::default(),
             members: Arc::default(),
         }
@@ -102,6 +106,12 @@ impl Peers {
     /// The replicas that answered within the last seconds.
     pub(crate) fn answering(&self) -> BTreeSet<ReplicaId> {
         self.answered.lately()
+    }
+
+    /// What the others said of their disks within the last seconds, of those that have trouble with them. Only a leader is
+    /// told by all of them.
+    pub(crate) fn troubles(&self) -> Troubles {
+        self.disks.lately()
     }
 
     /// Asks `heir`, which has the log up to `last`, to stand for election.

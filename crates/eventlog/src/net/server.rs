@@ -22,7 +22,7 @@ use super::security::{LIFE, Security};
 use super::stream::Stream;
 use super::{append, history, snapshot};
 use crate::elect::{Able, Heard, Opinion};
-use crate::files::Room;
+use crate::files::Disk;
 use crate::history::History;
 use crate::raft::incoming::Incoming;
 use crate::raft::log_storage::LogStorage;
@@ -83,7 +83,7 @@ pub(crate) struct Answering {
     pub(crate) able: Able,
     /// For how long after it was heard a leader is safe.
     pub(crate) lease: Duration,
-    pub(crate) disk: Room,
+    pub(crate) disk: Disk,
 }
 
 /// Serves until `stop`.
@@ -240,6 +240,10 @@ fn refusal(hello: &Hello, callers: &Callers) -> Option<String> {
 }
 
 async fn answer_to(replica: &Answering, ask: Ask) -> io::Result<Told> {
+    if let (Ask::Vote(_) | Ask::WouldVote(_), Err(trouble)) = (&ask, replica.disk.writable()) {
+        // A vote that is not written down could be given twice.
+        return Ok(Told::Disk(trouble.into()));
+    }
     Ok(match ask {
         Ask::Append(append) => append::take(replica, append).await?,
         Ask::Vote(ask) => match replica.raft.vote(ask.request()?).await {
@@ -255,7 +259,7 @@ async fn answer_to(replica: &Answering, ask: Ask) -> io::Result<Told> {
         Ask::LogEnd(()) => Told::LogEnd(LogEnd::of(replica.log.last())),
         Ask::TakeOver(last) => Told::TakeOver(replica.take_over(last.into()).await.err().unwrap_or_default()),
         Ask::Snapshot(piece) => match replica.disk.check() {
-            Err(short) => Told::Failed(short.to_string()),
+            Err(trouble) => Told::Disk(trouble.into()),
             Ok(()) => match snapshot::take(&replica.raft, &replica.incoming, piece).await {
                 Ok(taken) => {
                     replica.heard.note();
@@ -302,6 +306,7 @@ impl Answering {
         if !self.able.is() {
             return Err("it does not reach the broker".to_owned());
         }
+        self.disk.check().map_err(|trouble| trouble.to_string())?;
         // What Raft tells of itself may be a moment old.
         let raft = self.raft.wait(Some(MOMENT));
         let has_all = raft.metrics(|own| own.last_log_index >= Some(last.index), "the whole log");

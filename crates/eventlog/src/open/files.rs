@@ -58,10 +58,10 @@ pub(super) async fn open(
     fatal: watch::Sender<Fatal>,
 ) -> Result<Files, OpenError> {
     let opening = tokio::task::spawn_blocking(move || {
-        let path = dir.path().to_owned();
+        let history = dir.path().join(HISTORY);
+        let snapshots = dir.below(SNAPSHOTS).map_err(failed)?;
         let log = log_files(dir, identity.replica, segment_size, fatal)?;
-        let history = History::open(&path.join(HISTORY), identity.cluster).map_err(failed)?;
-        let snapshots = Dir::open(&path.join(SNAPSHOTS)).map_err(failed)?;
+        let history = History::open(&history, identity.cluster).map_err(failed)?;
         let incoming = Incoming::new(Arc::new(snapshots));
         Ok(Files {
             log,
@@ -82,12 +82,12 @@ pub(crate) fn log_files(
     // A vote that a killed process renamed into place counts from now on, so it has to last.
     dir.sync().map_err(failed)?;
     let first = LogStorage::first(&dir).map_err(failed)?;
-    let segments = Arc::new(Dir::open(&dir.path().join(SEGMENTS)).map_err(failed)?);
+    let segments = Arc::new(dir.below(SEGMENTS).map_err(failed)?);
     let store = SegmentStore::open(segments, segment_size, first).map_err(failed)?;
     let reader = store.reader();
     let (queue, writer) = Writer::start(store, fatal).map_err(failed)?;
     let storage = LogStorage::open(Arc::clone(&dir), replica, queue, reader).map_err(failed)?;
-    let snapshots = Arc::new(Dir::open(&dir.path().join(SNAPSHOTS)).map_err(failed)?);
+    let snapshots = Arc::new(dir.below(SNAPSHOTS).map_err(failed)?);
     let machine = StateMachine::open(Snapshots::new(snapshots), Some(storage.clone())).map_err(failed)?;
     fit::check(dir.path(), &storage.ends(), machine.last_applied())?;
     Ok(LogFiles {

@@ -9,13 +9,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::log::{Elected, Leadership};
-use crate::raft::{LogId, TypeConfig};
+use crate::raft::{LogId, TypeConfig, Vote};
 
 /// Tells who leads, whenever that changes.
 pub(super) async fn watch_leadership(
     raft: Raft<TypeConfig>,
     replica: ReplicaId,
     mut applied: watch::Receiver<Option<LogId>>,
+    mut heard: watch::Receiver<Option<Vote>>,
     told: watch::Sender<Leadership>,
     elected: Elected,
     stop: CancellationToken,
@@ -26,7 +27,12 @@ pub(super) async fn watch_leadership(
             let metrics = metrics.borrow_and_update();
             let leader = metrics.current_leader.and_then(ReplicaId::new);
             let term = Term(metrics.vote.leader_id.term);
+            let later = heard.borrow_and_update().filter(|heard| *heard > metrics.vote);
             match metrics.state {
+                // Raft could not be told of it yet.
+                _ if let Some(later) = later => Leadership::Follower {
+                    leader: ReplicaId::new(later.leader_id.node_id),
+                },
                 ServerState::Leader if leader == Some(replica) => {
                     // Several leaders may follow each other in one term, so the entry's leader is looked at too.
                     let own = |applied: LogId| {
@@ -51,6 +57,7 @@ pub(super) async fn watch_leadership(
         tokio::select! {
             () = stop.cancelled() => break,
             changed = metrics.changed() => if changed.is_err() { break },
+            changed = heard.changed() => if changed.is_err() { break },
             // What is applied matters only until the leader is ready.
             changed = applied.changed(), if !settled => if changed.is_err() { break },
         }

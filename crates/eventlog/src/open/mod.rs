@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::confirm::Confirm;
 use crate::elect::{Able, Heard};
-use crate::files::{Identity, IdentityError, Room};
+use crate::files::{Identity, IdentityError};
 use crate::log::{EventLog, Inner};
 use crate::net;
 use crate::past::Known;
@@ -45,6 +45,7 @@ impl EventLog {
         }
         let security = secure(&config, identity, address).await?;
 
+        let disk = dir.disk().clone();
         let (fatal, fatal_told) = watch::channel(None);
         let files = files::open(dir, identity, config.segment_size, fatal).await?;
         let LogFiles {
@@ -73,8 +74,7 @@ impl EventLog {
         .await?;
         peers.follow(&raft);
 
-        let (room, looking) = Room::watch(config.dir.clone(), config.segment_size, stop.clone()).await;
-        tasks.spawn(looking);
+        tasks.spawn(disk.look(config.segment_size, stop.clone()).await);
         let parts = Parts {
             identity,
             raft,
@@ -82,7 +82,7 @@ impl EventLog {
             applied,
             history: files.history,
             peers,
-            room,
+            disk,
             heard: Heard::new(),
             able: Able::new(),
             lease: config.timing.election,
@@ -121,7 +121,8 @@ impl EventLog {
             able: parts.able,
             lease: parts.lease,
             elected,
-            room: parts.room,
+            heard: parts.heard.leader(),
+            disk: parts.disk,
         };
         Ok(Self {
             inner: Arc::new(inner),

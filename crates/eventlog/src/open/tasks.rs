@@ -14,7 +14,7 @@ use super::INDEX;
 use super::leadership::watch_leadership;
 use crate::config::Config;
 use crate::elect::{self, Able, Heard};
-use crate::files::{Identity, Room};
+use crate::files::{Disk, Identity};
 use crate::history::{Checkpoints, Fetch, FileSize, History, Pace, Sealer, Upkeep, UpkeepThread};
 use crate::index;
 use crate::log::{Elected, Leadership};
@@ -43,7 +43,7 @@ pub(super) struct Parts {
     pub(super) applied: Applied,
     pub(super) history: History,
     pub(super) peers: net::Peers,
-    pub(super) room: Room,
+    pub(super) disk: Disk,
     pub(super) heard: Heard,
     pub(super) able: Able,
     /// For how long after it was heard a leader is safe.
@@ -72,24 +72,28 @@ impl Parts {
             heard: self.heard.clone(),
             able: self.able.clone(),
             lease: self.lease,
-            disk: self.room.clone(),
+            disk: self.disk.clone(),
         };
         self.tasks
             .spawn(net::serve(listener, answering, callers, self.stop.clone()));
         told
     }
 
-    /// Stands for election when nobody leads.
+    /// Stands for election when nobody leads, and lets another replica lead where this one can't write.
     pub(super) fn stand_for_election(&self) {
-        self.tasks.spawn(elect::when_nobody_leads(
-            self.raft.clone(),
-            self.peers.clone(),
-            self.storage.clone(),
-            self.heard.clone(),
-            self.able.clone(),
-            self.lease,
-            self.stop.clone(),
-        ));
+        let candidate = elect::Candidate {
+            raft: self.raft.clone(),
+            peers: self.peers.clone(),
+            log: self.storage.clone(),
+            heard: self.heard.clone(),
+            able: self.able.clone(),
+            disk: self.disk.clone(),
+            lease: self.lease,
+        };
+        self.tasks
+            .spawn(elect::when_nobody_leads(candidate, self.stop.clone()));
+        let (raft, disk, stop) = (self.raft.clone(), self.disk.clone(), self.stop.clone());
+        self.tasks.spawn(elect::silent_while_read_only(raft, disk, stop));
     }
 
     /// Opens the index and keeps it up with the log.
@@ -104,6 +108,7 @@ impl Parts {
             },
             reached,
             verify_after: config.verify_index_after,
+            disk: self.disk.clone(),
         };
         self.tasks.spawn(follower.run(self.stop.clone()));
         told
@@ -121,7 +126,7 @@ impl Parts {
             applied: self.applied.clone(),
             peers: self.peers.clone(),
             missing: missing_told,
-            room: self.room.clone(),
+            disk: self.disk.clone(),
         };
         self.tasks.spawn(fetch.run(self.stop.clone()));
         let full = FileSize {
@@ -139,7 +144,7 @@ impl Parts {
             pace: Pace::new(config.snapshot_every, SNAPSHOT_BYTES, begins),
             keep_log: config.sealing.keep_log,
             missing,
-            room: self.room.clone(),
+            disk: self.disk.clone(),
         };
         upkeep.start(self.tasks.token())
     }
@@ -152,6 +157,7 @@ impl Parts {
             self.raft.clone(),
             self.identity.replica,
             self.applied.entry.subscribe(),
+            self.heard.leader(),
             leads,
             elected.clone(),
             self.stop.clone(),

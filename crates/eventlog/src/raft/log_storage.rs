@@ -212,7 +212,8 @@ impl LogStorage {
     pub(crate) fn note_committed(&self, committed: LogId) -> Result<(), RaftError> {
         let mut known = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         known.last = Some(committed);
-        known.hint.write(&committed).map_err(cant_write)
+        let written = known.hint.write(&committed);
+        self.dir.disk().or_leave(written).map_err(cant_write)
     }
 
     /// Nothing up to `upto` is read any more: a snapshot that came from the leader holds it. What this replica has there
@@ -330,7 +331,7 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), RaftError> {
         let (dir, vote) = (Arc::clone(&self.dir), *vote);
-        let saved = tokio::task::spawn_blocking(move || dir.replace(VOTE, &vote));
+        let saved = tokio::task::spawn_blocking(move || dir.disk().hold(|| dir.replace(VOTE, &vote)));
         saved.await.map_err(cant_write)?.map_err(cant_write)?;
         self.lock().vote = Some(vote);
         Ok(())
@@ -437,7 +438,7 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
     async fn purge(&mut self, upto: LogId) -> Result<(), RaftError> {
         // First the note, then the files: what is noted as purged may still be there, not the reverse.
         let dir = Arc::clone(&self.dir);
-        let noted = tokio::task::spawn_blocking(move || dir.replace(PURGED, &upto));
+        let noted = tokio::task::spawn_blocking(move || dir.disk().hold(|| dir.replace(PURGED, &upto)));
         noted.await.map_err(cant_write)?.map_err(cant_write)?;
         self.writer.purge(upto.index).await.map_err(cant_write)?;
         let mut newest = self.lock();

@@ -12,7 +12,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::snapshot_file::{self, SnapshotError};
 use super::{LogId, Membership, RaftError, TypeConfig};
-use crate::files::Dir;
+use crate::files::{Dir, Disk};
 use crate::history::lower_priority;
 
 pub(crate) type Meta = SnapshotMeta<u64, openraft::BasicNode>;
@@ -135,6 +135,11 @@ impl Snapshots {
         Ok(None)
     }
 
+    /// The disk that they are on.
+    pub(crate) fn disk(&self) -> &Disk {
+        self.dir.disk()
+    }
+
     /// Writes `state`, which is from there, and removes all but the newest ones.
     pub(crate) fn write(&self, state: &State, from: Origin) -> Result<File, SnapshotError> {
         let (aside, path) = (
@@ -193,7 +198,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let thread = std::thread::Builder::new().name("snapshot".to_owned());
         let started = thread.spawn(move || {
             lower_priority(NICEST);
-            let written = snapshots.write(&state, Origin::Built);
+            let written = snapshots.disk().hold(|| snapshots.write(&state, Origin::Built));
             // Raft is gone, if nobody waits for it.
             let _ = done.send(written);
         });

@@ -21,6 +21,7 @@ use chv_domain::stored::{self, StoredError};
 use sha2::{Digest, Sha256};
 
 use super::snapshot::{Meta, State};
+use crate::files::DiskError;
 
 const MAGIC: [u8; 8] = *b"CHVSNAPF";
 const END: [u8; 8] = *b"CHVSNAPE";
@@ -49,6 +50,12 @@ pub(crate) enum SnapshotError {
     /// Whole, but not decoded.
     #[error(transparent)]
     Stored(#[from] StoredError),
+}
+
+impl DiskError for SnapshotError {
+    fn is_read_only(&self) -> bool {
+        matches!(self, Self::Io(error) if error.is_read_only())
+    }
 }
 
 /// Writes the snapshot of `state`, and flushes it.

@@ -197,7 +197,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             let mut state = snapshot_file::read(&mut file).map_err(cant)?;
             state.applied = meta.last_log_id;
             state.membership = meta.last_membership;
-            snapshots.write(&state, Origin::Received).map_err(cant)?;
+            let write = || snapshots.write(&state, Origin::Received);
+            snapshots.disk().hold(write).map_err(cant)?;
             Ok::<_, RaftError>(state)
         });
         self.state = installed.await.map_err(cant)??;

@@ -1,7 +1,8 @@
 //! The one thread that writes the segment files. Async code hands it work and is told when that is flushed.
 //!
-//! After the first failure nothing is written any more: what the failed write or flush left on the disk is
-//! unknown, and only a restart finds out.
+//! What a read-only disk refuses is written again once it can be: until then all waits here. After any other failure
+//! nothing is written any more: what the failed write or flush left on the disk is unknown, and only a restart finds
+//! out.
 
 use std::io;
 use std::sync::Arc;
@@ -145,6 +146,7 @@ fn gone() -> io::Error {
 }
 
 fn write(mut store: SegmentStore, mut todo: mpsc::Receiver<Work>, fatal: &watch::Sender<Fatal>) {
+    let disk = store.disk();
     let mut poison: Fatal = None;
     let mut after = None;
     while let Some(work) = after.take().or_else(|| todo.blocking_recv()) {
@@ -152,7 +154,7 @@ fn write(mut store: SegmentStore, mut todo: mpsc::Receiver<Work>, fatal: &watch:
             if let Some(reason) = &poison {
                 return Err(io::Error::other(reason.to_string()));
             }
-            what(&mut store).inspect_err(|error| {
+            disk.hold(|| what(&mut store)).inspect_err(|error| {
                 let reason: Arc<str> = format!("writing the log failed: {error}").into();
                 poison = Some(Arc::clone(&reason));
                 fatal.send_replace(Some(reason));

@@ -12,6 +12,9 @@ use crate::log::EventLog;
 /// How many blocks one search reads before it says where to go on.
 const BLOCKS: usize = 64;
 
+/// How many of the newest events are looked at one by one where the index can't take them in.
+const UNINDEXED: u64 = 4096;
+
 /// How long a search waits for the index to have what is applied.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -121,7 +124,7 @@ impl EventLog {
             Order::OldestFirst => (span.low, span.high),
             Order::NewestFirst => (span.high, span.low),
         };
-        let index = self.index_with(kept.last).await?;
+        let (index, reached) = self.index_with(kept.last).await?;
         let (terms, most) = (terms.to_vec(), limit.records.clamp(1, BLOCKS));
         let looked = tokio::task::spawn_blocking(move || {
             // Meanwhile it may take in what it left out, and leave out what is forgotten.
@@ -135,7 +138,7 @@ impl EventLog {
         // What the index leaves out is not answered with a hole.
         match span.low < oldest {
             true => Err(self.missing(oldest)),
-            false => Ok(places),
+            false => Ok(places.and_all_after(reached, (span.low, span.high), order)),
         }
     }
 
@@ -159,13 +162,23 @@ impl EventLog {
         Ok(self.records(seq, seq, one).await?.pop())
     }
 
-    /// The index, once it has the event `seq`.
-    pub(super) async fn index_with(&self, seq: Seq) -> Result<Index, ReadError> {
+    /// The index, once it has the event `seq`, or nearly all up to there where it can't be written; and the last event that
+    /// it has.
+    pub(super) async fn index_with(&self, seq: Seq) -> Result<(Index, Seq), ReadError> {
         let mut reached = self.inner.index.clone();
         reached.borrow().wanted.notify_one();
-        let ready = reached.wait_for(|reached| reached.index.is_some() && reached.health.seq >= seq);
+        let ready = reached.wait_for(|reached| {
+            let lacks = match self.inner.disk.writable() {
+                Ok(()) => 0,
+                Err(_) => UNINDEXED,
+            };
+            reached.index.is_some() && reached.health.seq.0 + lacks >= seq.0
+        });
         match tokio::time::timeout(PATIENCE, ready).await {
-            Ok(Ok(held)) => held.index.clone().ok_or(ReadError::NotReady),
+            Ok(Ok(held)) => {
+                let index = held.index.clone().ok_or(ReadError::NotReady)?;
+                Ok((index, held.health.seq))
+            }
             Ok(Err(_)) | Err(_) => Err(ReadError::NotReady),
         }
     }

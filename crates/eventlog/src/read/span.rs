@@ -61,7 +61,7 @@ impl EventLog {
 
     /// The first event of `time` or later; the one after the last when there is none.
     pub(crate) async fn first_since(&self, time: Timestamp, kept: Kept) -> Result<Seq, ReadError> {
-        let index = self.index_with(kept.last).await?;
+        let (index, _) = self.index_with(kept.last).await?;
         let found = tokio::task::spawn_blocking(move || index.before(time)).await;
         let before = found.map_err(|error| ReadError::Log(error.to_string()))??;
         let mut from = before.unwrap_or(kept.oldest).max(kept.oldest);

@@ -1,11 +1,12 @@
 //! The segments of one directory: append, truncate, purge. One owner, blocking; its caller is the writer
 //! thread.
 //!
-//! An error of any of these leaves what is on disk unknown, so the owner must not go on after one.
+//! An error of any of these leaves what is on disk unknown, so the owner must not go on after one: it may only do the
+//! same again, from its beginning, where the disk refused it. So files go before they are forgotten here.
 
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use super::reader::{SegmentReader, Shared};
 use super::recover::{self, OpenError};
 use super::scan::segment_files;
 use super::spare::Spare;
-use crate::files::Dir;
+use crate::files::{Dir, Disk};
 
 const SPARE: &str = "spare.tmp";
 
@@ -86,6 +87,11 @@ impl SegmentStore {
         self.dir.sync()
     }
 
+    /// The disk that they are on.
+    pub(crate) fn disk(&self) -> Disk {
+        self.dir.disk().clone()
+    }
+
     /// A handle for other threads to read with.
     pub(crate) fn reader(&self) -> SegmentReader {
         SegmentReader {
@@ -150,11 +156,11 @@ impl SegmentStore {
             // A segment that begins with `since` is kept, empty: its file is good.
             if segment.first > since {
                 let path = segment.path.clone();
-                shared.segments.pop();
                 drop(shared);
-                std::fs::remove_file(path)?;
+                remove(&path)?;
                 // One at a time, newest first, so that a crash in between leaves no hole.
                 self.dir.sync()?;
+                self.lock().segments.pop();
             } else {
                 let (offset, _) = segment.extent(since).expect("the segment ends after it");
                 return cut(segment, offset);
@@ -172,17 +178,19 @@ impl SegmentStore {
     }
 
     fn drop_purged(&mut self) -> io::Result<()> {
-        let mut gone = Vec::new();
-        {
-            let mut shared = self.lock();
-            let first = shared.first;
-            let count = shared.segments.partition_point(|segment| segment.next() <= first);
-            gone.extend(shared.segments.drain(..count).map(|segment| segment.path));
+        let gone: Vec<PathBuf> = {
+            let shared = self.lock();
+            let purged = |segment: &&Segment| segment.next() <= shared.first;
+            let purged = shared.segments.iter().take_while(purged);
+            purged.map(|segment| segment.path.clone()).collect()
+        };
+        if gone.is_empty() {
+            return Ok(());
         }
-        for path in &gone {
-            std::fs::remove_file(path)?;
-        }
-        if gone.is_empty() { Ok(()) } else { self.dir.sync() }
+        gone.iter().try_for_each(|path| remove(path))?;
+        self.dir.sync()?;
+        self.lock().segments.drain(..gone.len());
+        Ok(())
     }
 
     /// Makes the last segment one that has `len` bytes free; `first` is the index to come.
@@ -204,20 +212,30 @@ impl SegmentStore {
     /// An empty segment, as a truncation leaves it, can't be followed by another: both would begin alike.
     fn drop_empty_last(&mut self) -> io::Result<()> {
         let empty = {
-            let mut shared = self.lock();
-            shared.segments.pop_if(|segment| segment.offsets.is_empty())
+            let shared = self.lock();
+            let last = shared.segments.last();
+            last.filter(|segment| segment.offsets.is_empty())
+                .map(|segment| segment.path.clone())
         };
-        match empty {
-            Some(segment) => {
-                std::fs::remove_file(&segment.path)?;
-                self.dir.sync()
-            }
-            None => Ok(()),
-        }
+        let Some(path) = empty else {
+            return Ok(());
+        };
+        remove(&path)?;
+        self.dir.sync()?;
+        self.lock().segments.pop();
+        Ok(())
     }
 
     fn lock(&self) -> RwLockWriteGuard<'_, Shared> {
         self.shared.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Removes a file, unless a try that came to nothing got so far.
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
     }
 }
 

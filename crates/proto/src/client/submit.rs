@@ -149,7 +149,7 @@ fn judge(message: &Message, id: CommandId) -> Verdict<Reply> {
 /// Whether it is sure that a command that was refused for now was not done, and won't be: the other refusals may come
 /// from a leader that lost its office with the command in hand.
 pub(super) fn nothing_done(refusal: &Refusal) -> bool {
-    ["busy", "disk_full"].contains(&refusal.code.as_str())
+    ["busy", "disk_full", "disk_read_only"].contains(&refusal.code.as_str())
 }
 
 /// What the reply says of command `id`, or why it says nothing.

@@ -218,7 +218,7 @@ impl Decider {
                     Err(TryAgain::NotLeader)
                 }
                 Err(AppendError::NotLeader) => Err(TryAgain::NotLeader),
-                Err(AppendError::NoRoom(_)) => Err(TryAgain::DiskFull),
+                Err(AppendError::NoDisk(disks)) => Err(TryAgain::NoDisk(disks)),
                 Err(reason) => {
                     warn!(%reason, "a batch was not appended");
                     Err(TryAgain::Unavailable)
@@ -237,7 +237,7 @@ impl Decider {
         } = decided;
         let mut answers = Vec::with_capacity(pending.len());
         for pending in pending {
-            let answer = match taken {
+            let answer = match &taken {
                 Ok(()) => pending.answer,
                 Err(reason) => Err(reason.refused()),
             };

@@ -1,4 +1,6 @@
-//! When a leader lets another replica lead: when it is asked to, and when it reaches the others but not the broker.
+//! When a leader lets another replica lead: when it is asked to, when it reaches the others but not the broker, and when
+//! its disk takes no more of the log and theirs do. One whose disk can't be written at all can hand nothing over: the log
+//! falls silent, and the others elect one of themselves.
 //!
 //! It only says so; the term's tasks end first, so that nothing is on its way when the log's leadership moves.
 
@@ -58,6 +60,20 @@ pub(super) async fn when_cut_off(office: Office) {
         };
         if away >= CUT_OFF && !office.reader.log.answering().is_empty() {
             warn!(term = %office.term, "the broker is not reached: another replica should lead");
+            return office.hand_over.cancel();
+        }
+    }
+}
+
+/// Asks for it when this replica's disk takes no more of the log, and so many others' do that one of them can lead.
+pub(super) async fn when_short_of_room(office: Office) {
+    loop {
+        tokio::select! {
+            () = office.stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        if office.reader.log.others_have_room() {
+            warn!(term = %office.term, "this replica's disk takes no more of the log: another replica should lead");
             return office.hand_over.cancel();
         }
     }

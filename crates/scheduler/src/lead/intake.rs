@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use chv_domain::{Actor, Submission};
+use chv_domain::{Actor, Command, Submission};
 use chv_proto::convert::{self, DecodeError};
 use chv_proto::{subject, v1};
 use chv_telemetry::TRACED;
@@ -62,14 +62,8 @@ pub(super) async fn run(
     queue: mpsc::Sender<Waiting>,
     left: oneshot::Sender<Messages>,
 ) -> Result<(), SubscribeError> {
-    let connection = &office.reader.connection;
-    let users = connection.subscribe(subject::COMMANDS).await?;
-    let batches = connection.subscribe(subject::COMMAND_BATCHES).await?;
-    let registrations = connection.subscribe(subject::HOST_REGISTRATIONS).await?;
-    let reports = connection.subscribe(subject::HOST_REPORTS).await?;
+    let mut messages = listen(&office.reader.connection).await?;
     office.listening.cancel();
-    let hosts = stream::select(registrations, reports);
-    let mut messages: Messages = Box::pin(stream::select(stream::select(users, batches), hosts));
     loop {
         tokio::select! {
             () = office.stop.cancelled() => {
@@ -85,6 +79,16 @@ pub(super) async fn run(
     }
 }
 
+/// Listens to the subjects of commands.
+pub(super) async fn listen(connection: &Connection) -> Result<Messages, SubscribeError> {
+    let users = connection.subscribe(subject::COMMANDS).await?;
+    let batches = connection.subscribe(subject::COMMAND_BATCHES).await?;
+    let registrations = connection.subscribe(subject::HOST_REGISTRATIONS).await?;
+    let reports = connection.subscribe(subject::HOST_REPORTS).await?;
+    let hosts = stream::select(registrations, reports);
+    Ok(Box::pin(stream::select(stream::select(users, batches), hosts)))
+}
+
 async fn take(office: &Office, queue: &mpsc::Sender<Waiting>, message: &async_nats::Message) {
     if let Some(read) = read_or_refuse(&office.reader.connection, message).await {
         enqueue(office, queue, read, message.payload.len()).await;
@@ -93,10 +97,19 @@ async fn take(office: &Office, queue: &mpsc::Sender<Waiting>, message: &async_na
 
 /// Answers a message that it has to be sent again, to another leader.
 pub(super) async fn turn_away(connection: &Connection, message: &async_nats::Message) {
+    refuse(connection, message, &TryAgain::NotLeader).await;
+}
+
+/// Answers a message that it has to be sent again, and why.
+pub(super) async fn refuse(connection: &Connection, message: &async_nats::Message, why: &TryAgain) {
     if let Some(read) = read_or_refuse(connection, message).await {
-        for to in read.to {
-            answering::send(connection, to.with(Err(TryAgain::NotLeader.refused()))).await;
-        }
+        refuse_all(connection, read.to, why).await;
+    }
+}
+
+async fn refuse_all(connection: &Connection, to: Vec<ReplyTo>, why: &TryAgain) {
+    for to in to {
+        answering::send(connection, to.with(Err(why.refused()))).await;
     }
 }
 
@@ -148,13 +161,13 @@ pub(super) async fn own(
 /// Puts all commands of a message into the queue, or none.
 async fn enqueue(office: &Office, queue: &mpsc::Sender<Waiting>, read: Read, bytes: usize) {
     let Read { to, submissions } = read;
-    let refuse = async |to: Vec<ReplyTo>, reason: TryAgain| {
-        for to in to {
-            answering::send(&office.reader.connection, to.with(Err(reason.refused()))).await;
-        }
-    };
-    if office.reader.log.room().is_err() {
-        return refuse(to, TryAgain::DiskFull).await;
+    let refuse = async |to, why| refuse_all(&office.reader.connection, to, &why).await;
+    // What makes room is not refused for want of it.
+    let makes_room = |submission: &Submission| matches!(submission.command, Command::ForgetHistory { .. });
+    if !submissions.iter().all(makes_room)
+        && let Err(disks) = office.reader.log.disks()
+    {
+        return refuse(to, TryAgain::NoDisk(disks)).await;
     }
     let share = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
     let Ok(room) = Arc::clone(&office.room).try_acquire_many_owned(share) else {

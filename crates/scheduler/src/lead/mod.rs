@@ -14,6 +14,7 @@ mod members;
 pub mod own;
 pub mod publication;
 mod publisher;
+mod refusing;
 mod renewal;
 mod retention;
 mod tick;
@@ -43,9 +44,6 @@ const UNPUBLISHED: usize = 16;
 /// How many entries' answers may wait to be handed to the broker's client.
 const UNSENT: usize = 16;
 
-/// How long to wait for what is on its way, before looking again who leads.
-const SETTLE: Duration = Duration::from_secs(1);
-
 /// How long to wait before leading again.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -73,6 +71,8 @@ pub(crate) struct Office {
 /// Leads whenever the log says that this replica does, until `stop`.
 pub(crate) async fn whenever_elected(reader: Reader, stop: CancellationToken) {
     let mut leadership = reader.log.leadership();
+    // What came of commands while this replica ended to lead, where it is to answer it.
+    let mut unread = None;
     loop {
         let elected = leadership.wait_for(|state| matches!(state, Leadership::Leader { ready: true, .. }));
         let term = tokio::select! {
@@ -84,11 +84,13 @@ pub(crate) async fn whenever_elected(reader: Reader, stop: CancellationToken) {
         };
         // After an append that took too long its entry may still be on its way. Nothing is decided before it
         // is known what became of it.
-        let settled = tokio::select! {
+        let leads = tokio::select! {
             () = stop.cancelled() => return,
-            settled = tokio::time::timeout(SETTLE, reader.log.settled()) => settled.is_ok(),
+            leads = refusing::until_settled(&reader, unread.take()) => leads,
         };
-        if !settled {
+        let still =
+            matches!(*leadership.borrow(), Leadership::Leader { term: now, ready: true } if now == term);
+        if !leads || !still {
             continue;
         }
         let office = Office {
@@ -115,6 +117,7 @@ pub(crate) async fn whenever_elected(reader: Reader, stop: CancellationToken) {
             () = stop.cancelled() => {}
             () = office.stop.cancelled() => {}
             () = office.hand_over.cancelled() => {}
+            () = reader.log.turned_read_only() => {}
             _ = over => {}
         }
         office.stop.cancel();
@@ -131,6 +134,10 @@ pub(crate) async fn whenever_elected(reader: Reader, stop: CancellationToken) {
                     hand_over::now(&reader).await;
                 }
             }
+        } else if reader.log.disks().is_err()
+            && let Ok(commands) = left.try_recv()
+        {
+            unread = Some(commands);
         }
         // Where the tasks ended by themselves, the log still says that this replica leads: what failed for
         // them would fail again at once.
@@ -159,6 +166,7 @@ fn begin(office: &Office) -> oneshot::Receiver<intake::Messages> {
     tasks.spawn(failover::run(office.clone(), queue.clone()));
     tasks.spawn(hand_over::when_asked(office.clone()));
     tasks.spawn(hand_over::when_cut_off(office.clone()));
+    tasks.spawn(hand_over::when_short_of_room(office.clone()));
     tasks.spawn(members::run(office.clone(), queue.clone()));
     tasks.spawn(retention::run(office.clone(), queue.clone()));
     let (leave, left) = oneshot::channel();
@@ -166,7 +174,8 @@ fn begin(office: &Office) -> oneshot::Receiver<intake::Messages> {
         office.clone(),
         intake::run(office.clone(), queue, leave),
     ));
-    tasks.spawn(or_resign(office.clone(), query::answer_as_leader(office.clone())));
+    let (reader, stop) = (office.reader.clone(), office.stop.clone());
+    tasks.spawn(or_resign(office.clone(), query::answer_as_leader(reader, stop)));
     left
 }
 

@@ -25,7 +25,6 @@ use tracing::debug;
 
 use crate::answer::TryAgain;
 use crate::connection::{Connection, SubscribeError};
-use crate::lead::Office;
 use crate::liveness::Liveness;
 use crate::serve;
 
@@ -62,17 +61,11 @@ pub(crate) async fn answer_as_replica(reader: Reader, stop: CancellationToken) -
     Ok(())
 }
 
-/// Answers the queries that ask for the leader, for as long as the office lasts.
-pub(crate) async fn answer_as_leader(office: Office) -> Result<(), SubscribeError> {
-    let messages = office
-        .reader
-        .connection
-        .subscribe(subject::queries(Audience::Leader))
-        .await?;
-    serve::each(messages, office.stop, |message| {
-        answer(office.reader.clone(), message)
-    })
-    .await;
+/// Answers the queries that ask for the leader, until `stop`.
+pub(crate) async fn answer_as_leader(reader: Reader, stop: CancellationToken) -> Result<(), SubscribeError> {
+    let queries = subject::queries(Audience::Leader);
+    let messages = reader.connection.subscribe(queries).await?;
+    serve::each(messages, stop, |message| answer(reader.clone(), message)).await;
     Ok(())
 }
 

@@ -7,7 +7,9 @@ use chv_domain::stored;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 
 use super::ballot::{BallotVote, Position, vote};
+use super::disk::Trouble;
 use super::malformed;
+use crate::files::DiskTrouble;
 #[cfg(test)]
 use crate::raft::Vote;
 use crate::raft::log_storage::LogStorage;
@@ -36,6 +38,9 @@ pub(in crate::net) struct Appended {
     /// For `HigherVote`.
     #[prost(message, optional, tag = "3")]
     vote: Option<BallotVote>,
+    /// Why it takes no more records; absent where it does.
+    #[prost(message, optional, tag = "4")]
+    trouble: Option<Trouble>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
@@ -96,6 +101,7 @@ impl Appended {
             outcome: outcome.into(),
             upto: None,
             vote: None,
+            trouble: None,
         };
         match response {
             AppendEntriesResponse::Success => answer(Outcome::Success),
@@ -109,6 +115,17 @@ impl Appended {
                 ..answer(Outcome::HigherVote)
             },
         }
+    }
+
+    /// As from a replica whose disk has this trouble.
+    pub(in crate::net) fn with(self, trouble: Option<DiskTrouble>) -> Self {
+        let trouble = trouble.map(Trouble::from);
+        Self { trouble, ..self }
+    }
+
+    /// What it says of its disk.
+    pub(in crate::net) fn trouble(&self) -> Option<DiskTrouble> {
+        self.trouble.clone().map(DiskTrouble::from)
     }
 
     pub(in crate::net) fn response(self) -> io::Result<AppendEntriesResponse<u64>> {

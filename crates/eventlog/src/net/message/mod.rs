@@ -2,6 +2,7 @@
 
 mod append;
 mod ballot;
+mod disk;
 mod history;
 mod snapshot;
 mod vote;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 
 pub(super) use append::{Append, Appended};
 pub(super) use ballot::{LogEnd, Position};
+pub(super) use disk::Trouble;
 pub(super) use history::{HistoryPiece, HistoryWanted};
 pub(super) use snapshot::{SnapshotPiece, SnapshotTaken};
 pub(super) use vote::{AskVote, Opinion, Voted, WouldVote};
@@ -85,7 +87,7 @@ pub(super) enum Ask {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Answer {
-    #[prost(oneof = "Told", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "Told", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub(super) told: Option<Told>,
 }
 
@@ -109,6 +111,9 @@ pub(super) enum Told {
     History(HistoryPiece),
     #[prost(message, tag = "8")]
     LogEnd(LogEnd),
+    /// The replica's disk does not let it do that.
+    #[prost(message, tag = "9")]
+    Disk(Trouble),
 }
 
 fn malformed(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
