@@ -58,6 +58,26 @@ fn given_a_limit_when_history_is_beyond_it_then_it_is_forgotten_once() {
     assert_eq!(kinds(&cluster.send("replica/1", forget(3)).unwrap()), [""; 0]);
 }
 
+#[test]
+fn only_a_batch_that_says_nothing_but_what_is_forgotten_makes_room() {
+    let mut cluster = Cluster::with_hosts(3);
+    cluster.send("alice", keep(1 << 20)).unwrap();
+    publish(&mut cluster, Seq(4));
+    let mut record = |actor, command| match cluster.send(actor, command) {
+        Ok(Decided::Record(record)) => record,
+        other => panic!("{other:?}"),
+    };
+    let forgotten = record("replica/1", forget(2));
+    let created = record("alice", create("vm", spec(1, 1)));
+    let makes_room = |records: &[&Record]| {
+        let records = records.iter().copied().cloned().collect();
+        let published = Seq::ZERO;
+        Batch { published, records }.makes_room()
+    };
+    assert!(makes_room(&[&forgotten]));
+    assert!(!makes_room(&[]) && !makes_room(&[&created]) && !makes_room(&[&forgotten, &created]));
+}
+
 proptest! {
     #[test]
     fn over_any_history_only_what_was_published_is_forgotten_and_for_good(

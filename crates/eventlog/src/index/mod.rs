@@ -343,3 +343,30 @@ impl Places {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_index_lacks_is_looked_at_after_all_blocks_or_before_them() {
+        let block = (Seq(1), Seq(256));
+        let places = |next: Option<u64>| Places {
+            spans: vec![block],
+            next: next.map(Seq),
+        };
+        let with = |next, reached, order| {
+            let all = places(next).and_all_after(Seq(reached), (Seq(1), Seq(300)), order);
+            all.spans
+        };
+        let rest = (Seq(291), Seq(300));
+        assert_eq!(with(None, 290, Order::OldestFirst), [block, rest]);
+        assert_eq!(with(None, 290, Order::NewestFirst), [rest, block]);
+        assert_eq!(with(Some(0), 290, Order::NewestFirst), [rest, block]);
+        // There are blocks to be looked at first.
+        assert_eq!(with(Some(257), 290, Order::OldestFirst), [block]);
+        // It lacks nothing.
+        assert_eq!(with(None, 300, Order::OldestFirst), [block]);
+        assert_eq!(with(None, 400, Order::NewestFirst), [block]);
+    }
+}

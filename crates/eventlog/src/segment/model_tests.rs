@@ -120,3 +120,40 @@ fn an_append_that_does_not_follow_is_refused_and_changes_nothing() {
     }
     assert_eq!(store.reader().bounds(), 0..1);
 }
+
+#[test]
+fn what_is_refused_half_way_is_done_when_it_is_done_again() {
+    type Work = fn(&mut SegmentStore) -> std::io::Result<()>;
+    let truncate: (Work, Range<u64>) = (|store| store.truncate(3), 0..3);
+    let purge: (Work, Range<u64>) = (|store| store.purge(8), 9..12);
+    for (work, left) in [truncate, purge] {
+        // Given twelve entries, two in a segment, and a segment in the middle whose file can't be removed,
+        let temp = tempfile::tempdir().unwrap();
+        let mut store = open(temp.path(), 0);
+        let mut model = Model::default();
+        for index in 0..12 {
+            store
+                .append(index, &[Bytes::from(vec![index as u8; 200])])
+                .unwrap();
+            model.entries.insert(index, vec![index as u8; 200]);
+        }
+        let held = temp.path().join(super::file::file_name(6));
+        let aside = temp.path().join("aside");
+        std::fs::rename(&held, &aside).unwrap();
+        std::fs::create_dir(&held).unwrap();
+
+        // when what removes it fails, and is done again once it can be removed,
+        assert!(work(&mut store).is_err());
+        std::fs::remove_dir(&held).unwrap();
+        std::fs::rename(&aside, &held).unwrap();
+        work(&mut store).unwrap();
+
+        // then it is done, also for one who opens it again.
+        model.first = left.start;
+        model.entries.retain(|index, _| left.contains(index));
+        check(&store, &model);
+        assert!(!held.exists());
+        drop(store);
+        check(&open(temp.path(), model.first), &model);
+    }
+}
