@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::{End, Links, Rounds};
+use super::{End, Links, ReadOnlyMount, Rounds};
 use crate::cluster::Cluster;
 
 /// How many replicas there are.
@@ -38,10 +38,12 @@ pub enum Misfortune {
     Mute,
     /// It and one other replica are cut off from each other; each has the third.
     CutFromOne,
+    /// It can make no files, as on a read-only disk.
+    CantWrite,
 }
 
 impl Misfortune {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Killed,
         Self::Paused,
         Self::Alone,
@@ -50,6 +52,7 @@ impl Misfortune {
         Self::Deaf,
         Self::Mute,
         Self::CutFromOne,
+        Self::CantWrite,
     ];
 
     /// What does not get through while it lasts.
@@ -62,7 +65,7 @@ impl Misfortune {
         let to = |ends: &[End]| ends.iter().map(|end| (own, *end)).collect::<Vec<_>>();
         let from = |ends: &[End]| ends.iter().map(|end| (*end, own)).collect::<Vec<_>>();
         match self {
-            Self::Killed | Self::Paused => Vec::new(),
+            Self::Killed | Self::Paused | Self::CantWrite => Vec::new(),
             Self::Alone => {
                 let all = [&others[..], &[End::Broker]].concat();
                 [to(&all), from(&all)].concat()
@@ -82,15 +85,24 @@ impl Misfortune {
         replica: usize,
         lasts: Duration,
     ) -> Result<()> {
+        let mut cant_write = None;
         match self {
             Self::Killed => cluster.scheduler(replica).kill()?,
             Self::Paused => cluster.scheduler(replica).pause()?,
+            Self::CantWrite => {
+                let place = cluster.directory().join(format!("s{replica}"));
+                cant_write = Some(ReadOnlyMount::over(place)?);
+            }
             _ => links.cut(&self.cuts(replica))?,
         }
         tokio::time::sleep(lasts).await;
         match self {
             Self::Killed => cluster.scheduler(replica).start(),
             Self::Paused => cluster.scheduler(replica).resume(),
+            Self::CantWrite => {
+                drop(cant_write);
+                Ok(())
+            }
             _ => links.heal(),
         }
     }
