@@ -4,7 +4,7 @@
 //! log, open, read   what the scheduler sees: append, watch, read; config, status and confirm are parts of it
 //! raft              openraft's view: log storage, state machine, snapshots, the writer thread
 //! segment           the log's own files
-//! files             identity, vote, and the lock on the directory
+//! files             identity, vote, the lock on the directory, and what is known of its disk; `disks` is whether enough have room
 //! net               connections between replicas
 //! index             where records are found; sled; made again from history and the log when in doubt
 //! archive           a whole cluster in one file: written, checked, restored
