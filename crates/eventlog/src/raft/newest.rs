@@ -164,13 +164,11 @@ mod tests {
 
     #[test]
     fn an_entry_is_stored_as_it_came_and_only_that_one() {
-        let mut newest = Newest::default();
-        newest.arrived = [
-            (id(5), "five".into()),
-            (id(6), "six".into()),
-            (id(7), "seven".into()),
-        ]
-        .into();
+        let arrived = [(5, "five"), (6, "six"), (7, "seven")];
+        let mut newest = Newest {
+            arrived: arrived.map(|(index, stored)| (id(index), stored.into())).into(),
+            ..Newest::default()
+        };
         assert_eq!(newest.take_arrived(id(6)).as_deref(), Some(&b"six"[..]));
         assert_eq!(newest.take_arrived(id(5)), None);
         assert_eq!(newest.take_arrived(id(7)), None);
