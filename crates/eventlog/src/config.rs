@@ -27,7 +27,7 @@ pub struct Config {
     pub timing: Timing,
     /// The highest record format that this program reads: [`chv_domain::FORMAT`], but in tests of older programs.
     pub format: u32,
-    /// A snapshot is made after this many events, or after some tens of megabytes of them.
+    /// A snapshot is made after this many events, or after some tens of megabytes of them; of a large state after more.
     pub snapshot_every: u64,
     /// The size of a new segment file, in bytes.
     pub segment_size: u64,

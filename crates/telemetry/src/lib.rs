@@ -45,7 +45,8 @@ pub use context::{current, new_root, set_parent};
 pub use logging::Verbosity;
 
 /// The target of spans that are made for each of very many commands, as `debug_span!(target: TRACED, ..)`: they are there
-/// where spans are exported, and cost nothing where they are not. No line of the log is written inside of them.
+/// where spans are exported, and cost nothing where they are not. A line of the log that is written inside of one says for
+/// itself what it is about.
 pub const TRACED: &str = "chv_traced";
 
 /// How long the end of a process may wait for its last spans to reach the collector.

@@ -200,6 +200,38 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
+    fn a_state_that_was_decided_on_is_taken_over_only_where_it_is_what_the_records_fold_to(
+        moves in moves(), cut in any::<prop::sample::Index>(), published in 0u64..9
+    ) {
+        // Given the records of a history, the state that a part of them led to, and the rest as one batch.
+        let mut cluster = Cluster::with_hosts(3);
+        play(&mut cluster, moves);
+        let records = cluster.records.clone();
+        let (begun, rest) = records.split_at(cut.index(records.len() + 1));
+        let batch = |records: &[Record]| Batch { published: Seq(published), records: records.to_vec() };
+        let mut before = Projection::default();
+        before.apply_batch(TERM, &batch(begun));
+        let folded = |term, batch: &Batch| {
+            let mut state = before.clone();
+            let outcome = state.apply_batch(term, batch);
+            (state, outcome)
+        };
+        let taken = |term, batch: &Batch, decided: &Projection| {
+            let mut state = before.clone();
+            let outcome = state.apply_decided(term, batch, decided.clone());
+            (state, outcome)
+        };
+        // When a replica is told what it decided on, or something else, then it ends as one that folds.
+        let decided = cluster.state.clone();
+        prop_assert_eq!(taken(TERM, &batch(rest), &decided), folded(TERM, &batch(rest)));
+        prop_assert_eq!(taken(TERM, &batch(rest), &before), folded(TERM, &batch(rest)));
+        prop_assert_eq!(taken(Term(9), &batch(rest), &decided), folded(Term(9), &batch(rest)));
+        if !rest.is_empty() {
+            prop_assert_eq!(taken(TERM, &batch(&rest[1..]), &decided), folded(TERM, &batch(&rest[1..])));
+        }
+    }
+
+    #[test]
     fn any_history_keeps_the_invariants_and_replays_to_the_same_state(moves in moves()) {
         let mut cluster = Cluster::with_hosts(2);
         play(&mut cluster, moves);

@@ -90,8 +90,8 @@ pub(crate) struct Checkpoints {
     history: History,
     /// Events from one to the next, at the least.
     every: u64,
-    /// Where the last one is.
-    last: Option<Seq>,
+    /// Where the last one is, and how many VMs it has.
+    last: Option<(Seq, u64)>,
     /// The state there, while they are made of history.
     fold: Option<Projection>,
 }
@@ -121,16 +121,16 @@ impl Checkpoints {
             Some(last) => last,
             None => {
                 let state = self.begin(span.oldest, span.newest, now)?;
-                self.fold.insert(state).seq()
+                end(self.fold.insert(state))
             }
         };
         self.last = Some(last);
-        let vms = u64::try_from(now.vm_count()).unwrap_or(u64::MAX);
+        let (last, vms) = last;
         let spacing = checkpoints_apart(vms, self.every);
         let due = Seq(last.0.saturating_add(spacing));
         if (due..Seq(due.0.saturating_add(spacing))).contains(&now.seq()) {
             self.write(&now.clone().without_outcomes())?;
-            (self.last, self.fold) = (Some(now.seq()), None);
+            (self.last, self.fold) = (Some(end(now)), None);
             return Ok(false);
         }
         if span.newest < due {
@@ -142,7 +142,7 @@ impl Checkpoints {
         };
         let state = self.folded(begun, due)?;
         self.write(&state)?;
-        self.last = Some(state.seq());
+        self.last = Some(end(&state));
         self.fold = Some(state);
         Ok(true)
     }
@@ -281,6 +281,11 @@ pub(crate) fn oldest_from(dir: &Path, seq: Seq) -> io::Result<Option<Vec<u8>>> {
         return Ok(None);
     };
     std::fs::read(path(dir, at)).map(Some)
+}
+
+/// Where a state is, and how many VMs it has.
+fn end(state: &Projection) -> (Seq, u64) {
+    (state.seq(), u64::try_from(state.vm_count()).unwrap_or(u64::MAX))
 }
 
 fn path(dir: &Path, seq: Seq) -> PathBuf {

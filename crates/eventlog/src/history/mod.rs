@@ -23,7 +23,7 @@ mod upkeep;
 pub(crate) use checkpoint::Checkpoints;
 pub(crate) use error::HistoryError;
 pub(crate) use fetch::Fetch;
-pub(crate) use pace::Pace;
+pub(crate) use pace::{Pace, Weight};
 pub(crate) use seal::{FileSize, Sealer};
 pub(crate) use sealed::Sealed;
 pub use sealed::SealedFile;

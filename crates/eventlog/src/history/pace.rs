@@ -17,18 +17,21 @@ impl Weight {
         Self(u64::try_from(things).unwrap_or(u64::MAX))
     }
 
-    /// After how many events such a state is to be written again, which are `least` at the least: so many that what it
-    /// costs for each event stays the same, and is little beside the event's own cost, however large the state grows.
-    /// Reading it takes longer too, and to read twice as many events after it about as long again.
+    /// After how many events a state is to be written again that was written with this weight, which are `least` at the
+    /// least: so many that what it costs for each event stays the same however large the state grows. To read it, and
+    /// what is after it, then take about as long.
     pub(crate) fn spread_over(self, least: u64) -> u64 {
-        least.max(self.0.saturating_mul(2))
+        least.max(self.0)
     }
 }
 
 /// About how many bytes of log an event takes, with its share of the record.
 const EVENT_BYTES: u64 = 128;
 
-/// How many events apart the checkpoints of a state with so many VMs are, which are `least` at the least. As many as
+/// The most of the log that a restarted replica replays, in bytes, however large its state is.
+const MOST_BYTES: u64 = 512 << 20;
+
+/// How many events after a checkpoint with so many VMs the next one is, which are `least` at the least. As many as
 /// there are VMs: to read a state, and to fold what is after it, then take about as long. Reading a large one takes
 /// long anyhow; there, what writing it costs for each event is kept small.
 pub(crate) fn checkpoints_apart(vms: u64, least: u64) -> u64 {
@@ -45,6 +48,8 @@ pub(crate) struct Pace {
     /// After this many bytes of log.
     bytes: u64,
     last: Seq,
+    /// Of the newest snapshot.
+    weight: Weight,
     asked: Option<Instant>,
     /// Where the newest snapshot ended when one was asked for.
     before: u64,
@@ -52,22 +57,23 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// Of a replica whose newest snapshot holds the events up to `last`.
-    pub(crate) fn new(events: u64, bytes: u64, last: Seq) -> Self {
+    /// Of a replica whose newest snapshot has this weight, and holds the events up to `last`.
+    pub(crate) fn new(events: u64, bytes: u64, last: Seq, weight: Weight) -> Self {
         Self {
             events,
             bytes,
             last,
+            weight,
             asked: None,
             before: 0,
             not_before: None,
         }
     }
 
-    /// After how many bytes of log a state with so much to write is due.
-    pub(crate) fn log_bytes(&self, weight: Weight) -> u64 {
-        self.bytes
-            .max(weight.spread_over(self.events).saturating_mul(EVENT_BYTES))
+    /// After how many bytes of log the next snapshot is due.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        let spread = self.weight.spread_over(self.events).saturating_mul(EVENT_BYTES);
+        self.bytes.max(spread.min(MOST_BYTES))
     }
 
     /// Whether to ask for a snapshot now of a state with so much to write; once it says so it counts as asked. `snapshot`
@@ -83,19 +89,20 @@ impl Pace {
         if let Some(asked) = self.asked {
             if snapshot == self.before {
                 // Being made. One that failed is asked for again after a while.
-                return now.duration_since(asked) > Duration::from_secs(60) && self.ask(seq, snapshot, now);
+                return now.duration_since(asked) > Duration::from_secs(60)
+                    && self.ask(seq, weight, snapshot, now);
             }
             self.asked = None;
             self.not_before = Some(now + now.duration_since(asked) * (SHARE - 1));
         }
-        let far = seq.0.saturating_sub(self.last.0) >= weight.spread_over(self.events)
+        let far = seq.0.saturating_sub(self.last.0) >= self.weight.spread_over(self.events)
             || (snapshot < recent.saturating_sub(1) && seq > self.last);
         let rested = self.not_before.is_none_or(|until| until <= now);
-        far && rested && self.ask(seq, snapshot, now)
+        far && rested && self.ask(seq, weight, snapshot, now)
     }
 
-    fn ask(&mut self, seq: Seq, snapshot: u64, now: Instant) -> bool {
-        self.last = seq;
+    fn ask(&mut self, seq: Seq, weight: Weight, snapshot: u64, now: Instant) -> bool {
+        (self.last, self.weight) = (seq, weight);
         self.before = snapshot;
         self.asked = Some(now);
         true
@@ -117,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_is_due_after_so_many_events_or_bytes_and_not_while_one_is_made() {
-        let (mut pace, start) = (Pace::new(100, 1 << 20, Seq(0)), Instant::now());
+        let (mut pace, start) = (Pace::new(100, 1 << 20, Seq(0), SMALL), Instant::now());
         let at = |millis| start + Duration::from_millis(millis);
         assert!(!pace.is_due(at(0), Seq(99), SMALL, 0, 0));
         assert!(pace.is_due(at(0), Seq(100), SMALL, 0, 0));
@@ -134,10 +141,23 @@ mod tests {
     }
 
     #[test]
-    fn a_large_state_is_written_after_more_events() {
-        let (mut pace, now) = (Pace::new(100, 1 << 20, Seq(0)), Instant::now());
-        assert!(!pace.is_due(now, Seq(1_999), Weight(1_000), 0, 0));
-        assert!(pace.is_due(now, Seq(2_000), Weight(1_000), 0, 0));
+    fn a_state_that_grows_with_each_event_is_written_ever_less_often_but_never_put_off_for_good() {
+        // Given a state that has as much to write as there were events,
+        let (mut pace, mut now) = (Pace::new(100, 1 << 20, Seq(0), Weight(0)), Instant::now());
+        let (mut at, mut written, mut snapshot) = (Vec::new(), 0, 0);
+        for seq in 1..=10_000 {
+            now += Duration::from_secs(1);
+            if pace.is_due(now, Seq(seq), Weight(seq), snapshot, 0) {
+                (at, written, snapshot) = ([at, vec![seq]].concat(), written + seq, snapshot + 1);
+            }
+        }
+        // then the distance doubles, and what was written in all is no more than twice the state.
+        assert_eq!(at.first(), Some(&100));
+        assert!(at.windows(2).all(|two| two[1] <= 2 * two[0] + 10), "{at:?}");
+        assert!(written <= 2 * 10_000, "{written} at {at:?}");
+        // Nor is the log to be replayed without a bound.
+        let heavy = Pace::new(100, 1 << 20, Seq(0), Weight(u64::MAX));
+        assert_eq!(heavy.log_bytes(), MOST_BYTES);
     }
 
     #[test]

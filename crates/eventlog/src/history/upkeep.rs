@@ -206,7 +206,7 @@ impl Upkeep {
                 seq,
                 weight,
                 snapshot,
-                self.log.first_of_last(self.pace.log_bytes(weight)),
+                self.log.first_of_last(self.pace.log_bytes()),
             )
         {
             self.raft.trigger().snapshot().await?;

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// The largest message: a full read of the log, with room to spare.
 const MAX: usize = 64 << 20;
 
-/// The most memory that is kept for the next message.
+/// After a larger message its memory is not kept for the next one, in bytes.
 const KEPT: usize = 4 << 20;
 
 /// The room that is made for a message before any of it has come.
@@ -66,10 +66,10 @@ pub(super) async fn receive_at_most<M: Message + Default>(
     from: &mut (impl AsyncRead + Unpin),
     most: usize,
 ) -> io::Result<M> {
-    read(from, most, &mut BytesMut::new()).await
+    read(from, most, &mut BytesMut::new(), &mut 0).await
 }
 
-/// Receives message after message into the same memory.
+/// Receives message after message into the same memory, as far as nobody keeps a part of a message.
 #[derive(Default)]
 pub(super) struct Receiver(BytesMut);
 
@@ -79,10 +79,12 @@ impl Receiver {
         &mut self,
         from: &mut (impl AsyncRead + Unpin),
     ) -> io::Result<M> {
-        if self.0.capacity() > KEPT {
+        let mut length = 0;
+        let message = read(from, MAX, &mut self.0, &mut length).await;
+        if length > KEPT {
             self.0 = BytesMut::new();
         }
-        read(from, MAX, &mut self.0).await
+        message
     }
 }
 
@@ -90,10 +92,12 @@ async fn read<M: Message + Default>(
     from: &mut (impl AsyncRead + Unpin),
     most: usize,
     into: &mut BytesMut,
+    size: &mut usize,
 ) -> io::Result<M> {
     let mut length = [0; 4];
     from.read_exact(&mut length).await?;
     let length = u32::from_be_bytes(length) as usize;
+    *size = length;
     if length > most {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,

@@ -15,7 +15,7 @@ use super::leadership::watch_leadership;
 use crate::config::Config;
 use crate::elect::{self, Able, Heard};
 use crate::files::{Disk, Identity};
-use crate::history::{Checkpoints, Fetch, FileSize, History, Pace, Sealer, Upkeep, UpkeepThread};
+use crate::history::{Checkpoints, Fetch, FileSize, History, Pace, Sealer, Upkeep, UpkeepThread, Weight};
 use crate::index;
 use crate::log::{Elected, Leadership};
 use crate::net;
@@ -134,6 +134,7 @@ impl Parts {
             bytes: config.sealing.file_bytes,
         };
         let begins = self.applied.base.borrow().seq;
+        let weight = Weight::of(&self.applied.projection.borrow());
         let upkeep = Upkeep {
             sealer: Sealer::new(self.history.clone(), self.storage.clone(), full),
             checkpoints: Checkpoints::new(self.history.clone(), CHECKPOINT_EVENTS),
@@ -141,7 +142,7 @@ impl Parts {
             snapshots,
             applied: self.applied.clone(),
             raft: self.raft.clone(),
-            pace: Pace::new(config.snapshot_every, SNAPSHOT_BYTES, begins),
+            pace: Pace::new(config.snapshot_every, SNAPSHOT_BYTES, begins, weight),
             keep_log: config.sealing.keep_log,
             missing,
             disk: self.disk.clone(),

@@ -144,7 +144,8 @@ impl LogStorage {
 
     /// History has taken in the entries up to this one: they need not be at hand any longer.
     pub(crate) fn note_sealed(&self, upto: u64) {
-        self.lock().sealed(upto);
+        let forgotten = self.lock().sealed(upto);
+        drop(forgotten);
     }
 
     /// An entry of this log as it is stored.
@@ -399,10 +400,14 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
                 timings.record(Stage::Flush, began.elapsed(), commands);
             }
             if now != Flushed::Failed {
-                let mut newest = newest.lock().unwrap_or_else(PoisonError::into_inner);
-                newest.forget(last);
-            }
-            if let Some(callback) = callback {
+                let newest = newest.lock();
+                let forgotten = newest.unwrap_or_else(PoisonError::into_inner).forget(last);
+                // Dropped last: there may be much in it, and others wait to hear of the flush.
+                if let Some(callback) = callback {
+                    callback.log_io_completed(written);
+                }
+                drop(forgotten);
+            } else if let Some(callback) = callback {
                 callback.log_io_completed(written);
             }
         };

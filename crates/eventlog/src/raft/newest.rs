@@ -58,8 +58,10 @@ impl Newest {
         (kept_from, kept.collect())
     }
 
-    /// Lets go of the oldest entries in memory, of those that are on the disk.
-    pub(super) fn forget(&mut self, flushed: u64) {
+    /// Lets go of the oldest entries in memory, of those that are on the disk; they are to be dropped without a lock.
+    #[must_use]
+    pub(super) fn forget(&mut self, flushed: u64) -> Vec<Entry> {
+        let mut forgotten = Vec::new();
         let mut count = self.entries.len();
         while let Some(oldest) = self.entries.first_entry() {
             let index = *oldest.key();
@@ -70,15 +72,20 @@ impl Newest {
             if index > flushed || !many {
                 break;
             }
-            let (_, stored) = oldest.remove();
+            let (entry, stored) = oldest.remove();
             self.bytes -= stored.len();
             count -= 1;
+            forgotten.push(entry);
         }
+        forgotten
     }
 
-    /// History has taken in the entries up to this one.
-    pub(super) fn sealed(&mut self, upto: u64) {
+    /// History has taken in the entries up to this one, which are on the disk: as [`Self::forget`]. It may take them in
+    /// again later, then from the disk.
+    #[must_use]
+    pub(super) fn sealed(&mut self, upto: u64) -> Vec<Entry> {
         self.sealed = self.sealed.max(upto);
+        self.forget(upto)
     }
 
     pub(super) fn keep(&mut self, entry: Entry, stored: Bytes) {
@@ -145,20 +152,20 @@ mod tests {
         // Given more than is kept of what is in history, of which none is,
         let mut newest = of((1..=20).map(|index| (index, MIB)));
         // then all of it stays,
-        newest.forget(20);
+        drop(newest.forget(20));
         assert_eq!(first(&newest), 1);
         // and what is in history by then goes, but for what is kept anyhow.
-        newest.sealed(4);
-        newest.forget(20);
+        drop(newest.sealed(4));
+        drop(newest.forget(20));
         assert_eq!(first(&newest), 5);
-        newest.sealed(20);
-        newest.forget(20);
+        drop(newest.sealed(20));
+        drop(newest.forget(20));
         assert_eq!(first(&newest), 13);
         // There is a bound, but what is not on the disk is nowhere else.
         let mut newest = of((1..=40).map(|index| (index, MIB)));
-        newest.forget(3);
+        drop(newest.forget(3));
         assert_eq!(first(&newest), 4);
-        newest.forget(40);
+        drop(newest.forget(40));
         assert_eq!(first(&newest), 9);
     }
 

@@ -17,7 +17,7 @@ use chv_proto::client::now;
 use chv_telemetry::TRACED;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tracing::{Span, debug, debug_span, error, warn};
 
 use super::Office;
@@ -68,6 +68,8 @@ struct Decider {
     /// Where answers go.
     answers: mpsc::Sender<Answers>,
     committed: mpsc::Sender<Committed>,
+    /// What the publisher had no room for, and until when it is waited for. No entry is begun meanwhile.
+    unpublished: Option<(Committed, tokio::time::Instant)>,
     answered: Answered,
     /// The state that all entries under way lead to.
     head: Projection,
@@ -86,6 +88,7 @@ pub(super) async fn run(
         office,
         answers,
         committed,
+        unpublished: None,
         answered: Answered::default(),
         head,
         under_way: FuturesOrdered::new(),
@@ -117,7 +120,7 @@ impl Decider {
         let stop = self.office.stop.clone();
         let mut taken = Vec::with_capacity(MOST.0);
         loop {
-            let room = self.under_way.len() < UNDER_WAY;
+            let room = self.under_way.len() < UNDER_WAY && self.unpublished.is_none();
             if room && !self.waiting.is_empty() {
                 if !self.begin().await {
                     return;
@@ -130,6 +133,7 @@ impl Decider {
                 Some(ended) = self.under_way.next() => if !self.end(ended).await {
                     return;
                 },
+                () = publish(&self.committed, &mut self.unpublished), if self.unpublished.is_some() => {}
                 count = commands.recv_many(&mut taken, MOST.0), if room => match count {
                     0 => return,
                     _ => self.waiting.extend(taken.drain(..)),
@@ -252,12 +256,26 @@ impl Decider {
             return false;
         }
         if !records.is_empty() {
-            let publish = self.committed.send(Committed { records, state });
-            if tokio::time::timeout(PUBLISHING, publish).await.is_err() {
-                debug!("the publisher is behind; it reads on from the log");
+            let committed = Committed { records, state };
+            match self.committed.try_send(committed) {
+                Err(TrySendError::Full(committed)) if self.unpublished.is_none() => {
+                    self.unpublished = Some((committed, tokio::time::Instant::now() + PUBLISHING));
+                }
+                // The publisher reads on from the log, or has ended.
+                Ok(()) | Err(_) => {}
             }
         }
         true
+    }
+}
+
+/// Hands over what waits to be published, or gives it up when its time has come.
+async fn publish(to: &mpsc::Sender<Committed>, unpublished: &mut Option<(Committed, tokio::time::Instant)>) {
+    let Some((_, until)) = unpublished else { return };
+    let room = tokio::time::timeout_at(*until, to.reserve()).await;
+    match (room, unpublished.take()) {
+        (Ok(Ok(room)), Some((committed, _))) => room.send(committed),
+        _ => debug!("the publisher is behind; it reads on from the log"),
     }
 }
 

@@ -53,7 +53,10 @@ pub fn decide_one(
         Ok(Err(rejection)) => (Err(answer::rejected(&rejection)), None),
         Err(_) => {
             // A defect in the rules must not take the other commands of the batch along.
-            error!(id = %submission.id, verb = %submission.command.verb(), "deciding a command panicked");
+            error!(
+                id = %submission.id, verb = %submission.command.verb(), actor = %submission.actor,
+                "deciding a command panicked"
+            );
             let message = "deciding this command failed; that is a defect, please report it";
             (Err(convert::refused("internal", message, "")), None)
         }
