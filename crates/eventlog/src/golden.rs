@@ -136,7 +136,7 @@ fn a_segment_reads_as_it_was_written() {
     let kept = ScannedSegment::read(&file(""), 7, true).unwrap();
     let read: Vec<Entry> = kept
         .entries()
-        .map(|(_, entry)| crate::raft::log_storage::decode(&entry.payload).unwrap())
+        .map(|(_, entry)| crate::raft::decode(&entry.payload).unwrap())
         .collect();
     // openraft's entries can't be compared, their stored forms can.
     let again: Vec<_> = read

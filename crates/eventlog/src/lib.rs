@@ -16,6 +16,7 @@
 // openraft's error types are large, and its traits return them by value.
 #![allow(clippy::result_large_err)]
 
+mod append;
 pub mod archive;
 mod chain;
 mod config;
@@ -48,6 +49,7 @@ mod step_down;
 mod testing;
 mod timings;
 
+pub use append::{AppendError, Appending};
 pub use config::{Config, Sealing, Timing};
 pub use confirm::NotConfirmed;
 pub use disks::NoDisk;
@@ -55,7 +57,7 @@ pub use files::{DiskTrouble, FileError, IdentityError};
 pub use history::SealedFile;
 pub use history::checkpoint::CheckpointPiece;
 pub use index::{IndexError, IndexHealth, IndexState, Order};
-pub use log::{AppendError, Appending, EventLog, Leadership};
+pub use log::{EventLog, Leadership};
 pub use members::{Membership, MembershipError};
 pub use net::greeting::Unwelcome;
 pub use net::outdated::Outdated;

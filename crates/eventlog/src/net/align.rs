@@ -10,7 +10,8 @@ use openraft::raft::AppendEntriesRequest;
 
 use super::message::{Ask, Told};
 use super::peer::Peer;
-use crate::raft::log_storage::{LogStorage, READ_BYTES};
+use crate::raft::log_storage::LogStorage;
+use crate::raft::reading::READ_BYTES;
 use crate::raft::{LogId, RaftError, TypeConfig};
 
 type Request = AppendEntriesRequest<TypeConfig>;

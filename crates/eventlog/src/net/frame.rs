@@ -66,7 +66,8 @@ pub(super) async fn receive_at_most<M: Message + Default>(
     from: &mut (impl AsyncRead + Unpin),
     most: usize,
 ) -> io::Result<M> {
-    read(from, most, &mut BytesMut::new(), &mut 0).await
+    let (message, _) = read(from, most, &mut BytesMut::new()).await?;
+    Ok(message)
 }
 
 /// Receives message after message into the same memory, as far as nobody keeps a part of a message.
@@ -79,25 +80,23 @@ impl Receiver {
         &mut self,
         from: &mut (impl AsyncRead + Unpin),
     ) -> io::Result<M> {
-        let mut length = 0;
-        let message = read(from, MAX, &mut self.0, &mut length).await;
-        if length > KEPT {
+        let (message, size) = read(from, MAX, &mut self.0).await?;
+        if size > KEPT {
             self.0 = BytesMut::new();
         }
-        message
+        Ok(message)
     }
 }
 
+/// A message, and its size in bytes.
 async fn read<M: Message + Default>(
     from: &mut (impl AsyncRead + Unpin),
     most: usize,
     into: &mut BytesMut,
-    size: &mut usize,
-) -> io::Result<M> {
+) -> io::Result<(M, usize)> {
     let mut length = [0; 4];
     from.read_exact(&mut length).await?;
     let length = u32::from_be_bytes(length) as usize;
-    *size = length;
     if length > most {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
@@ -113,5 +112,7 @@ async fn read<M: Message + Default>(
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-    M::decode(into.split().freeze()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    let message = M::decode(into.split().freeze());
+    let message = message.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok((message, length))
 }

@@ -14,7 +14,7 @@ use super::snapshots::{self, Held};
 use crate::files::LAYOUT;
 use crate::open::{INDEX, SEGMENTS, SNAPSHOTS};
 use crate::raft::LogId;
-use crate::raft::log_storage::decode;
+use crate::raft::decode;
 use crate::segment::{FILE_VERSION, FRAME_VERSION, ScannedSegment};
 
 /// What a replica voted.

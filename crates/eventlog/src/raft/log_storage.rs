@@ -1,4 +1,4 @@
-//! Raft's log over the segment files, and Raft's vote.
+//! Raft's log over the segment files, and Raft's vote: what is written. How it is read is in `reading`.
 //!
 //! An entry can be read as soon as it is appended, before it is flushed, since it is replicated meanwhile: so
 //! the newest entries are kept in memory too.
@@ -7,16 +7,14 @@
 //! so the replicas flush at the same time; what holds until the flush is everything that could show: see
 //! docs/adr/0022.
 
-use std::fmt::Debug;
-use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
 use chv_domain::ReplicaId;
-use chv_domain::stored::{self, StoredError};
+use chv_domain::stored::StoredError;
 use openraft::storage::{LogFlushed, RaftLogStorage};
-use openraft::{EntryPayload, LogState, OptionalSend, RaftLogId as _, RaftLogReader};
+use openraft::{EntryPayload, LogState, OptionalSend, RaftLogId as _};
 use tokio::sync::watch;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -25,7 +23,7 @@ use super::flush::{Flushed, NotFlushed, may_go_ahead, no_longer_leading};
 use super::newest::Newest;
 use super::stopwatch::Stopwatch;
 use super::writer::Writer;
-use super::{Entry, LogId, RaftError, TypeConfig, Vote, cant_read, cant_write, encode};
+use super::{Entry, LogId, RaftError, TypeConfig, Vote, cant_read, cant_write, decode, encode};
 use crate::files::{CommittedHint, Dir};
 use crate::segment::SegmentReader;
 use crate::timings::Stage;
@@ -33,19 +31,13 @@ use crate::timings::Stage;
 pub(crate) const VOTE: &str = "vote";
 pub(crate) const PURGED: &str = "purged";
 
-/// How many entries a follower is sent without a look at what it has.
-const LONG: u64 = 256;
-
-/// How many bytes one read of the log returns about; replication asks for the rest.
-pub(crate) const READ_BYTES: usize = 4 << 20;
-
 /// Raft's log. Cheap to clone; all clones are one log.
 #[derive(Clone)]
 pub(crate) struct LogStorage {
     dir: Arc<Dir>,
     replica: ReplicaId,
     writer: Writer,
-    reader: SegmentReader,
+    pub(super) reader: SegmentReader,
     newest: Arc<Mutex<Newest>>,
     flushed: Arc<watch::Sender<Flushed>>,
     stopwatch: Stopwatch,
@@ -119,21 +111,6 @@ impl LogStorage {
     /// An entry from which on the log has at most about `bytes`; see [`SegmentReader::first_of_last`].
     pub(crate) fn first_of_last(&self, bytes: u64) -> u64 {
         self.reader.first_of_last(bytes)
-    }
-
-    /// The entries of `from..to` that are on the disk, ending early after about `bytes`. Blocks.
-    pub(crate) fn stored(&self, from: u64, to: u64, bytes: usize) -> Result<Vec<Entry>, RaftError> {
-        let stored = self.reader.read(from..to, bytes).map_err(cant_read)?;
-        stored.iter().map(|entry| decode(&entry.payload)).collect()
-    }
-
-    /// As [`Self::stored`], out of memory where they are there. They must be known to be on the disk.
-    pub(crate) fn at_hand(&self, from: u64, to: u64, bytes: usize) -> Result<Vec<Entry>, RaftError> {
-        let (kept_from, kept) = self.kept(from, to, bytes);
-        match from < kept_from {
-            true => self.stored(from, to, bytes),
-            false => Ok(kept),
-        }
     }
 
     /// These entries came from the leader in this form, and are about to be appended: they are stored as they came, and
@@ -225,57 +202,8 @@ impl LogStorage {
         self.reader.leave_out(upto);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Newest> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Newest> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Where the entries in memory begin, and those of `from..to`, ending early after about `bytes`.
-    fn kept(&self, from: u64, to: u64, bytes: usize) -> (u64, Vec<Entry>) {
-        self.lock().range(from, to, bytes)
-    }
-
-    /// The entries of `from..to` for a follower; of a long range the last one alone. What it has of the others is asked
-    /// before they are read: see [`crate::net`].
-    async fn of_range(&self, from: u64, to: u64) -> Result<Vec<Entry>, RaftError> {
-        let from = match to.saturating_sub(from) > LONG {
-            true => to - 1,
-            false => from,
-        };
-        self.entries(from, to, READ_BYTES).await
-    }
-
-    /// Whether the log has just this entry.
-    pub(crate) async fn has(&self, id: LogId) -> Result<bool, RaftError> {
-        if id.index < self.first_index() || self.last().is_none_or(|last| last.index < id.index) {
-            return Ok(false);
-        }
-        let found = self.entries(id.index, id.index + 1, 1).await?;
-        Ok(found.first().is_some_and(|entry| entry.log_id == id))
-    }
-
-    /// The entries of `from..to` that there are, ending early after about `bytes`.
-    pub(crate) async fn entries(&self, from: u64, to: u64, bytes: usize) -> Result<Vec<Entry>, RaftError> {
-        // First what is in memory, together with where that begins: entries leave memory meanwhile, and what is
-        // looked for there only after the disk was read may have gone to where nobody looks any more.
-        let (kept_from, kept) = self.kept(from, to, bytes);
-        let mut found = Vec::new();
-        if from < kept_from {
-            let (reader, end) = (self.reader.clone(), to.min(kept_from));
-            let read = tokio::task::spawn_blocking(move || {
-                let stored = reader.read(from..end, bytes).map_err(cant_read)?;
-                stored
-                    .iter()
-                    .map(|entry| decode(&entry.payload))
-                    .collect::<Result<Vec<_>, _>>()
-            });
-            found = read.await.map_err(cant_read)??;
-            // Cut short by its size; what is in memory does not follow it.
-            if found.last().is_some_and(|last| last.log_id.index + 1 < end) {
-                return Ok(found);
-            }
-        }
-        found.extend(kept);
-        Ok(found)
     }
 }
 
@@ -286,33 +214,6 @@ fn commands(entries: &[Entry]) -> usize {
         EntryPayload::Blank | EntryPayload::Membership(_) => 0,
     };
     entries.iter().map(of_entry).sum()
-}
-
-pub(crate) fn decode(payload: &[u8]) -> Result<Entry, RaftError> {
-    stored::decode(payload).map_err(cant_read)
-}
-
-impl RaftLogReader<TypeConfig> for LogStorage {
-    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
-        &mut self,
-        range: RB,
-    ) -> Result<Vec<Entry>, RaftError> {
-        let from = match range.start_bound() {
-            Bound::Included(from) => *from,
-            Bound::Excluded(from) => from + 1,
-            Bound::Unbounded => 0,
-        };
-        let to = match range.end_bound() {
-            Bound::Included(to) => to + 1,
-            Bound::Excluded(to) => *to,
-            Bound::Unbounded => u64::MAX,
-        };
-        self.entries(from, to, usize::MAX).await
-    }
-
-    async fn limited_get_log_entries(&mut self, from: u64, to: u64) -> Result<Vec<Entry>, RaftError> {
-        self.of_range(from, to).await
-    }
 }
 
 impl RaftLogStorage<TypeConfig> for LogStorage {
@@ -399,15 +300,12 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
             if let Some(timings) = timings {
                 timings.record(Stage::Flush, began.elapsed(), commands);
             }
-            if now != Flushed::Failed {
+            // Dropped last: there may be much in it, and others wait to hear of the flush.
+            let _forgotten = (now != Flushed::Failed).then(|| {
                 let newest = newest.lock();
-                let forgotten = newest.unwrap_or_else(PoisonError::into_inner).forget(last);
-                // Dropped last: there may be much in it, and others wait to hear of the flush.
-                if let Some(callback) = callback {
-                    callback.log_io_completed(written);
-                }
-                drop(forgotten);
-            } else if let Some(callback) = callback {
+                newest.unwrap_or_else(PoisonError::into_inner).forget(last)
+            });
+            if let Some(callback) = callback {
                 callback.log_io_completed(written);
             }
         };

@@ -9,6 +9,7 @@ pub(crate) mod log_storage;
 mod newest;
 #[cfg(test)]
 mod read_tests;
+pub(crate) mod reading;
 pub(crate) mod snapshot;
 pub(crate) mod snapshot_file;
 pub(crate) mod state_machine;
@@ -60,4 +61,9 @@ pub(crate) fn encode(entry: &Entry) -> Result<Bytes, StoredError> {
         EntryPayload::Blank | EntryPayload::Membership(_) => AROUND,
     };
     stored::encode_about(entry, size).map(Bytes::from)
+}
+
+/// An entry out of its stored form.
+pub(crate) fn decode(payload: &[u8]) -> Result<Entry, RaftError> {
+    stored::decode(payload).map_err(cant_read)
 }

@@ -13,8 +13,9 @@ const KEPT: usize = 512;
 /// How many bytes of them, as stored; in memory they take several times as much.
 const KEPT_BYTES: usize = 8 << 20;
 
-/// How many bytes of them while they are not in history yet: to read and decode them again costs several times what
+/// How many of them, and how many bytes, while they are not in history yet: to read and decode them again costs several times what
 /// sealing them does, just when the replica has no time for it.
+const UNSEALED: usize = 16 << 10;
 const UNSEALED_BYTES: usize = 32 << 20;
 
 /// The newest entries, and where the log begins and ends.
@@ -67,7 +68,7 @@ impl Newest {
             let index = *oldest.key();
             let many = match index <= self.sealed {
                 true => count > KEPT || self.bytes > KEPT_BYTES,
-                false => self.bytes > UNSEALED_BYTES,
+                false => count > UNSEALED || self.bytes > UNSEALED_BYTES,
             };
             if index > flushed || !many {
                 break;

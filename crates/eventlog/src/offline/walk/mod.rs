@@ -18,7 +18,7 @@ use super::small::SmallFiles;
 use super::snapshots::{self, Held};
 use super::verification::{Progress, Verification};
 use crate::open::{HISTORY, SEGMENTS, SNAPSHOTS};
-use crate::raft::log_storage::decode;
+use crate::raft::decode;
 use crate::raft::snapshot::State;
 use crate::raft::{Entry, LogId, Membership};
 use crate::segment::ScannedSegment;
