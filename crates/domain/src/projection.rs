@@ -62,10 +62,10 @@ pub enum BatchOutcome {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Projection {
-    seq: Seq,
-    time: Timestamp,
-    hash: RecordHash,
-    published: Seq,
+    pub(crate) seq: Seq,
+    pub(crate) time: Timestamp,
+    pub(crate) hash: RecordHash,
+    pub(crate) published: Seq,
     pub(crate) vms: OrdMap<VmId, Arc<Vm>>,
     pub(crate) vm_names: OrdMap<(ProjectName, VmName), VmId>,
     pub(crate) hosts: OrdMap<HostId, Arc<Host>>,

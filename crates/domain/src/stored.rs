@@ -83,9 +83,17 @@ pub fn write<T: Serialize>(to: impl std::io::Write, value: &T) -> Result<(), Sto
         .map_err(|error| StoredError::Encode(error.to_string()))
 }
 
-/// Reads what [`write`] wrote. The caller has checked that it is what was written.
-pub fn read<T: DeserializeOwned>(from: impl std::io::Read) -> Result<T, StoredError> {
-    serde_cbor::from_reader(from).map_err(|error| StoredError::Body(error.to_string()))
+/// Reads `count` values that [`write`] wrote one after the other, and nothing else. The caller has checked that they are
+/// what was written.
+pub fn read_each<T: DeserializeOwned>(bytes: &[u8], count: usize) -> Result<Vec<T>, StoredError> {
+    let mut values = serde_cbor::Deserializer::from_slice(bytes).into_iter();
+    let read: Result<Vec<T>, _> = values.by_ref().take(count).collect();
+    let read = read.map_err(|error| StoredError::Body(error.to_string()))?;
+    match (read.len() == count, bytes.len() - values.byte_offset()) {
+        (true, 0) => Ok(read),
+        (true, more) => Err(StoredError::Trailing(more)),
+        (false, _) => Err(StoredError::Body(format!("{} values, not {count}", read.len()))),
+    }
 }
 
 /// The body of the one frame in `bytes`, after its version, length and checksum were verified.

@@ -289,6 +289,7 @@ proptest! {
         play(&mut cluster, moves);
         let again: Projection = stored::decode(&stored::encode(&cluster.state).unwrap()).unwrap();
         prop_assert_eq!(&again, &cluster.state);
+        prop_assert_eq!(&Projection::from(Parts::from(&cluster.state)), &cluster.state);
         let records: Vec<Record> = stored::decode(&stored::encode(&cluster.records).unwrap()).unwrap();
         prop_assert_eq!(&records, &cluster.records);
     }

@@ -24,6 +24,7 @@ use crate::offline::Progress;
 use crate::open::{HISTORY, SNAPSHOTS};
 use crate::raft::log_storage::{PURGED, VOTE};
 use crate::raft::snapshot::{Origin, Snapshots, State};
+use crate::raft::snapshot_file::LastWritten;
 use crate::raft::{LogId, Membership, Vote};
 
 /// What is to be restored, and as what.
@@ -145,9 +146,11 @@ fn fill(order: &Restore, aside: &Path, progress: &mut dyn FnMut(Progress)) -> Re
     }
     let archive = archive?;
     if let Some(base) = &archive.base {
-        checkpoint::write(sealing.history.dir(), base).map_err(|error| RestoreError::Io {
-            path: aside.join(HISTORY),
-            why: error.to_string(),
+        checkpoint::write(sealing.history.dir(), base, &LastWritten::default()).map_err(|error| {
+            RestoreError::Io {
+                path: aside.join(HISTORY),
+                why: error.to_string(),
+            }
         })?;
     }
     let added = added(order, &archive)?;

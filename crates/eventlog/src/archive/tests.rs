@@ -11,6 +11,7 @@ use crate::history::{History, checkpoint};
 use crate::offline::tests::rig::{EVENTS, begin, events, open, written};
 use crate::offline::{self, ClosedDir};
 use crate::open::HISTORY;
+use crate::raft::snapshot_file::LastWritten;
 
 fn archived(purged: bool, to: &Path) -> Archived {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -153,7 +154,12 @@ fn with_base(path: &Path, forgotten: usize, change: impl Fn(Projection) -> Proje
     let mut state = base.clone();
     state.replay(&records[forgotten..]);
     let dir = tempfile::tempdir().unwrap();
-    checkpoint::write(dir.path(), &change(base).without_outcomes()).unwrap();
+    checkpoint::write(
+        dir.path(),
+        &change(base).without_outcomes(),
+        &LastWritten::default(),
+    )
+    .unwrap();
     let bytes = checkpoint::oldest_from(dir.path(), Seq::ZERO).unwrap().unwrap();
     let mut writer = ArchiveWriter::create(path, CLUSTER).unwrap();
     writer.base(&bytes).unwrap();

@@ -106,6 +106,7 @@ mod tests {
 
     use super::super::format::samples::{CLUSTER, chain, sealed};
     use super::*;
+    use crate::raft::snapshot_file::LastWritten;
 
     /// What comes of the state after `upto` of `records`, where those from the sixth on are kept.
     fn fetched(records: &[Record], upto: usize) -> Result<(), String> {
@@ -115,7 +116,7 @@ mod tests {
         history.add(&sealed(&kept[5..])).unwrap();
         let mut state = Projection::default();
         state.replay(&records[..upto]);
-        checkpoint::write(temp.path(), &state).unwrap();
+        checkpoint::write(temp.path(), &state, &LastWritten::default()).unwrap();
         let bytes = checkpoint::oldest_from(temp.path(), Seq::ZERO).unwrap().unwrap();
         let path = history.dir().join(PART);
         append(&path, 0, &bytes).unwrap();

@@ -15,7 +15,7 @@ use super::error::HistoryError;
 use super::pace::checkpoints_apart;
 use super::store::History;
 use crate::raft::snapshot::State;
-use crate::raft::snapshot_file::{self, SnapshotError};
+use crate::raft::snapshot_file::{self, LastWritten, SnapshotError};
 
 const SUFFIX: &str = ".checkpoint";
 
@@ -94,15 +94,18 @@ pub(crate) struct Checkpoints {
     last: Option<(Seq, u64)>,
     /// The state there, while they are made of history.
     fold: Option<Projection>,
+    /// What was written last, here or as a snapshot.
+    written: LastWritten,
 }
 
 impl Checkpoints {
-    pub(crate) fn new(history: History, every: u64) -> Self {
+    pub(crate) fn new(history: History, every: u64, written: LastWritten) -> Self {
         Self {
             history,
             every,
             last: None,
             fold: None,
+            written,
         }
     }
 
@@ -200,20 +203,25 @@ impl Checkpoints {
     }
 
     fn write(&self, projection: &Projection) -> Result<(), CheckpointError> {
-        write(self.history.dir(), projection)
+        write(self.history.dir(), projection, &self.written)
     }
 }
 
-/// Makes the checkpoint of this state in `dir`.
-pub(crate) fn write(dir: &Path, projection: &Projection) -> Result<(), CheckpointError> {
+/// Makes the checkpoint of this state in `dir`, which takes over what it can from `last`.
+pub(crate) fn write(dir: &Path, projection: &Projection, last: &LastWritten) -> Result<(), CheckpointError> {
     let (aside, path) = (dir.join("checkpoint.new"), path(dir, projection.seq()));
     let state = State {
         projection: projection.clone(),
         ..State::default()
     };
     let write = || {
-        let file = File::create(&aside)?;
-        snapshot_file::write(&file, &state)?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&aside)?;
+        snapshot_file::write(&file, &state, last)?;
         std::fs::rename(&aside, &path)?;
         Ok(())
     };

@@ -137,7 +137,11 @@ impl Parts {
         let weight = Weight::of(&self.applied.projection.borrow());
         let upkeep = Upkeep {
             sealer: Sealer::new(self.history.clone(), self.storage.clone(), full),
-            checkpoints: Checkpoints::new(self.history.clone(), CHECKPOINT_EVENTS),
+            checkpoints: Checkpoints::new(
+                self.history.clone(),
+                CHECKPOINT_EVENTS,
+                snapshots.last_written().clone(),
+            ),
             log: self.storage.clone(),
             snapshots,
             applied: self.applied.clone(),

@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use chv_domain::Projection;
 use openraft::{RaftSnapshotBuilder, Snapshot, SnapshotMeta, StorageIOError};
-use serde::{Deserialize, Serialize};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::snapshot_file::{self, SnapshotError};
+use super::snapshot_file::{self, LastWritten, SnapshotError};
 use super::{LogId, Membership, RaftError, TypeConfig};
 use crate::files::{Dir, Disk};
 use crate::history::lower_priority;
@@ -26,8 +25,7 @@ const KEPT: usize = 2;
 const SUFFIX: &str = ".snapshot";
 
 /// All that a replica knows at one point of the log.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct State {
     pub(crate) applied: Option<LogId>,
     pub(crate) membership: Membership,
@@ -87,11 +85,15 @@ pub(crate) fn file_names(dir: &Path) -> io::Result<Vec<String>> {
 #[derive(Clone)]
 pub(crate) struct Snapshots {
     dir: Arc<Dir>,
+    last: LastWritten,
 }
 
 impl Snapshots {
     pub(crate) fn new(dir: Arc<Dir>) -> Self {
-        Self { dir }
+        Self {
+            dir,
+            last: LastWritten::default(),
+        }
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
@@ -135,6 +137,11 @@ impl Snapshots {
         Ok(None)
     }
 
+    /// What the next state that is written goes on from.
+    pub(crate) fn last_written(&self) -> &LastWritten {
+        &self.last
+    }
+
     /// The disk that they are on.
     pub(crate) fn disk(&self) -> &Disk {
         self.dir.disk()
@@ -152,7 +159,7 @@ impl Snapshots {
             .create(true)
             .truncate(true)
             .open(&aside)?;
-        snapshot_file::write(&file, state)?;
+        snapshot_file::write(&file, state, &self.last)?;
         std::fs::rename(&aside, &path)?;
         self.dir.sync()?;
         for old in self.names()?.iter().rev().skip(KEPT) {

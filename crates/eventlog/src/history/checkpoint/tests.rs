@@ -29,7 +29,7 @@ fn a_checkpoint_is_made_of_the_present_where_it_is_the_next_one_and_of_history_w
     let records = chain(Seq(1), RecordHash::ZERO, &[(1, 100); 60]);
     let history = History::open(temp.path(), CLUSTER).unwrap();
     history.add(&sealed(&records[..20])).unwrap();
-    let mut checkpoints = Checkpoints::new(history.clone(), 8);
+    let mut checkpoints = Checkpoints::new(history.clone(), 8, LastWritten::default());
     // Given a present that is far beyond the first one due, they are made of what is sealed,
     let present = |upto: usize| folded(&records[..upto]);
     while checkpoints.step(&present(30)).unwrap() {}
@@ -47,12 +47,12 @@ fn checkpoints_follow_history_also_after_a_restart_and_are_made_again_when_damag
     let temp = tempfile::tempdir().unwrap();
     let records = chain(Seq(1), RecordHash::ZERO, &[(1, 100); 60]);
     let history = History::open(temp.path(), CLUSTER).unwrap();
-    let mut checkpoints = Checkpoints::new(history.clone(), 8);
+    let mut checkpoints = Checkpoints::new(history.clone(), 8, LastWritten::default());
     all(&mut checkpoints);
     for file in records.chunks(20) {
         history.add(&sealed(file)).unwrap();
         all(&mut checkpoints);
-        checkpoints = Checkpoints::new(history.clone(), 8);
+        checkpoints = Checkpoints::new(history.clone(), 8, LastWritten::default());
     }
     let expected: Vec<Seq> = (1..=7).map(|at| Seq(at * 8)).collect();
     assert_eq!(seqs(temp.path()).unwrap(), expected);
