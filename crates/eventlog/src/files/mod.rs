@@ -6,6 +6,7 @@
 mod disk;
 mod hint;
 mod identity;
+mod piecewise;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -21,6 +22,7 @@ pub(crate) use disk::{Disk, DiskError};
 pub(crate) use hint::CommittedHint;
 pub use identity::IdentityError;
 pub(crate) use identity::{Identity, LAYOUT};
+pub(crate) use piecewise::{PIECE, Piecewise};
 
 /// A directory whose entries can be made to last, and what is known of its disk.
 #[derive(Debug)]

@@ -5,12 +5,12 @@
 //! no change of the file's extents, which makes it about three times as fast.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::files::Dir;
+use crate::files::{Dir, PIECE, Piecewise};
 
 /// Bytes before the first frame.
 pub(super) const FILE_HEADER: usize = 32;
@@ -69,20 +69,20 @@ impl Segment {
 
 /// Writes a file of `size` zeros and flushes it.
 pub(super) fn write_zeroed(path: &Path, size: u64) -> io::Result<()> {
-    const CHUNK: usize = 1 << 20;
     let file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .open(path)?;
-    let zeros = vec![0; CHUNK.min(size as usize)];
-    let mut at = 0;
-    while at < size {
-        let len = zeros.len().min((size - at) as usize);
-        file.write_all_at(&zeros[..len], at)?;
-        at += len as u64;
+    let mut to = Piecewise::new(&file);
+    let zeros = vec![0; PIECE.min(size as usize)];
+    let mut left = size as usize;
+    while left > 0 {
+        let len = left.min(PIECE);
+        to.write_all(&zeros[..len])?;
+        left -= len;
     }
-    file.sync_all()
+    to.finish()
 }
 
 /// The name of the segment whose first entry is `first`.

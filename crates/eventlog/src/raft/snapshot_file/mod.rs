@@ -31,7 +31,7 @@ use sha2::{Digest, Sha256};
 use self::frame::Frame;
 use self::table::Written;
 use super::snapshot::{Meta, State};
-use crate::files::DiskError;
+use crate::files::{DiskError, PIECE, Piecewise};
 
 const MAGIC: [u8; 8] = *b"CHVSNAPF";
 const END: [u8; 8] = *b"CHVSNAPE";
@@ -217,7 +217,7 @@ fn meta(read_at: impl Fn(&mut [u8], u64) -> io::Result<()>) -> Result<Meta, Snap
 
 /// A file that is being written, its digest, and how long it is so far.
 struct Output<'a> {
-    to: BufWriter<&'a File>,
+    to: BufWriter<Piecewise<'a>>,
     sha: Sha256,
     at: u64,
 }
@@ -225,7 +225,7 @@ struct Output<'a> {
 impl<'a> Output<'a> {
     fn new(file: &'a File) -> Self {
         Self {
-            to: BufWriter::with_capacity(1 << 20, file),
+            to: BufWriter::with_capacity(PIECE, Piecewise::new(file)),
             sha: Sha256::new(),
             at: 0,
         }
@@ -246,8 +246,8 @@ impl<'a> Output<'a> {
     fn finish(mut self) -> io::Result<()> {
         self.to.write_all(&self.sha.finalize())?;
         self.to.write_all(&END)?;
-        self.to.flush()?;
-        self.to.get_ref().sync_all()
+        let to = self.to.into_inner().map_err(io::IntoInnerError::into_error)?;
+        to.finish()
     }
 }
 

@@ -1,0 +1,48 @@
+//! Writing much while the log is written too. What is written lies in memory until it is flushed, and a flush of the log,
+//! which commands wait for, would wait for all of it; so it is flushed piece by piece, with the disk left to others between
+//! two.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::thread;
+use std::time::Instant;
+
+/// How much is flushed at a time, in bytes: some milliseconds of a common disk.
+pub(crate) const PIECE: usize = 1 << 20;
+
+/// Writes to the end of a file. Blocks, and pauses after each piece for as long as its flush took.
+pub(crate) struct Piecewise<'a> {
+    file: &'a File,
+    unflushed: usize,
+}
+
+impl<'a> Piecewise<'a> {
+    pub(crate) const fn new(file: &'a File) -> Self {
+        Self { file, unflushed: 0 }
+    }
+
+    /// Flushes what is left, and the file's own data.
+    pub(crate) fn finish(self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+}
+
+impl Write for Piecewise<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let bytes = &bytes[..bytes.len().min(PIECE - self.unflushed)];
+        let mut file = self.file;
+        let count = file.write(bytes)?;
+        self.unflushed += count;
+        if self.unflushed == PIECE {
+            let begun = Instant::now();
+            file.sync_data()?;
+            thread::sleep(begun.elapsed());
+            self.unflushed = 0;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
