@@ -4,12 +4,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::whole::whole_where_stored;
+
 /// The longest command line that x86 Linux takes, in bytes, without the final zero.
 pub const MAX_CMDLINE: usize = 2047;
 
 /// The kernel that a VM boots, directly, without firmware.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(remote = "Self", deny_unknown_fields, rename_all = "camelCase")]
 pub struct Boot {
     /// The kernel image.
     pub kernel: HostPath,
@@ -20,6 +22,12 @@ pub struct Boot {
     #[serde(default, skip_serializing_if = "Cmdline::is_empty")]
     pub cmdline: Cmdline,
 }
+
+whole_where_stored!(Boot {
+    kernel,
+    initramfs,
+    cmdline,
+});
 
 /// A file on the host: absolute, or relative to the host's image directory. It never climbs out by `..`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -111,10 +119,12 @@ impl TryFrom<String> for Cmdline {
         if text.len() > MAX_CMDLINE {
             return Err(CmdlineError::TooLong(text.len()));
         }
-        match text.chars().find(|c| !matches!(c, ' '..='~')) {
-            Some(odd) => Err(CmdlineError::Character(odd)),
-            None => Ok(Self(text)),
+        // Of bytes: every replica reads every command line, and a character is looked for only to be named.
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return Ok(Self(text));
         }
+        let odd = text.chars().find(|c| !matches!(c, ' '..='~'));
+        Err(CmdlineError::Character(odd.unwrap_or_default()))
     }
 }
 

@@ -5,11 +5,13 @@ mod boot;
 mod disk;
 mod nic;
 mod on_host_loss;
+mod whole;
 
 use serde::{Deserialize, Serialize};
 
 use crate::host::HypervisorKind;
 use crate::units::{Memory, Vcpus};
+use whole::whole_where_stored;
 
 pub use boot::{Boot, Cmdline, CmdlineError, HostPath, HostPathError, MAX_CMDLINE};
 pub use disk::{Disk, DiskFormat};
@@ -18,7 +20,7 @@ pub use on_host_loss::OnHostLoss;
 
 /// The whole specification of a VM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(remote = "Self", deny_unknown_fields, rename_all = "camelCase")]
 pub struct VmSpec {
     /// Virtual CPUs, at least 1.
     pub vcpus: Vcpus,
@@ -43,6 +45,17 @@ pub struct VmSpec {
     #[serde(default, skip_serializing_if = "OnHostLoss::is_stay")]
     pub on_host_loss: OnHostLoss,
 }
+
+whole_where_stored!(VmSpec {
+    vcpus,
+    memory,
+    boot,
+    disk,
+    nic,
+    hypervisor,
+    stop_timeout,
+    on_host_loss,
+});
 
 /// Seconds that a graceful stop may take: 1 to 3,600, 30 when not given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -5,12 +5,13 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::whole::whole_where_stored;
 use crate::hash::RecordHash;
 use crate::ids::VmId;
 
 /// A network card and what it is plugged into.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(remote = "Self", deny_unknown_fields, rename_all = "camelCase")]
 pub struct Nic {
     /// What the card is plugged into.
     pub backend: NicBackend,
@@ -18,6 +19,8 @@ pub struct Nic {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<MacAddress>,
 }
+
+whole_where_stored!(Nic { backend, mac });
 
 /// What a card is plugged into on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

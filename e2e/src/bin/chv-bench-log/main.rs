@@ -26,6 +26,10 @@ use clap::Parser;
 
 use args::{Args, Task};
 
+/// As replicas have it, whose steps this program takes.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();

@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How many hosts are registered, which is how many events there are.
 pub(crate) const EVENTS: u64 = 8;
 
+/// The size of a segment, in bytes: small, so that there are several, and few bytes in all.
+const SEGMENT: u64 = 768;
+
 fn id() -> ReplicaId {
     ReplicaId::new(1).unwrap()
 }
@@ -62,8 +65,7 @@ pub(crate) async fn events(log: &EventLog, first: u8, count: u8) {
 pub(crate) async fn written(purged: bool) -> tempfile::TempDir {
     let temp = tempfile::tempdir().unwrap();
     EventLog::init(temp.path(), ClusterId::from_bytes([9; 16]), id()).unwrap();
-    // Small, so that there are several, and few bytes in all.
-    let log = open(temp.path(), 1, 1024).await;
+    let log = open(temp.path(), 1, SEGMENT).await;
     let half = EVENTS as u8 / 2;
     events(&log, 1, half).await;
     snapshot(&log, purged).await;
@@ -101,7 +103,7 @@ pub(crate) async fn begin(path: &Path) -> Result<Begun, String> {
     let dir = std::sync::Arc::new(Dir::open(path).map_err(|error| text(&error))?);
     let identity = Identity::read(&dir).map_err(|error| text(&error))?;
     let fatal = tokio::sync::watch::Sender::new(None);
-    let opened = log_files(dir, identity.replica, 1024, fatal);
+    let opened = log_files(dir, identity.replica, SEGMENT, fatal);
     let LogFiles {
         mut storage,
         writer: thread,

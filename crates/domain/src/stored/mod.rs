@@ -2,14 +2,18 @@
 //! before a byte of it is decoded. This is the only module that knows serde_cbor; nothing that comes
 //! from the network is decoded here before its frame has been checked.
 //!
-//! Fields and variants are told by their place, not by their name, which halves the size. So a field or a variant is
-//! only ever added at the end; the golden files in the tests tell when one was not.
+//! Fields and variants are told by their place, not by their name, which halves the size: see `packed`. So a field or a
+//! variant is only ever added at the end; the golden files in the tests tell when one was not.
 //!
 //! Frame, big endian: `u8` version, `u32` length of the body, `u32` CRC-32 (IEEE) of the body, body.
+
+mod packed;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_cbor::ser::IoWrite;
+
+use self::packed::Packed;
 
 /// The version that this code writes and the only one that it reads.
 pub const VERSION: u8 = 1;
@@ -62,10 +66,7 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoredError> {
 pub fn encode_about<T: Serialize>(value: &T, size: usize) -> Result<Vec<u8>, StoredError> {
     let mut frame = Vec::with_capacity(HEADER + size);
     frame.resize(HEADER, 0);
-    let mut packed = serde_cbor::Serializer::new(IoWrite::new(&mut frame)).packed_format();
-    value
-        .serialize(&mut packed)
-        .map_err(|error| StoredError::Encode(error.to_string()))?;
+    write(&mut frame, value)?;
     let body = &frame[HEADER..];
     let length = u32::try_from(body.len()).map_err(|_| StoredError::Encode("over 4 GiB".to_owned()))?;
     let checksum = crc32fast::hash(body);
@@ -77,9 +78,9 @@ pub fn encode_about<T: Serialize>(value: &T, size: usize) -> Result<Vec<u8>, Sto
 
 /// Writes `value` without a frame, as it comes: for what is too large for one, and has a checksum of its own.
 pub fn write<T: Serialize>(to: impl std::io::Write, value: &T) -> Result<(), StoredError> {
-    let mut packed = serde_cbor::Serializer::new(IoWrite::new(to)).packed_format();
+    let mut cbor = serde_cbor::Serializer::new(IoWrite::new(to));
     value
-        .serialize(&mut packed)
+        .serialize(Packed(&mut cbor))
         .map_err(|error| StoredError::Encode(error.to_string()))
 }
 
