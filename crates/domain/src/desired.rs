@@ -58,7 +58,7 @@ impl DesiredVm {
             power: vm.power,
             epoch: placement.epoch,
             revision: vm.revision(),
-            trace: vm.ordered.trace,
+            trace: vm.ordered.trace.as_deref().copied(),
         })
     }
 }

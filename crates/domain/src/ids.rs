@@ -1,5 +1,7 @@
-//! Identifiers. A ULID each, but of types of their own, so that one can't be passed for another.
+//! Identifiers. A ULID each, but of types of their own, so that one can't be passed for another. Kept as bytes, which lie
+//! anywhere: a number of that size is aligned, and then a third of many tables is holes.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
@@ -18,40 +20,52 @@ pub struct IdError {
 macro_rules! ulid_id {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Ulid);
+        #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+        pub struct $name([u8; 16]);
 
         impl $name {
             /// Wraps a ULID that the caller knows to be of this kind.
             pub const fn from_ulid(ulid: Ulid) -> Self {
-                Self(ulid)
+                Self(ulid.to_bytes())
             }
 
             /// The ULID itself.
             pub const fn ulid(self) -> Ulid {
-                self.0
+                Ulid::from_bytes(self.0)
             }
 
             /// The 16 bytes, big endian.
             pub const fn to_bytes(self) -> [u8; 16] {
-                self.0.to_bytes()
+                self.0
             }
 
             /// From 16 bytes, big endian.
             pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-                Self(Ulid::from_bytes(bytes))
+                Self(bytes)
+            }
+        }
+
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> Ordering {
+                u128::from_be_bytes(self.0).cmp(&u128::from_be_bytes(other.0))
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
+                self.ulid().fmt(f)
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({})"), self.0)
+                write!(f, concat!(stringify!($name), "({})"), self.ulid())
             }
         }
 
@@ -60,7 +74,7 @@ macro_rules! ulid_id {
 
             fn from_str(text: &str) -> Result<Self, IdError> {
                 Ulid::from_string(text)
-                    .map(Self)
+                    .map(Self::from_ulid)
                     .map_err(|_| IdError { kind: $kind, text: text.to_owned() })
             }
         }
@@ -70,7 +84,7 @@ macro_rules! ulid_id {
                 if serializer.is_human_readable() {
                     serializer.collect_str(self)
                 } else {
-                    serializer.serialize_bytes(&self.0.to_bytes())
+                    serializer.serialize_bytes(&self.0)
                 }
             }
         }
@@ -126,7 +140,7 @@ impl VmId {
 impl CommandId {
     /// When the sender made the command, by the sender's clock, in milliseconds since the Unix epoch.
     pub const fn made_at_ms(self) -> u64 {
-        self.0.timestamp_ms()
+        self.ulid().timestamp_ms()
     }
 }
 

@@ -1,12 +1,13 @@
 //! Names that people give: DNS labels (RFC 1123), so that each is also a token of a NATS subject and a
-//! host name. Shared, not copied, when they are cloned: the projection's tables copy their keys with each change.
+//! host name. Most are short, and lie where they are used: each replica reads several for each record, and the projection's
+//! tables copy their keys with each change.
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smol_str::SmolStr;
 
 use crate::text::Parse;
 
@@ -72,7 +73,7 @@ macro_rules! label {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// The name as text.
@@ -153,7 +154,7 @@ label!(
 impl Default for ProjectName {
     /// `default`, the project of whoever names none.
     fn default() -> Self {
-        Self("default".into())
+        Self(SmolStr::new_static("default"))
     }
 }
 

@@ -83,7 +83,7 @@ pub struct Placement {
 }
 
 /// The desired state's last change: what a host's steps are caused by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ordered {
     /// The command that asked for it.
     pub command: CommandId,
@@ -92,10 +92,10 @@ pub struct Ordered {
     /// When.
     pub time: Timestamp,
     /// The trace it belongs to.
-    pub trace: Option<TraceContext>,
+    pub trace: Option<Box<TraceContext>>,
 }
 
-/// One virtual machine.
+/// One virtual machine. There are a great many: what most have not is not in it, but elsewhere where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vm {
     /// Its id.
@@ -117,7 +117,7 @@ pub struct Vm {
     /// What its host measured.
     pub phase: Phase,
     /// What keeps its host from converging, if anything.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<Box<Trouble>>,
     /// When it was created.
     pub created: Timestamp,
 }
@@ -191,3 +191,6 @@ impl Vm {
         }
     }
 }
+
+// A replica holds every VM. Beside what its texts take, this is most of what one costs.
+const _: () = assert!(size_of::<Vm>() <= 240, "a VM has become larger");

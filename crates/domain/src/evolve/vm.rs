@@ -27,7 +27,7 @@ fn ordered_by(record: &Record, seq: Seq) -> Ordered {
         command: record.cause.command,
         seq,
         time: record.time,
-        trace: record.trace,
+        trace: record.trace.map(Box::new),
     }
 }
 
@@ -50,7 +50,7 @@ pub(super) fn created(
         project: project.clone(),
         name: name.clone(),
         labels: labels.clone(),
-        spec: Arc::clone(spec),
+        spec: shared(state, spec),
         power,
         ordered: ordered_by(record, seq),
         placement: None,
@@ -62,17 +62,28 @@ pub(super) fn created(
     state.vm_names.insert((project.clone(), name.clone()), id);
 }
 
+/// VMs that are made alike usually come one after the other: they share what they are, as long as nobody looks at where
+/// it lies.
+fn shared(state: &Projection, spec: &Arc<VmSpec>) -> Arc<VmSpec> {
+    match state.vms.get_max() {
+        Some((_, newest)) if newest.spec == *spec => Arc::clone(&newest.spec),
+        _ => Arc::clone(spec),
+    }
+}
+
 pub(super) fn placed(state: &mut Projection, seq: Seq, id: VmId, to: HostId) {
-    release(state, seq, id);
     let Some(vm) = state.vms.get_mut(&id) else { return };
     let vm = Arc::make_mut(vm);
-    vm.placement = Some(Placement {
+    let before = vm.placement.replace(Placement {
         host: to,
         epoch: Epoch(seq),
     });
     // What stood in the way, did so elsewhere.
     vm.trouble = None;
     let reserved = Capacity::of(&vm.spec);
+    if let Some(before) = before {
+        release(state, seq, id, before.host, reserved);
+    }
     host::change(state, to, |host| {
         host.vms.insert(id);
         host.reserved = host.reserved.plus(reserved);
@@ -80,13 +91,9 @@ pub(super) fn placed(state: &mut Projection, seq: Seq, id: VmId, to: HostId) {
     });
 }
 
-/// Takes a VM's reservation off the host that holds it.
-fn release(state: &mut Projection, seq: Seq, id: VmId) {
-    let Some(vm) = state.vms.get(&id) else { return };
-    let (Some(placement), reserved) = (vm.placement, Capacity::of(&vm.spec)) else {
-        return;
-    };
-    host::change(state, placement.host, |host| {
+/// Takes a VM's reservation off the host that held it.
+fn release(state: &mut Projection, seq: Seq, id: VmId, held: HostId, reserved: Capacity) {
+    host::change(state, held, |host| {
         host.vms.remove(&id);
         host.reserved = host.reserved.minus(reserved);
         host.feed = seq;
@@ -168,17 +175,20 @@ pub(super) fn exited(state: &mut Projection, record: &Record, id: VmId, reason: 
 
 pub(super) fn blocked(state: &mut Projection, record: &Record, id: VmId, reason: Option<&String>) {
     change(state, id, |vm| {
-        vm.trouble = reason.map(|reason| Trouble {
-            reason: reason.clone(),
-            since: record.time,
+        vm.trouble = reason.map(|reason| {
+            Box::new(Trouble {
+                reason: reason.clone(),
+                since: record.time,
+            })
         });
     });
 }
 
 pub(super) fn deleted(state: &mut Projection, seq: Seq, id: VmId) {
-    release(state, seq, id);
-    if let Some(vm) = state.vms.remove(&id) {
-        state.vm_names.remove(&(vm.project.clone(), vm.name.clone()));
+    let Some(vm) = state.vms.remove(&id) else { return };
+    state.vm_names.remove(&(vm.project.clone(), vm.name.clone()));
+    if let Some(placement) = vm.placement {
+        release(state, seq, id, placement.host, Capacity::of(&vm.spec));
     }
 }
 

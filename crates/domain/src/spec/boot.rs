@@ -1,10 +1,13 @@
 //! Direct kernel boot: which files on the host, and the kernel's command line.
 
 use std::fmt;
+use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smol_str::SmolStr;
 
 use super::whole::whole_where_stored;
+use crate::text::Parse;
 
 /// The longest command line that x86 Linux takes, in bytes, without the final zero.
 pub const MAX_CMDLINE: usize = 2047;
@@ -30,9 +33,8 @@ whole_where_stored!(Boot {
 });
 
 /// A file on the host: absolute, or relative to the host's image directory. It never climbs out by `..`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct HostPath(String);
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HostPath(SmolStr);
 
 /// Why a text is no path for a host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,23 +66,37 @@ impl fmt::Display for HostPath {
     }
 }
 
-impl TryFrom<String> for HostPath {
-    type Error = HostPathError;
+impl FromStr for HostPath {
+    type Err = HostPathError;
 
-    fn try_from(text: String) -> Result<Self, HostPathError> {
+    fn from_str(text: &str) -> Result<Self, HostPathError> {
         match () {
             () if text.is_empty() => Err(HostPathError::Empty),
             () if text.len() > 4095 => Err(HostPathError::TooLong(text.len())),
-            () if text.chars().any(char::is_control) => Err(HostPathError::Control(text)),
-            () if text.split('/').any(|part| part == "..") => Err(HostPathError::Parent(text)),
-            () => Ok(Self(text)),
+            () if text.chars().any(char::is_control) => Err(HostPathError::Control(text.to_owned())),
+            () if text.split('/').any(|part| part == "..") => Err(HostPathError::Parent(text.to_owned())),
+            () => Ok(Self(text.into())),
         }
     }
 }
 
-impl From<HostPath> for String {
-    fn from(path: HostPath) -> String {
-        path.0
+impl TryFrom<String> for HostPath {
+    type Error = HostPathError;
+
+    fn try_from(text: String) -> Result<Self, HostPathError> {
+        text.parse()
+    }
+}
+
+impl Serialize for HostPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for HostPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Parse::new("a path on the host"))
     }
 }
 
@@ -120,7 +136,11 @@ impl TryFrom<String> for Cmdline {
             return Err(CmdlineError::TooLong(text.len()));
         }
         // Of bytes: every replica reads every command line, and a character is looked for only to be named.
-        if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        // All of them, which goes several at a time where stopping at the first odd one would not.
+        if text
+            .bytes()
+            .fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'))
+        {
             return Ok(Self(text));
         }
         let odd = text.chars().find(|c| !matches!(c, ' '..='~'));

@@ -22,7 +22,7 @@ pub const VERSION: u8 = 1;
 pub const HEADER: usize = 9;
 
 /// The size of most values, a record's: made room for at once.
-const USUAL: usize = 384;
+const USUAL: usize = 512;
 
 /// Why bytes are not a stored value.
 #[derive(Debug, thiserror::Error)]

@@ -32,6 +32,17 @@ fn vms_spread_over_equal_hosts() {
 }
 
 #[test]
+fn vms_made_alike_one_after_the_other_hold_their_spec_once() {
+    let mut cluster = Cluster::with_hosts(1);
+    for (name, memory) in [("a", 128), ("b", 128), ("c", 64)] {
+        cluster.send("alice", create(name, spec(1, memory))).unwrap();
+    }
+    let spec = |name| &cluster.state.resolve(&named(name)).unwrap().spec;
+    assert!(std::sync::Arc::ptr_eq(spec("a"), spec("b")));
+    assert_eq!(spec("c").memory.mib(), 64);
+}
+
+#[test]
 fn a_taken_name_is_refused_and_changes_nothing() {
     let mut cluster = Cluster::with_hosts(1);
     cluster.send("alice", create("web", spec(1, 128))).unwrap();

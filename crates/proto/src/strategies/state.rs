@@ -79,7 +79,7 @@ pub(crate) fn vm() -> impl Strategy<Value = Vm> {
             command,
             seq,
             time,
-            trace,
+            trace: trace.map(Box::new),
         });
     let placement = (host_id(), epoch()).prop_map(|(host, epoch)| Placement { host, epoch });
     let trouble = (".{1,20}", time()).prop_map(|(reason, since)| Trouble { reason, since });
@@ -102,7 +102,7 @@ pub(crate) fn vm() -> impl Strategy<Value = Vm> {
                 ordered,
                 placement,
                 phase,
-                trouble,
+                trouble: trouble.map(Box::new),
                 created,
             },
         )
