@@ -215,7 +215,18 @@ pub fn feed(host: &HostName) -> String {
 pub fn event(event: &Event, project: &str, name: &str) -> String {
     let kind = event.kind();
     match event.resource() {
-        Resource::Vm(vm) => format!("chv.evt.vm.{}.{vm}.{kind}", label_or_unknown(project)),
+        Resource::Vm(vm) => {
+            let (vm, mut text) = (vm.ulid(), [0; ulid::ULID_LEN]);
+            let tokens = [
+                "chv.evt.vm.",
+                label_or_unknown(project),
+                ".",
+                vm.array_to_str(&mut text),
+                ".",
+                kind,
+            ];
+            tokens.concat()
+        }
         Resource::Host(_) => format!("chv.evt.host.{}.{kind}", label_or_unknown(name)),
         Resource::Cluster => format!("chv.evt.cluster.{kind}"),
     }

@@ -1,16 +1,14 @@
 //! Events with what their records say. What each kind of event carries is in `event_kind`.
 
-use bytes::Bytes;
 use chv_domain::{
     Actor, Cause, Event, ProjectName, Projection, Record, RecordHash, Resource, Seq, Term, Timestamp,
     TraceContext, Verb, VmName,
 };
-use prost::Message as _;
 
 use super::VERSION;
 use super::error::{WireError, parse, parse_optional};
 use super::event_kind::{kind_from_wire, kind_to_wire};
-use crate::{subject, v1};
+use crate::v1;
 
 /// One event with what its record says, as subscribers and readers of the log get it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,64 +39,16 @@ pub struct EventEntry {
     pub event: Event,
 }
 
-/// The event number `index` (from 0) of `record`, as it is sent. `names` is the state that its VM's or
-/// host's name is looked up in. An index that the record does not have gives a message without an event.
+/// The event number `index` (from 0) of `record`, as it is sent. `names` is the state that its VM's or host's name is
+/// looked up in, where the record doesn't say it. An index that the record does not have gives a message without an event.
 pub fn event_to_wire(record: &Record, index: usize, names: &Projection) -> v1::EventMessage {
-    let own = own(record, index, names);
-    v1::EventMessage {
-        seq: own.seq,
-        kind: own.kind,
-        project: own.project,
-        name: own.name,
-        event: own.event,
-        ..common(record)
-    }
-}
-
-/// The events of one record, each as the bytes of its [`v1::EventMessage`]. What they have in common is encoded once:
-/// a message may be put together of encoded parts, in any order.
-pub struct EncodedEvents<'a> {
-    record: &'a Record,
-    common: Vec<u8>,
-}
-
-/// An event as bytes, and where it goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EncodedEvent {
-    /// Its number.
-    pub seq: Seq,
-    /// The subject that it is published on.
-    pub subject: String,
-    /// A [`v1::EventMessage`].
-    pub message: Bytes,
-}
-
-impl<'a> EncodedEvents<'a> {
-    /// Those of `record`.
-    pub fn of(record: &'a Record) -> Self {
-        let common = common(record).encode_to_vec();
-        Self { record, common }
-    }
-
-    /// The event number `index` (from 0); `None` when the record has not so many. `names` as in [`event_to_wire`].
-    pub fn get(&self, index: usize, names: &Projection) -> Option<EncodedEvent> {
-        let event = self.record.events.get(index)?;
-        let own = own(self.record, index, names);
-        let mut message = Vec::with_capacity(self.common.len() + own.encoded_len());
-        message.extend_from_slice(&self.common);
-        own.encode_raw(&mut message);
-        Some(EncodedEvent {
-            seq: Seq(own.seq),
-            subject: subject::event(event, &own.project, &own.name),
-            message: message.into(),
-        })
-    }
-}
-
-/// What all events of a record say alike.
-fn common(record: &Record) -> v1::EventMessage {
+    let event = record.events.get(index);
+    let (project, name) = event
+        .map(|event| named(event, record, || names))
+        .unwrap_or_default();
     v1::EventMessage {
         version: VERSION,
+        seq: record.first.plus(index as u64).0,
         time_us: record.time.0,
         actor: record.actor.to_string(),
         command: record.cause.command.to_string(),
@@ -109,21 +59,10 @@ fn common(record: &Record) -> v1::EventMessage {
         prev_hash: record.prev.0.to_vec(),
         record_first: record.first.0,
         record_len: u32::try_from(record.events.len()).unwrap_or(u32::MAX),
-        ..v1::EventMessage::default()
-    }
-}
-
-/// What one event of a record says for itself.
-fn own(record: &Record, index: usize, names: &Projection) -> v1::EventMessage {
-    let event = record.events.get(index);
-    let (project, name) = event.map(|event| named(event, names)).unwrap_or_default();
-    v1::EventMessage {
-        seq: record.first.plus(index as u64).0,
         kind: event.map(Event::kind).unwrap_or_default().to_owned(),
-        project,
-        name,
+        project: project.to_owned(),
+        name: name.to_owned(),
         event: event.map(kind_to_wire),
-        ..v1::EventMessage::default()
     }
 }
 
@@ -167,20 +106,29 @@ pub fn event_from_wire(message: v1::EventMessage) -> Result<EventEntry, WireErro
     })
 }
 
-fn named(event: &Event, names: &Projection) -> (String, String) {
-    match event {
-        Event::VmCreated { project, name, .. } => (project.to_string(), name.to_string()),
-        Event::HostRegistered { name, .. } => (String::new(), name.to_string()),
-        other => match other.resource() {
-            Resource::Vm(id) => names
-                .vm(id)
-                .map(|vm| (vm.project.to_string(), vm.name.to_string()))
-                .unwrap_or_default(),
-            Resource::Host(id) => {
-                let name = names.host(id).map(|host| host.name.to_string());
-                (String::new(), name.unwrap_or_default())
-            }
-            Resource::Cluster => Default::default(),
-        },
-    }
+/// The project and the name of what an event is about, as far as they are known: out of the event, or out of the first of
+/// its record, which creates what the others are about; else out of the state that `names` gives.
+pub(super) fn named<'a>(
+    event: &'a Event,
+    record: &'a Record,
+    names: impl FnOnce() -> &'a Projection,
+) -> (&'a str, &'a str) {
+    let about = event.resource();
+    let said = [Some(event), record.events.first()].into_iter().flatten();
+    let said = said
+        .filter(|event| event.resource() == about)
+        .find_map(|event| match event {
+            Event::VmCreated { project, name, .. } => Some((project.as_str(), name.as_str())),
+            Event::HostRegistered { name, .. } => Some(("", name.as_str())),
+            _ => None,
+        });
+    let looked_up = || match about {
+        Resource::Vm(id) => {
+            let vm = names().vm(id);
+            vm.map(|vm| (vm.project.as_str(), vm.name.as_str()))
+        }
+        Resource::Host(id) => names().host(id).map(|host| ("", host.name.as_str())),
+        Resource::Cluster => None,
+    };
+    said.or_else(looked_up).unwrap_or_default()
 }

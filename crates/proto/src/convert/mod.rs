@@ -5,9 +5,11 @@
 
 mod cluster;
 mod command;
+mod encoded;
 mod error;
 mod event;
 mod event_kind;
+mod fields;
 mod host;
 mod observation;
 mod placement;
@@ -17,8 +19,9 @@ mod spec;
 mod vm;
 
 pub use command::{MAX_COMMANDS, decode_batch, decode_envelope, encode_batch, encode_submission};
+pub use encoded::{EncodedEvent, EncodedEvents, encode_delta};
 pub use error::{DecodeError, WireError, refused, refused_decode, refused_wire};
-pub use event::{EncodedEvent, EncodedEvents, EventEntry, event_from_wire, event_to_wire};
+pub use event::{EventEntry, event_from_wire, event_to_wire};
 pub use host::{
     FeedDelta, SlicePage, check_version, delta_from_wire, delta_to_wire, desired_from_wire, desired_to_wire,
     facts_from_wire, facts_to_wire, host_to_wire, slice_from_wire, slice_to_wire,

@@ -34,7 +34,14 @@ pub(super) fn placed_from_wire(placed: v1::VmPlaced) -> Result<Placed, WireError
 }
 
 fn verdict_to_wire(verdict: &Verdict) -> v1::Verdict {
-    let finding = match &verdict.finding {
+    v1::Verdict {
+        host: verdict.host.to_string(),
+        finding: Some(finding_to_wire(&verdict.finding)),
+    }
+}
+
+pub(super) fn finding_to_wire(finding: &Result<u32, Refusal>) -> Finding {
+    match finding {
         Ok(score) => Finding::Score(*score),
         Err(Refusal::NotAlive) => Finding::NotAlive(verdict::NotAlive {}),
         Err(Refusal::Cordoned) => Finding::Cordoned(verdict::Cordoned {}),
@@ -47,10 +54,6 @@ fn verdict_to_wire(verdict: &Verdict) -> v1::Verdict {
             free_mib: *free_mib,
         }),
         Err(Refusal::Hypervisor(why)) => Finding::Hypervisor(why.clone()),
-    };
-    v1::Verdict {
-        host: verdict.host.to_string(),
-        finding: Some(finding),
     }
 }
 

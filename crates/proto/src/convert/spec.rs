@@ -79,7 +79,7 @@ fn boot_from_wire(boot: v1::Boot) -> Result<Boot, WireError> {
     })
 }
 
-fn disk_to_wire(disk: &Disk) -> v1::Disk {
+pub(super) fn disk_to_wire(disk: &Disk) -> v1::Disk {
     let format = match disk.format {
         DiskFormat::Raw => v1::DiskFormat::Raw,
         DiskFormat::Qcow2 => v1::DiskFormat::Qcow2,
@@ -106,7 +106,7 @@ fn disk_from_wire(disk: v1::Disk) -> Result<Disk, WireError> {
     })
 }
 
-fn nic_to_wire(nic: &Nic) -> v1::Nic {
+pub(super) fn nic_to_wire(nic: &Nic) -> v1::Nic {
     let backend = match &nic.backend {
         NicBackend::User => v1::nic::Backend::User(v1::UserNetwork {}),
         NicBackend::Tap(name) => v1::nic::Backend::Tap(name.as_str().to_owned()),

@@ -82,7 +82,7 @@ fn messages() -> BTreeMap<&'static str, Vec<u8>> {
         ("heartbeat-reply", reply.encode_to_vec()),
         ("slice-request", request.encode_to_vec()),
         ("slice", convert::slice_to_wire(&page()).encode_to_vec()),
-        ("feed-delta", convert::delta_to_wire(&delta()).encode_to_vec()),
+        ("feed-delta", convert::encode_delta(&delta())),
     ])
 }
 

@@ -3,9 +3,11 @@
 //! A feed carries state, not events: the newest of each VM that changed. Messages are chained by the
 //! host's feed position, so a host sees at once that it missed one, and asks for its slice.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use chv_domain::{DesiredVm, Event, HostId, HostName, Projection, Record, Resource, Seq};
+use chv_domain::{DesiredVm, Event, HostId, HostName, Projection, Record, Resource, Seq, Vm};
 use chv_proto::convert::FeedDelta;
 
 /// What changed for one host, and the name by which its feed goes.
@@ -32,27 +34,32 @@ pub fn touched(record: &Record) -> impl Iterator<Item = Resource> + '_ {
 /// The deltas from `before` to `after`, where `touched` holds what [`touched`] says of every record in between.
 pub fn deltas(before: &Projection, after: &Projection, touched: &BTreeSet<Resource>) -> Vec<Delta> {
     let mut found: BTreeMap<HostId, Delta> = BTreeMap::new();
-    let placed_on =
-        |state: &Projection, id| state.vm(id).and_then(|vm| vm.placement).map(|placed| placed.host);
     for resource in touched {
-        let (hosts, vm) = match resource {
-            Resource::Host(host) => ([Some(*host), None], None),
-            Resource::Vm(vm) => ([placed_on(before, *vm), placed_on(after, *vm)], Some(*vm)),
-            // No host's.
-            Resource::Cluster => continue,
-        };
-        for host in hosts.into_iter().flatten().collect::<BTreeSet<_>>() {
-            let Some(delta) = entry(&mut found, before, after, host) else {
-                continue;
-            };
-            let Some(id) = vm else { continue };
-            match after.vm(id).and_then(|vm| DesiredVm::of(vm, host)) {
-                Some(desired) => delta.changes.vms.push(desired),
-                None => delta.changes.gone.push(id),
+        match resource {
+            Resource::Host(host) => {
+                entry(&mut found, before, after, *host);
             }
+            Resource::Vm(id) => {
+                let (was, is) = (before.vm(*id), after.vm(*id));
+                let left = placed_on(was).filter(|host| Some(*host) != placed_on(is));
+                if let Some(delta) = left.and_then(|host| entry(&mut found, before, after, host)) {
+                    delta.changes.gone.push(*id);
+                }
+                let desired = is.and_then(|vm| DesiredVm::of(vm, vm.placement?.host));
+                let host = placed_on(is).and_then(|host| entry(&mut found, before, after, host));
+                if let (Some(delta), Some(desired)) = (host, desired) {
+                    delta.changes.vms.push(desired);
+                }
+            }
+            // No host's.
+            Resource::Cluster => {}
         }
     }
     found.into_values().collect()
+}
+
+fn placed_on(vm: Option<&Arc<Vm>>) -> Option<HostId> {
+    vm?.placement.map(|placement| placement.host)
 }
 
 /// The delta of `host`, when its feed has moved.
@@ -62,17 +69,21 @@ fn entry<'a>(
     after: &Projection,
     host: HostId,
 ) -> Option<&'a mut Delta> {
-    let entry = after.host(host)?;
+    let free = match found.entry(host) {
+        Entry::Occupied(delta) => return Some(delta.into_mut()),
+        Entry::Vacant(free) => free,
+    };
+    let is = after.host(host)?;
     let prev = before.host(host).map_or(Seq::ZERO, |host| host.feed);
-    if entry.feed == prev {
+    if is.feed == prev {
         return None;
     }
-    Some(found.entry(host).or_insert_with(|| Delta {
-        to: entry.name.clone(),
+    Some(free.insert(Delta {
+        to: is.name.clone(),
         changes: FeedDelta {
             host,
             prev: Some(prev),
-            feed: entry.feed,
+            feed: is.feed,
             vms: Vec::new(),
             gone: Vec::new(),
         },
@@ -157,7 +168,7 @@ mod tests {
                     project: ProjectName::default(),
                     name: format!("vm{number}").parse().unwrap(),
                     labels: BTreeMap::new(),
-                    spec: std::sync::Arc::new(
+                    spec: Arc::new(
                         serde_json::from_str(r#"{"vcpus":1,"memory":"64MiB","boot":{"kernel":"k"}}"#)
                             .unwrap(),
                     ),

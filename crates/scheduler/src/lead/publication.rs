@@ -224,7 +224,7 @@ impl Publication {
             for (index, (seq, event)) in record.numbered().enumerate() {
                 let event = match seq < self.next {
                     true => None,
-                    false => encoded.get(index, names.of(event)),
+                    false => encoded.get(index, || names.of(event)),
                 };
                 let Some(event) = event else { continue };
                 out.push(Outgoing::Event(Published {

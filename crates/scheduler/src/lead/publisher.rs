@@ -9,7 +9,6 @@ use bytes::Bytes;
 use chv_domain::{Projection, Seq};
 use chv_proto::{convert, subject};
 use futures::StreamExt;
-use prost::Message as _;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
@@ -151,7 +150,7 @@ impl Publisher {
             }
             let handed = match message {
                 Outgoing::Feed(delta) => {
-                    let message = convert::delta_to_wire(&delta.changes).encode_to_vec();
+                    let message = convert::encode_delta(&delta.changes);
                     self.publish(subject::feed(&delta.to), message.into()).await
                 }
                 Outgoing::Event(published) => self.event(published).await,

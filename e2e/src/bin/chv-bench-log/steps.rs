@@ -16,7 +16,6 @@ use chv_domain::{
 use chv_e2e::stand_in_facts;
 use chv_proto::client::{new_command_id, now};
 use chv_proto::convert::{self, EncodedEvents, FeedDelta};
-use prost::Message as _;
 
 use crate::payload::{Payloads, USER};
 
@@ -144,7 +143,8 @@ impl Work {
             let mut size = 0;
             for record in &batch.records {
                 let encoded = EncodedEvents::of(record);
-                let messages = (0..record.events.len()).filter_map(|index| encoded.get(index, &work.state));
+                let messages =
+                    (0..record.events.len()).filter_map(|index| encoded.get(index, || &work.state));
                 size += messages.map(|event| event.message.len()).sum::<usize>();
             }
             size
@@ -167,7 +167,7 @@ impl Work {
             vms: batch.records.iter().filter_map(desired).collect(),
             gone: Vec::new(),
         };
-        Ok(convert::delta_to_wire(&delta).encode_to_vec())
+        Ok(convert::encode_delta(&delta))
     }
 
     /// What a follower does with the entry before it has it on its disk, and once it is committed.

@@ -103,12 +103,12 @@ proptest! {
     fn an_event_put_together_of_encoded_parts_is_the_message_that_it_stands_for(record in strategies::record()) {
         let (names, encoded) = (Projection::default(), EncodedEvents::of(&record));
         for (index, (seq, _)) in record.numbered().enumerate() {
-            let event = encoded.get(index, &names).unwrap();
+            let event = encoded.get(index, || &names).unwrap();
             prop_assert_eq!(event.seq, seq);
             let message = v1::EventMessage::decode(event.message).unwrap();
             prop_assert_eq!(message, event_to_wire(&record, index, &names));
         }
-        prop_assert_eq!(encoded.get(record.events.len(), &names), None);
+        prop_assert_eq!(encoded.get(record.events.len(), || &names), None);
     }
 
     #[test]
@@ -118,6 +118,7 @@ proptest! {
 
     #[test]
     fn a_feeds_change_arrives_as_it_was(delta in strategies::delta()) {
+        prop_assert_eq!(v1::FeedDelta::decode(&encode_delta(&delta)[..]), Ok(delta_to_wire(&delta)));
         prop_assert_eq!(delta_from_wire(sent(&delta_to_wire(&delta))), Ok(delta));
     }
 
