@@ -68,6 +68,15 @@ impl Replica {
             .unwrap();
     }
 
+    /// Purges the log up to this entry, for a snapshot that is on the disk.
+    pub(crate) async fn purge(&mut self, upto: u64) {
+        self.log.in_snapshot(upto);
+        self.log
+            .purge(LogId::new(LeaderId::new(1, 2), upto))
+            .await
+            .unwrap();
+    }
+
     pub(crate) fn history(&self) -> History {
         History::open(&self.temp.path().join("history"), CLUSTER).unwrap()
     }
@@ -136,8 +145,7 @@ async fn stopped_after_any_entry_sealing_goes_on_where_it_was_and_the_log_may_lo
         );
         // and the rest may be purged.
         if sealer.covered() > 0 {
-            let upto = LogId::new(LeaderId::new(1, 2), sealer.covered());
-            replica.log.purge(upto).await.unwrap();
+            replica.purge(sealer.covered()).await;
         }
     }
     assert_eq!(read(&replica.history()), records[..30]);
@@ -153,11 +161,7 @@ async fn a_log_that_begins_after_what_is_sealed_is_told_and_sealing_goes_on_once
     assert_eq!(history.span().borrow().unwrap().newest, Seq(24));
 
     // Given a log that was purged beyond, as a snapshot from the leader does it,
-    replica
-        .log
-        .purge(LogId::new(LeaderId::new(1, 2), 18))
-        .await
-        .unwrap();
+    replica.purge(18).await;
     let mut sealer = replica.sealer(&history);
     assert!(!sealer.run(24, Seq(48)).unwrap());
     assert!(!sealer.run(26, Seq(52)).unwrap());
@@ -193,7 +197,7 @@ async fn what_was_never_committed_is_not_sealed_between_a_snapshot_from_the_lead
 
     // when its snapshot is installed, and the log is not purged yet,
     let here = mine.temp.path().join("snapshots");
-    let mut machine = StateMachine::open(snapshots(&here), Some(mine.log.clone())).unwrap();
+    let mut machine = StateMachine::new(State::default(), snapshots(&here), Some(mine.log.clone()));
     let sent = Box::new(tokio::fs::File::from_std(sent));
     machine.install_snapshot(&state.meta(), sent).await.unwrap();
 

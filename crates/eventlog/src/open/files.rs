@@ -9,9 +9,10 @@ use tokio::sync::watch;
 use super::OpenError;
 use crate::files::{Dir, Identity};
 use crate::history::History;
-use crate::raft::fit;
+use crate::raft::fit::{self, Ends};
 use crate::raft::incoming::Incoming;
 use crate::raft::log_storage::LogStorage;
+use crate::raft::overtaken;
 use crate::raft::snapshot::Snapshots;
 use crate::raft::state_machine::StateMachine;
 use crate::raft::writer::{Fatal, Writer, WriterThread};
@@ -83,13 +84,16 @@ pub(crate) fn log_files(
     dir.sync().map_err(failed)?;
     let first = LogStorage::first(&dir).map_err(failed)?;
     let segments = Arc::new(dir.below(SEGMENTS).map_err(failed)?);
-    let store = SegmentStore::open(segments, segment_size, first).map_err(failed)?;
+    let mut store = SegmentStore::open(segments, segment_size, first).map_err(failed)?;
     let reader = store.reader();
+    let snapshots = Snapshots::new(Arc::new(dir.below(SNAPSHOTS).map_err(failed)?));
+    let state = snapshots.newest().map_err(failed)?.unwrap_or_default();
+    let ends = Ends::read(&dir, &reader).map_err(failed)?;
+    fit::check(dir.path(), &ends, state.applied)?;
+    overtaken::purge(&dir, &mut store, ends.purged, state.applied).map_err(failed)?;
     let (queue, writer) = Writer::start(store, fatal).map_err(failed)?;
     let storage = LogStorage::open(Arc::clone(&dir), replica, queue, reader).map_err(failed)?;
-    let snapshots = Arc::new(dir.below(SNAPSHOTS).map_err(failed)?);
-    let machine = StateMachine::open(Snapshots::new(snapshots), Some(storage.clone())).map_err(failed)?;
-    fit::check(dir.path(), &storage.ends(), machine.last_applied())?;
+    let machine = StateMachine::new(state, snapshots, Some(storage.clone()));
     Ok(LogFiles {
         storage,
         writer,

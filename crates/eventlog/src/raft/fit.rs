@@ -3,7 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{LogId, Vote};
+use super::log_storage::{PURGED, VOTE};
+use super::{LogId, RaftError, Vote, cant_read, decode};
+use crate::files::Dir;
+use crate::segment::SegmentReader;
 
 /// Where the log begins and ends, and the vote that goes with it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -14,6 +17,30 @@ pub(crate) struct Ends {
     pub(crate) last: Option<LogId>,
     /// The vote.
     pub(crate) vote: Option<Vote>,
+}
+
+impl Ends {
+    /// Of the log in `dir`, whose segments `reader` reads. Blocks.
+    pub(crate) fn read(dir: &Dir, reader: &SegmentReader) -> Result<Self, RaftError> {
+        let purged: Option<LogId> = dir.read(PURGED).map_err(cant_read)?;
+        let bounds = reader.bounds();
+        let last = match bounds.is_empty() {
+            true => None,
+            false => entry_id(reader, bounds.end - 1)?,
+        };
+        Ok(Self {
+            purged,
+            last: last.or(purged),
+            vote: dir.read(VOTE).map_err(cant_read)?,
+        })
+    }
+}
+
+/// The id of the entry at `index`, if it is there. Blocks.
+pub(super) fn entry_id(reader: &SegmentReader, index: u64) -> Result<Option<LogId>, RaftError> {
+    let found = reader.read(index..index + 1, usize::MAX).map_err(cant_read)?;
+    let entry: Option<super::Entry> = found.first().map(|entry| decode(&entry.payload)).transpose()?;
+    Ok(entry.map(|entry| entry.log_id))
 }
 
 /// The parts of a data directory don't fit together.

@@ -23,7 +23,7 @@ use super::flush::{Flushed, NotFlushed, may_go_ahead, no_longer_leading};
 use super::newest::Newest;
 use super::stopwatch::Stopwatch;
 use super::writer::Writer;
-use super::{Entry, LogId, RaftError, TypeConfig, Vote, cant_read, cant_write, decode, encode};
+use super::{Entry, LogId, RaftError, TypeConfig, Vote, cant_read, cant_write, encode};
 use crate::files::{CommittedHint, Dir};
 use crate::segment::SegmentReader;
 use crate::timings::Stage;
@@ -40,6 +40,8 @@ pub(crate) struct LogStorage {
     pub(super) reader: SegmentReader,
     newest: Arc<Mutex<Newest>>,
     flushed: Arc<watch::Sender<Flushed>>,
+    /// How far the snapshot goes that the state was last taken from.
+    in_snapshots: Arc<watch::Sender<Flushed>>,
     stopwatch: Stopwatch,
     committed: Arc<Mutex<Committed>>,
     _held: Option<TaskTrackerToken>,
@@ -58,20 +60,9 @@ impl LogStorage {
         writer: Writer,
         reader: SegmentReader,
     ) -> Result<Self, RaftError> {
-        let purged: Option<LogId> = dir.read(PURGED).map_err(cant_read)?;
-        let bounds = reader.bounds();
-        let last = match bounds.is_empty() {
-            true => purged,
-            false => {
-                let tail = reader
-                    .read(bounds.end - 1..bounds.end, usize::MAX)
-                    .map_err(cant_read)?;
-                let tail = tail.first().map(|entry| decode(&entry.payload)).transpose()?;
-                tail.map(|entry| entry.log_id).or(purged)
-            }
-        };
-        let vote = no_longer_leading(dir.read(VOTE).map_err(cant_read)?, replica);
-        let newest = Newest::new(last, purged, vote);
+        let Ends { purged, last, vote } = Ends::read(&dir, &reader)?;
+        let newest = Newest::new(last, purged, no_longer_leading(vote, replica));
+        let flushed = Flushed::Upto(reader.bounds().end.saturating_sub(1));
         let (hint, known) = CommittedHint::open(&dir).map_err(cant_read)?;
         // Never beyond what is there: the hint was not flushed with the log.
         let committed = Committed {
@@ -84,7 +75,8 @@ impl LogStorage {
             writer,
             reader,
             newest: Arc::new(Mutex::new(newest)),
-            flushed: Arc::new(watch::Sender::new(Flushed::Upto(bounds.end.saturating_sub(1)))),
+            flushed: Arc::new(watch::Sender::new(flushed)),
+            in_snapshots: Arc::new(watch::Sender::new(Flushed::Upto(0))),
             stopwatch: Stopwatch::default(),
             committed: Arc::new(Mutex::new(committed)),
             _held: None,
@@ -131,16 +123,6 @@ impl LogStorage {
         known.map_or_else(|| encode(entry), Ok)
     }
 
-    /// Where the log begins and ends, and the vote that goes with it.
-    pub(crate) fn ends(&self) -> Ends {
-        let newest = self.lock();
-        Ends {
-            purged: newest.purged,
-            last: newest.last,
-            vote: newest.vote,
-        }
-    }
-
     /// The last entry that this replica has, or had before what came after it was purged into a snapshot.
     pub(crate) fn last(&self) -> Option<LogId> {
         let newest = self.lock();
@@ -168,15 +150,7 @@ impl LogStorage {
 
     /// Resolves once the entry at `index` is on this replica's disk.
     pub(crate) async fn flushed(&self, index: u64) -> Result<(), NotFlushed> {
-        let mut flushed = self.flushed.subscribe();
-        let reached = flushed.wait_for(|now| match now {
-            Flushed::Upto(upto) => *upto >= index,
-            Flushed::Failed => true,
-        });
-        match reached.await.as_deref() {
-            Ok(Flushed::Upto(_)) => Ok(()),
-            Ok(Flushed::Failed) | Err(_) => Err(NotFlushed),
-        }
+        reached(&self.flushed, index).await
     }
 
     /// Resolves once all that was appended so far is on this replica's disk.
@@ -202,8 +176,42 @@ impl LogStorage {
         self.reader.leave_out(upto);
     }
 
+    /// The last entry that is known to be committed, and to have been applied here.
+    fn applied(&self) -> Option<LogId> {
+        self.committed.lock().unwrap_or_else(PoisonError::into_inner).last
+    }
+
+    /// A snapshot that goes up to this entry, and came from the leader or was there before, is on the disk.
+    pub(crate) fn in_snapshot(&self, upto: u64) {
+        self.in_snapshots.send_if_modified(|now| match now {
+            Flushed::Upto(known) if *known < upto => {
+                *known = upto;
+                true
+            }
+            Flushed::Upto(_) | Flushed::Failed => false,
+        });
+    }
+
+    /// A snapshot that came from the leader will never be on the disk: what waits for it ends.
+    pub(crate) fn snapshot_failed(&self) {
+        self.in_snapshots.send_replace(Flushed::Failed);
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Newest> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Resolves once all up to `index` is on the disk.
+async fn reached(known: &watch::Sender<Flushed>, index: u64) -> Result<(), NotFlushed> {
+    let mut known = known.subscribe();
+    let reached = known.wait_for(|now| match now {
+        Flushed::Upto(upto) => *upto >= index,
+        Flushed::Failed => true,
+    });
+    match reached.await.as_deref() {
+        Ok(Flushed::Upto(_)) => Ok(()),
+        Ok(Flushed::Failed) | Err(_) => Err(NotFlushed),
     }
 }
 
@@ -249,7 +257,7 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, RaftError> {
-        Ok(self.committed.lock().unwrap_or_else(PoisonError::into_inner).last)
+        Ok(self.applied())
     }
 
     async fn append<I>(&mut self, entries: I, callback: LogFlushed<TypeConfig>) -> Result<(), RaftError>
@@ -339,6 +347,15 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), RaftError> {
+        // What is applied Raft purges once it has a snapshot of it. Beyond that it does so while the state machine still
+        // writes the snapshot that came from the leader: were the power lost before that is there, nothing on this disk
+        // would hold what is purged.
+        let applied = self.applied();
+        if applied.is_none_or(|applied| applied.index < upto.index) {
+            reached(&self.in_snapshots, upto.index)
+                .await
+                .map_err(cant_write)?;
+        }
         // First the note, then the files: what is noted as purged may still be there, not the reverse.
         let dir = Arc::clone(&self.dir);
         let noted = tokio::task::spawn_blocking(move || dir.disk().hold(|| dir.replace(PURGED, &upto)));
@@ -354,7 +371,8 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
             }
             Flushed::Upto(_) | Flushed::Failed => false,
         });
-        newest.last = newest.last.max(Some(upto));
+        // By its index: an entry before it that was never committed may be of a later term.
+        newest.last = newest.last.filter(|last| last.index > upto.index).or(Some(upto));
         Ok(())
     }
 }

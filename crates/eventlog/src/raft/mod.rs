@@ -7,6 +7,7 @@ pub(crate) mod foreseen;
 pub(crate) mod incoming;
 pub(crate) mod log_storage;
 mod newest;
+pub(crate) mod overtaken;
 #[cfg(test)]
 mod read_tests;
 pub(crate) mod reading;

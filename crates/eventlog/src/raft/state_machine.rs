@@ -61,9 +61,8 @@ pub(crate) struct StateMachine {
 }
 
 impl StateMachine {
-    /// From the newest snapshot that reads; the log is replayed onto it.
-    pub(crate) fn open(snapshots: Snapshots, log: Option<LogStorage>) -> std::io::Result<Self> {
-        let state = snapshots.newest()?.unwrap_or_default();
+    /// From `state`, that of the newest snapshot; the log is replayed onto it.
+    pub(crate) fn new(state: State, snapshots: Snapshots, log: Option<LogStorage>) -> Self {
         let applied = Applied {
             projection: watch::Sender::new(Projection::default()),
             seq: watch::Sender::new(Seq::ZERO),
@@ -71,14 +70,17 @@ impl StateMachine {
             base: watch::Sender::new(Mark::default()),
         };
         applied.tell_from_snapshot(&state);
-        Ok(Self {
+        if let (Some(last), Some(log)) = (state.applied, &log) {
+            log.in_snapshot(last.index);
+        }
+        Self {
             state,
             snapshots,
             log,
             applied,
             foreseen: Foreseen::default(),
             held: None,
-        })
+        }
     }
 
     /// Whoever waits for the token's tasks waits until this, and every snapshot that it has made, is done.
@@ -86,11 +88,6 @@ impl StateMachine {
         let log = self.log.map(|log| log.held(token.clone()));
         let held = Some(token);
         Self { log, held, ..self }
-    }
-
-    /// The last entry that it holds.
-    pub(crate) fn last_applied(&self) -> Option<LogId> {
-        self.state.applied
     }
 
     pub(crate) fn snapshots(&self) -> Snapshots {
@@ -201,9 +198,14 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             snapshots.disk().hold(write).map_err(cant)?;
             Ok::<_, RaftError>(state)
         });
-        self.state = installed.await.map_err(cant)??;
+        let installed = installed.await.map_err(cant).flatten();
+        if let (Err(_), Some(log)) = (&installed, &self.log) {
+            log.snapshot_failed();
+        }
+        self.state = installed?;
         if let (Some(last), Some(log)) = (self.state.applied, &self.log) {
             log.covered_by_snapshot(last.index);
+            log.in_snapshot(last.index);
         }
         self.applied.tell_from_snapshot(&self.state);
         Ok(())

@@ -111,7 +111,7 @@ pub(crate) async fn begin(path: &Path) -> Result<Begun, String> {
     } = opened.map_err(|error| text(&error))?;
     let begun = async {
         let mut state = State {
-            applied: machine.last_applied(),
+            applied: *machine.applied().entry.borrow(),
             projection: machine.applied().projection.borrow().clone(),
             ..State::default()
         };
