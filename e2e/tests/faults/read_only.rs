@@ -1,10 +1,11 @@
 //! A replica whose file system turns read-only goes on serving reads, and does nothing else: where others can write, one
 //! of them leads, and otherwise commands are refused with the reason. It takes part again once it can write.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use chv_e2e::faults::{FailingDisk, ReadOnlyMount, in_own_namespaces};
+use chv_e2e::faults::{FailingDisk, Load, ReadOnlyMount, Rounds, in_own_namespaces};
+use chv_e2e::history_check::all_kept;
 use chv_e2e::{Cluster, Options, PATIENCE, Replicas, contiguous, trail, vms, wait_until};
 use chv_proto::client::{Client, CommandError};
 use chv_proto::subject::Audience;
@@ -15,6 +16,12 @@ const REFUSAL: &str = "is on a file system that is read-only";
 
 /// How long a refusal that may be over later is waited out.
 const SOON: Duration = Duration::from_secs(3);
+
+/// By when commands are done again after the leader's disk turned read-only: a lease, an election, and a retry.
+const FAILOVER: Duration = Duration::from_secs(10);
+
+/// How many clients keep sending.
+const SENDERS: usize = 8;
 
 async fn create(client: &Client, name: &str, patience: Duration) -> Result<(), CommandError> {
     let create = vms::create(name, vms::tiny(), false);
@@ -93,23 +100,32 @@ fn given_a_leader_whose_disk_fails_then_another_leads_it_serves_reads_and_catche
 #[test]
 fn given_a_leader_that_can_not_write_for_a_while_then_another_leads_and_it_follows_without_a_restart_needs_links()
 -> Result<()> {
+    let mut rounds = Rounds::of(2);
     in_own_namespaces(async || {
         Cluster::run(Options::log_only(), async |cluster| {
             let _host = cluster.stand_in().await?;
             let alice = cluster.client("alice").await?;
             create(&alice, "before", PATIENCE).await?;
-            let was = cluster.wait_for_leader().await?;
 
-            // When it can't write,
-            let cant = ReadOnlyMount::over(cluster.directory().join(format!("s{was}")))?;
+            while rounds.begin_another() {
+                let (was, round) = (cluster.wait_for_leader().await?, rounds.begun());
 
-            // then another one leads, and once it can, it has what it missed.
-            is_led_by_another(cluster, was).await?;
-            create(&alice, "meanwhile", PATIENCE).await?;
-            drop(cant);
-            cluster.wait_for_agreement().await?;
-            create(&alice, "after", PATIENCE).await?;
-            cluster.all_run()
+                // When it can't write,
+                let cant = ReadOnlyMount::over(cluster.directory().join(format!("s{was}")))?;
+                let began = Instant::now();
+
+                // then another one leads, soon, and once it can, it has what it missed.
+                create(&alice, &format!("meanwhile-{round}"), PATIENCE).await?;
+                let took = began.elapsed();
+                println!("commands were done again after {} ms", took.as_millis());
+                ensure!(took < FAILOVER, "nobody took commands for {took:?}");
+                is_led_by_another(cluster, was).await?;
+                drop(cant);
+                cluster.wait_for_agreement().await?;
+                create(&alice, &format!("after-{round}"), PATIENCE).await?;
+                cluster.all_run()?;
+            }
+            Ok(())
         })
         .await
     })
@@ -153,6 +169,53 @@ fn given_no_other_replica_then_commands_are_refused_with_the_reason_reads_go_on_
             cluster.all_run()
         })
         .await
+    })
+}
+
+#[test]
+fn given_no_other_replica_and_a_write_under_way_when_the_disk_fails_then_the_leader_is_read_and_nothing_is_lost_needs_loop()
+-> Result<()> {
+    in_own_namespaces(async || {
+        let options = Options {
+            replicas: Replicas::One,
+            ..Options::log_only()
+        };
+        let mut cluster = Cluster::prepare(options)?;
+        let disk = FailingDisk::mount(cluster.directory().join("s1"))?;
+        let done = async {
+            cluster.start().await?;
+            let _host = cluster.stand_in().await?;
+            let alice = cluster.client("alice").await?;
+            create(&alice, "before", PATIENCE).await?;
+            let load = Load::start(&alice, SENDERS);
+            load.goes_on(&mut cluster, 100).await?;
+
+            // When its file system turns read-only while it writes,
+            disk.fail()?;
+
+            // then it is read as the leader that it is, with what it acknowledged,
+            let began = Instant::now();
+            vms::find(&alice, "before").await?.context("it is gone")?;
+            let took = began.elapsed();
+            println!("the leader was read after {} ms", took.as_millis());
+            ensure!(took < SOON, "the leader could not be read for {took:?}");
+            let acknowledged = load.acknowledged();
+            all_kept(&acknowledged, &trail(&alice, None).await?)?;
+            drop(load);
+
+            // and mended and started again, it has all of that, and goes on.
+            cluster.scheduler(1).kill()?;
+            disk.mend()?;
+            cluster.scheduler(1).start()?;
+            create(&alice, "after", PATIENCE).await?;
+            let trail = trail(&alice, None).await?;
+            contiguous(&trail)?;
+            Ok(all_kept(&acknowledged, &trail)?)
+        };
+        let done = done.await;
+        cluster.scheduler(1).kill()?;
+        drop(disk);
+        done.map_err(|error: anyhow::Error| cluster.with_logs(&error))
     })
 }
 
