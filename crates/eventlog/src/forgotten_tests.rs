@@ -9,7 +9,9 @@ use chv_domain::*;
 use tokio::net::TcpListener;
 
 use crate::archive::{Restore, collect, restore, verify};
+use crate::history::checkpoint;
 use crate::offline::{self, ClosedDir};
+use crate::open::HISTORY;
 use crate::purged_tests::{
     LIMIT, PATIENCE, about, finds, id, leader, open, opened, reach, register, register_and_purge, start,
 };
@@ -140,6 +142,7 @@ async fn what_is_forgotten_is_gone_everywhere_and_what_is_kept_stays_whole() {
     reach(&logs[&away], Seq(41)).await;
     keeps_from(&logs[&away], 17).await;
     serves_from(&logs[&away], 17).await;
+    has_the_past(&logs[&away], 17).await;
     // and a new one never gets it.
     let address = free_address().await;
     peers.insert(id(4), address);
@@ -171,7 +174,20 @@ async fn what_is_forgotten_is_gone_everywhere_and_what_is_kept_stays_whole() {
         let verified = offline::verify(&ClosedDir::open(&dir(number)).unwrap(), &mut |_| {});
         assert!(verified.is_sound(), "{:?}", verified.findings);
         assert_eq!(verified.first_seq, Some(Seq(17)));
+        // From the state before what is kept on, its snapshots are what the records fold to.
+        assert_eq!(verified.base_seq, Some(Seq(16)), "{number}");
+        assert!(
+            verified.snapshots_compared > 0 && verified.snapshots_alone == 0,
+            "{verified:?}"
+        );
     }
+    let base = checkpoint::oldest_from(&dir(away).join(HISTORY), Seq(16)).unwrap();
+    let (file, mut bytes) = base.unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+    let verified = offline::verify(&ClosedDir::open(&dir(away)).unwrap(), &mut |_| {});
+    assert_eq!(verified.findings[0].file, file);
     let archive = temp.path().join("a.chv");
     let archived = collect(&ClosedDir::open(&dir(first)).unwrap(), &archive, &mut |_| {}).unwrap();
     assert_eq!(archived.first_seq, Seq(17));

@@ -60,7 +60,7 @@ fn base(dir: &ClosedDir, first: &Record, writer: &mut ArchiveWriter) -> Result<(
     let before = Seq(first.first.0 - 1);
     let found = checkpoint::oldest_from(&history, before).map_err(ArchiveError::io(&history))?;
     match found {
-        Some(checkpoint) => writer.base(&checkpoint).map(drop),
+        Some((_, checkpoint)) => writer.base(&checkpoint).map(drop),
         None => Ok(()),
     }
 }

@@ -160,7 +160,7 @@ fn with_base(path: &Path, forgotten: usize, change: impl Fn(Projection) -> Proje
         &LastWritten::default(),
     )
     .unwrap();
-    let bytes = checkpoint::oldest_from(dir.path(), Seq::ZERO).unwrap().unwrap();
+    let (_, bytes) = checkpoint::oldest_from(dir.path(), Seq::ZERO).unwrap().unwrap();
     let mut writer = ArchiveWriter::create(path, CLUSTER).unwrap();
     writer.base(&bytes).unwrap();
     // Files are cut where they are cut, so some of what is forgotten may be there.

@@ -117,7 +117,7 @@ mod tests {
         let mut state = Projection::default();
         state.replay(&records[..upto]);
         checkpoint::write(temp.path(), &state, &LastWritten::default()).unwrap();
-        let bytes = checkpoint::oldest_from(temp.path(), Seq::ZERO).unwrap().unwrap();
+        let (_, bytes) = checkpoint::oldest_from(temp.path(), Seq::ZERO).unwrap().unwrap();
         let path = history.dir().join(PART);
         append(&path, 0, &bytes).unwrap();
         take_over(&history, &path, Seq(10))?;

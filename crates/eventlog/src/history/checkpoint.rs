@@ -283,12 +283,15 @@ pub(crate) fn piece(
     }))
 }
 
-/// The bytes of the checkpoint with the fewest events in `dir`, of those at or after `seq`; `None` without one. Blocks.
-pub(crate) fn oldest_from(dir: &Path, seq: Seq) -> io::Result<Option<Vec<u8>>> {
+/// The file of the checkpoint with the fewest events in `dir`, of those at or after `seq`, and its bytes; `None` without
+/// one. Blocks.
+pub(crate) fn oldest_from(dir: &Path, seq: Seq) -> io::Result<Option<(PathBuf, Vec<u8>)>> {
     let Some(at) = seqs(dir)?.into_iter().find(|at| *at >= seq) else {
         return Ok(None);
     };
-    std::fs::read(path(dir, at)).map(Some)
+    let path = path(dir, at);
+    let bytes = std::fs::read(&path)?;
+    Ok(Some((path, bytes)))
 }
 
 /// Where a state is, and how many VMs it has.

@@ -52,7 +52,7 @@ pub(super) fn read(dir: &Path, findings: &mut Vec<Finding>) -> Vec<Held> {
     held
 }
 
-fn kind(error: &SnapshotError) -> FindingKind {
+pub(super) fn kind(error: &SnapshotError) -> FindingKind {
     match error {
         SnapshotError::Io(_) => FindingKind::Unreadable,
         SnapshotError::Damaged(_) => FindingKind::Damaged,

@@ -14,7 +14,7 @@ impl Walk {
     pub(super) fn furthest(self) -> Projection {
         let of_snapshots = self.snapshots.into_iter().map(|held| held.state.projection);
         let of_state = self.state.map(|state| state.projection);
-        let all = of_snapshots.chain(self.fold).chain(of_state);
+        let all = of_snapshots.chain(self.folding.whole()).chain(of_state);
         // Of equals the last: the log's own knows how far events were published.
         all.max_by_key(|state| (state.seq(), state.published()))
             .unwrap_or_default()

@@ -2,12 +2,15 @@
 //! the fold against every snapshot.
 
 mod end;
+mod folding;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use chv_domain::{Batch, BatchOutcome, Projection, Record, RecordHash, Seq, Term};
+use chv_domain::{Projection, Record, RecordHash, Seq, Term};
 use openraft::EntryPayload;
+
+use folding::Folding;
 
 use super::chain::{Chain, contradiction};
 use super::dir::ClosedDir;
@@ -33,12 +36,12 @@ pub(crate) fn walk(
     let mut findings = Vec::new();
     let small = SmallFiles::read(dir.dir(), &mut findings);
     let held = snapshots::read(&dir.path().join(SNAPSHOTS), &mut findings);
-    let mut walk = Walk::new(small, held);
+    let history = dir.path().join(HISTORY);
+    let mut walk = Walk::new(small, held, Folding::of(&history));
     let mut sealed = |path: &Path, record: &Record| {
         each(record);
         walk.sealed(path, record)
     };
-    let history = dir.path().join(HISTORY);
     walk.history = history::check(&history, dir.cluster(), &mut findings, &mut sealed);
     match Segments::of(&dir.path().join(SEGMENTS), small.first()) {
         Err(finding) => findings.push(finding),
@@ -67,7 +70,7 @@ pub(crate) fn walk(
         cluster: Some(dir.cluster()),
         replica: Some(dir.replica()),
         first_seq: walk.first_seq,
-        base_seq: None,
+        base_seq: walk.folding.base(),
         last_seq,
         last_hash,
         entries: walk.entries,
@@ -91,8 +94,8 @@ struct Walk {
     state: Option<State>,
     /// The last sealed event and its record's hash.
     history: Option<(Seq, RecordHash)>,
-    /// The fold of the sealed records, where they begin with the first event and the log does not; the log's follow.
-    fold: Option<Projection>,
+    /// The fold of the sealed records, where the log does not begin with the first event; the log's follow.
+    folding: Folding,
     /// The snapshots that the fold came to.
     compared_files: BTreeSet<PathBuf>,
     sealed: u64,
@@ -105,7 +108,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(small: SmallFiles, snapshots: Vec<Held>) -> Self {
+    fn new(small: SmallFiles, snapshots: Vec<Held>, folding: Folding) -> Self {
         let whole = small.purged.is_none();
         Self {
             chain: match whole {
@@ -117,7 +120,7 @@ impl Walk {
             small,
             snapshots,
             history: None,
-            fold: None,
+            folding,
             compared_files: BTreeSet::new(),
             sealed: 0,
             first_seq: None,
@@ -138,35 +141,24 @@ impl Walk {
         self.sealed += 1;
         if self.first_seq.is_none() {
             self.first_seq = Some(record.first);
-            let whole = record.first == Seq(1) && self.small.purged.is_some();
-            self.fold = whole.then(Projection::default);
+            if self.small.purged.is_some() {
+                self.folding.begin(record)?;
+            }
         }
         self.go_on(path, record)
     }
 
     /// Folds a record in where the fold has come to it, and compares the snapshot of that event.
     fn go_on(&mut self, path: &Path, record: &Record) -> Result<(), Finding> {
-        let Some(fold) = self
-            .fold
-            .as_mut()
-            .filter(|fold| fold.seq().next() == record.first)
-        else {
+        let Some(fold) = self.folding.go_on(path, record)? else {
             return Ok(());
         };
-        let batch = |published, records| Batch { published, records };
-        if fold.apply_batch(record.term, &batch(Seq::ZERO, vec![record.clone()])) == BatchOutcome::Dropped {
-            let what = format!("the record of event {} does not continue the chain", record.first);
-            return Err(Finding::new(FindingKind::Contradiction, path, what).before(Some(record.first)));
-        }
         for held in &self.snapshots {
             let state = &held.state.projection;
             if state.seq() != fold.seq() {
                 continue;
             }
-            // How far events were published is in no record.
-            let mut same = fold.clone();
-            same.apply_batch(record.term, &batch(state.published(), Vec::new()));
-            if same != *state {
+            if !state.is_fold(fold) {
                 let what = format!(
                     "its state is not what the records up to event {} fold to",
                     state.seq()
