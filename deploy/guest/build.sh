@@ -78,5 +78,5 @@ fi
 "$built/chv-initramfs" pack --init "$built/chv-uos" --modules "$kernel/lib/modules/$version" \
     --output "$guest/initramfs.cpio"
 "$built/chv-initramfs" pack --init "$built/chv-e2e-machine" --modules "$kernel/lib/modules/$version" \
-    --module crc32c_generic --module ext4 --output "$guest/machine.cpio"
+    --module crc32c_generic --module ext4 --module dm-flakey --output "$guest/machine.cpio"
 say "ready: vmlinuz, vmlinux, initramfs.cpio and machine.cpio in $guest (kernel $version)"

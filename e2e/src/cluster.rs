@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use chv_proto::client::{Client, ConnectOptions};
 
 use crate::directory::RigDirectory;
-use crate::faults::{End, Links};
+use crate::faults::{End, Links, Loses};
 use crate::guests::{self, Guest, Watch};
 use crate::hosts::HostOptions;
 use crate::layout::{Layout, images, password, render};
@@ -67,6 +67,8 @@ pub struct Options {
     pub links: Option<Arc<Links>>,
     /// Whether each replica runs in a machine of its own, which takes the guest's kernel, QEMU and [`Peering::Tls`].
     pub machines: bool,
+    /// How the disks of those machines lose writes once that is asked for; not at all when there is nothing.
+    pub loses: Option<Loses>,
 }
 
 impl Options {
@@ -146,6 +148,7 @@ impl Cluster {
             peering: options.peering,
             links,
             machines: options.machines,
+            loses: options.loses,
         };
         let nats_server = options.nats_server.unwrap_or_else(|| NATS_SERVER.into());
         let nats = layout.nats(nats_server);

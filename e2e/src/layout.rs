@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::faults::{End, Links};
+use crate::faults::{End, Links, Loses};
 use crate::hosts::HostOptions;
 use crate::machines::{Machine, OUTSIDE, QEMU};
 use crate::peering::{CLUSTER, Peering};
@@ -97,6 +97,7 @@ pub(crate) struct Layout<'a> {
     pub(crate) peering: Peering,
     pub(crate) links: Option<&'a Links>,
     pub(crate) machines: bool,
+    pub(crate) loses: Option<Loses>,
 }
 
 impl Layout<'_> {
@@ -174,7 +175,8 @@ impl Layout<'_> {
             ("CHV_RAFT_KEY", certificate("replica.key")),
             ("CHV_RAFT_CA", certificate("ca.pem")),
         ];
-        let environment = environment.map(|(name, value)| (name.to_owned(), value));
+        let mut environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        environment.extend(self.loses.map(Loses::environment));
         let args = Machine::new(self.directory, number).args(&program, &environment, port)?;
         let qemu = self.program(&format!("scheduler-{number}"), QEMU.into());
         Ok(qemu.args(args))

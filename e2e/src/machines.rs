@@ -28,6 +28,9 @@ const MEMORY_MIB: u64 = 384;
 /// Debian's emulator.
 pub(crate) const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 
+/// Debian's program that makes layers over disks.
+const DMSETUP: &str = "/usr/sbin/dmsetup";
+
 /// The machine that runs the machines, as a guest sees it.
 pub(crate) const OUTSIDE: &str = "10.0.2.2";
 
@@ -184,18 +187,24 @@ fn programs(directory: &Path) -> PathBuf {
     directory.join("programs.ext4")
 }
 
-/// Makes the disk that all machines of a cluster run their programs from: the scheduler, what it is linked with, and
-/// the replicas' certificates.
+/// Makes the disk that all machines of a cluster run their programs from: the scheduler and dmsetup, what they are linked
+/// with, and the replicas' certificates.
 pub(crate) fn make_programs(directory: &Path, replicas: usize) -> Result<()> {
     let content = directory.join("programs");
     let libraries = content.join("lib64");
     fs::create_dir_all(&libraries)?;
     let program = find("chv-scheduler")?;
-    for library in linked_with(&program)? {
+    let libraries_of = linked_with(&program)?
+        .into_iter()
+        .chain(linked_with(Path::new(DMSETUP))?);
+    for library in libraries_of {
         let name = library.file_name().context("a library has a name")?;
         fs::copy(&library, libraries.join(name))?;
     }
-    fs::copy(&program, content.join("chv-scheduler"))?;
+    for program in [&program, Path::new(DMSETUP)] {
+        let name = program.file_name().context("a program has a name")?;
+        fs::copy(program, content.join(name)).with_context(|| format!("can't copy {}", program.display()))?;
+    }
     for number in 1..=replicas {
         let (from, to) = (
             certificates(directory, number),

@@ -3,14 +3,18 @@
 //!
 //! `probe-write` and `probe-show` in place of a program show what the machine's disk loses.
 //!
+//! With `CHV_MACHINE_LOSES` the second disk loses writes from a moment on; see `losing`.
+//!
 //! The first disk holds what is run and is never written; the second, mounted at /data, is what the test is about.
 
+mod losing;
 mod probe;
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use losing::Losing;
 use nix::mount::{MsFlags, mount};
 
 fn main() {
@@ -27,7 +31,10 @@ fn main() {
 fn run() -> Result<()> {
     chv_uos::init::prepare();
     disk("/dev/vda", "/programs", MsFlags::MS_RDONLY)?;
-    disk("/dev/vdb", "/data", MsFlags::MS_NOATIME)?;
+    std::os::unix::fs::symlink("/programs/lib64", "/lib64").context("can't link /lib64")?;
+    let losing = Losing::wanted()?;
+    let data = losing.as_ref().map_or(Ok("/dev/vdb"), Losing::layer)?;
+    disk(data, "/data", MsFlags::MS_NOATIME)?;
     let mut args = std::env::args_os().skip(1);
     let program = args
         .next()
@@ -37,15 +44,19 @@ fn run() -> Result<()> {
         Some("probe-show") => return probe::show(),
         _ => {}
     }
-    std::os::unix::fs::symlink("/programs/lib64", "/lib64").context("can't link /lib64")?;
-    let mut args = std::env::args_os().skip(1);
-    let program = args
-        .next()
-        .context("the kernel's command line names no program")?;
-    let error = Command::new(&program)
-        .args(args)
-        .env("LD_LIBRARY_PATH", "/programs/lib64")
-        .exec();
+    let mut command = Command::new(&program);
+    command.args(args).env("LD_LIBRARY_PATH", "/programs/lib64");
+    if let Some(losing) = losing
+        && losing.begin()?
+    {
+        let mut running = command.spawn().context("can't run the program")?;
+        if let Err(error) = losing.when_told() {
+            println!("the disk does not lose writes: {error:#}");
+        }
+        println!("the program has ended, {}", running.wait()?);
+        return Ok(());
+    }
+    let error = command.exec();
     Err(error).with_context(|| format!("can't run {}", program.display()))
 }
 

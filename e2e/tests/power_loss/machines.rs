@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use crate::cluster::SENDERS;
 
 /// How many commands are acknowledged between two cuts, at least: emulated machines are slow.
-const BETWEEN: usize = 50;
+pub(crate) const BETWEEN: usize = 50;
 
 #[test]
 fn given_a_replica_in_a_machine_under_load_when_its_power_is_cut_then_all_acknowledged_is_there_once_needs_guest()
