@@ -2,11 +2,9 @@
 //! stays readable, provable, and enough for an archive.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use chv_domain::*;
-use tokio::net::TcpListener;
 
 use crate::archive::{Restore, collect, restore, verify};
 use crate::history::checkpoint;
@@ -15,7 +13,7 @@ use crate::open::HISTORY;
 use crate::purged_tests::{
     LIMIT, PATIENCE, about, finds, id, leader, open, opened, reach, register, register_and_purge, start,
 };
-use crate::testing::host;
+use crate::testing::{address, host};
 use crate::{EventLog, PastError, ReadError, Search};
 
 /// Records through whoever leads that history up to `upto` is forgotten.
@@ -55,12 +53,6 @@ async fn forget(logs: &BTreeMap<u64, EventLog>, upto: u64) {
     tokio::time::timeout(PATIENCE, forgotten)
         .await
         .expect("nobody takes it");
-}
-
-/// One that was free a moment ago.
-async fn free_address() -> SocketAddr {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    free.local_addr().unwrap()
 }
 
 /// Waits until the sealed history of `log` is the events from `oldest` on, without any before.
@@ -144,13 +136,13 @@ async fn what_is_forgotten_is_gone_everywhere_and_what_is_kept_stays_whole() {
     serves_from(&logs[&away], 17).await;
     has_the_past(&logs[&away], 17).await;
     // and a new one never gets it.
-    let address = free_address().await;
-    peers.insert(id(4), address);
+    let fourth = address();
+    peers.insert(id(4), fourth);
     EventLog::init(&dir(4), ClusterId::from_bytes([9; 16]), id(4)).unwrap();
     let new = opened(dir(4), 4, &peers, false).await;
     let added = async {
         while logs[&leader(&logs).await]
-            .add_learner(id(4), address)
+            .add_learner(id(4), fourth)
             .await
             .is_err()
         {
@@ -203,7 +195,7 @@ async fn what_is_forgotten_is_gone_everywhere_and_what_is_kept_stays_whole() {
         dir: temp.path().join("restored"),
         cluster: None,
         replica: id(9),
-        address: free_address().await,
+        address: address(),
         now: Timestamp(9),
         command: CommandId::from_bytes([8; 16]),
     };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use chv_domain::*;
 use tokio::net::TcpListener;
 
-use crate::testing::{host, record};
+use crate::testing::{address, host, record};
 use crate::{AppendError, Config, EventLog, Leadership, Limit, ReadError, Search, Timing};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(25);
@@ -57,9 +57,7 @@ pub(crate) async fn start(temp: &Path) -> (Peers, BTreeMap<u64, EventLog>) {
 pub(crate) async fn start_of(temp: &Path, count: u64) -> (Peers, BTreeMap<u64, EventLog>) {
     let mut peers = Peers::new();
     for number in 1..=count {
-        // Taken and let go: each replica binds its address again, as after a restart.
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        peers.insert(id(number), free.local_addr().unwrap());
+        peers.insert(id(number), address());
     }
     let mut logs = BTreeMap::new();
     for number in 1..=count {

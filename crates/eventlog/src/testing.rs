@@ -1,11 +1,30 @@
-//! What the tests append: the registrations of hosts. The tests of this crate use it, and those in `tests/cluster`.
+//! What the tests append, the registrations of hosts, and where their replicas are reached. The tests of this crate use it,
+//! and those in `tests/cluster`.
 
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Mutex;
 
 use chv_domain::{
     Capacity, Command, CommandId, Context, Decided, HostFacts, HostId, Projection, Record, ReplicaId,
     Replicas, Submission, Term, Timestamp, decide,
 };
+use tokio::net::TcpSocket;
+
+/// Ports that are held.
+static HELD: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
+
+/// An address that nobody else is given while this process lives, so that a replica can listen there, end, and listen
+/// again: it is bound, and connections are refused where nobody listens.
+pub(crate) fn address() -> SocketAddr {
+    let socket = TcpSocket::new_v4().unwrap();
+    // With it, as listeners have it, another socket of this process may bind the port by its number.
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let address = socket.local_addr().unwrap();
+    HELD.lock().unwrap().push(socket);
+    address
+}
 
 pub(crate) fn host(number: u8) -> HostId {
     HostId::from_bytes([number; 16])

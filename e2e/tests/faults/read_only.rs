@@ -103,7 +103,7 @@ fn given_a_leader_whose_disk_fails_then_another_leads_it_serves_reads_and_catche
 #[test]
 fn given_a_leader_that_can_not_write_for_a_while_then_another_leads_and_it_follows_without_a_restart_needs_links()
 -> Result<()> {
-    let mut rounds = Rounds::of(2);
+    let mut rounds = Rounds::of(1);
     in_own_namespaces(async || {
         Cluster::run(Options::log_only(), async |cluster| {
             let _host = cluster.stand_in().await?;

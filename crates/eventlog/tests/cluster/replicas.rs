@@ -1,4 +1,4 @@
-//! Replicas in directories of their own, on free ports, and the records that the tests append.
+//! Replicas in directories of their own, on ports of their own, and the records that the tests append.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use crate::authority::{Authority, BOTH, Valid};
-use crate::testing::record;
+use crate::testing::{address, record};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -53,12 +53,8 @@ impl Replicas {
 
     async fn start_known_by(authority: Option<Authority>, count: u64, reads: BTreeMap<u64, u32>) -> Self {
         let temp = TempDir::new().unwrap();
-        let (mut listeners, mut peers) = (Vec::new(), BTreeMap::new());
-        for number in 1..=count {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            peers.insert(ReplicaId::new(number).unwrap(), listener.local_addr().unwrap());
-            listeners.push((number, listener));
-        }
+        let peers = (1..=count).map(|number| (ReplicaId::new(number).unwrap(), address()));
+        let peers: BTreeMap<_, _> = peers.collect();
         let mut replicas = Self {
             temp,
             authority,
@@ -66,12 +62,8 @@ impl Replicas {
             running: BTreeMap::new(),
             reads,
         };
-        for (number, listener) in listeners {
-            EventLog::init(&replicas.dir(number), CLUSTER, ReplicaId::new(number).unwrap()).unwrap();
-            let config = replicas.config(number, listener);
-            replicas
-                .running
-                .insert(number, EventLog::open(config).await.unwrap());
+        for number in 1..=count {
+            replicas.make_anew(number).await;
         }
         replicas
     }
@@ -216,11 +208,8 @@ impl Replicas {
 
     /// Makes and starts a replica that belongs to no cluster's log yet; where it is reached.
     pub async fn join(&mut self, number: u64) -> SocketAddr {
-        let (listener, replica) = (
-            TcpListener::bind("127.0.0.1:0").await.unwrap(),
-            ReplicaId::new(number).unwrap(),
-        );
-        let address = listener.local_addr().unwrap();
+        let (address, replica) = (address(), ReplicaId::new(number).unwrap());
+        let listener = TcpListener::bind(address).await.unwrap();
         EventLog::init(&self.dir(number), ClusterId::from_bytes([9; 16]), replica).unwrap();
         let config = Config {
             bootstrap: false,
@@ -232,7 +221,7 @@ impl Replicas {
         address
     }
 
-    /// Makes a stopped replica's directory anew, under its old number, and starts it.
+    /// Makes a directory for a replica that does not run, anew under its old number where it had one, and starts it.
     pub async fn make_anew(&mut self, number: u64) {
         EventLog::init(&self.dir(number), CLUSTER, ReplicaId::new(number).unwrap()).unwrap();
         self.start_again(number).await;
