@@ -32,7 +32,7 @@ use crate::answer::{Answer, TryAgain};
 const MOST: (usize, usize) = (1024, 1 << 20);
 
 /// How many entries may be under way.
-const UNDER_WAY: usize = 2;
+const UNDER_WAY: usize = 4;
 
 /// How long the next entry may wait for the publisher to come to the last ones.
 const PUBLISHING: Duration = Duration::from_millis(250);
