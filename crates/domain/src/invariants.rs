@@ -35,8 +35,8 @@ fn names(state: &Projection, found: &mut Vec<String>) {
         ));
     }
     for vm in state.vms.values() {
-        let named = state.vm_names.get(&(vm.project.clone(), vm.name.clone()));
-        if named != Some(&vm.id) {
+        let named = state.vm_names.get(&vm.project, &vm.name);
+        if named != Some(vm.id) {
             found.push(format!(
                 "the name {}/{} leads to {named:?}, not to {}",
                 vm.project, vm.name, vm.id

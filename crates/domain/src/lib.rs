@@ -33,6 +33,7 @@ pub mod time;
 pub mod trace;
 pub mod units;
 pub mod vm;
+mod vm_names;
 
 pub use actor::Actor;
 pub use cluster::{Introduction, Member, Replicas, Standing};

@@ -16,6 +16,7 @@ use crate::projection::{Outcome, Projection};
 use crate::seq::Seq;
 use crate::time::Timestamp;
 use crate::vm::Vm;
+use crate::vm_names::VmNames;
 
 /// A table of a projection. A copy costs nothing.
 pub type Table<K, V> = OrdMap<K, Arc<V>>;
@@ -87,13 +88,16 @@ impl From<Parts> for Projection {
                 host.vms.insert(vm.id);
             }
         }
-        let name = |vm: &Arc<Vm>| ((vm.project.clone(), vm.name.clone()), vm.id);
+        let mut vm_names = VmNames::default();
+        for vm in vms.values() {
+            vm_names.insert(&vm.project, &vm.name, vm.id);
+        }
         Self {
             seq: rest.seq,
             time: rest.time,
             hash: rest.hash,
             published: rest.published,
-            vm_names: vms.values().map(name).collect(),
+            vm_names,
             vms,
             host_names: hosts.values().map(|host| (host.name.clone(), host.id)).collect(),
             hosts: hosts.into_iter().map(|(id, host)| (id, Arc::new(host))).collect(),

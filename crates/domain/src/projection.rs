@@ -1,7 +1,6 @@
 //! The state that the events fold to. One serde struct, so that a snapshot is the whole of it by
 //! construction; persistent maps, so that a copy costs nothing and readers never stop the fold.
 
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use crate::seq::{Seq, Term};
 use crate::stored;
 use crate::time::Timestamp;
 use crate::vm::Vm;
+use crate::vm_names::VmNames;
 
 /// How long the outcome of a command is kept, counted from the time in the command's id. A command with
 /// an older id is refused, so within this window a retry always gets the first answer.
@@ -67,7 +67,7 @@ pub struct Projection {
     pub(crate) hash: RecordHash,
     pub(crate) published: Seq,
     pub(crate) vms: OrdMap<VmId, Arc<Vm>>,
-    pub(crate) vm_names: OrdMap<(ProjectName, VmName), VmId>,
+    pub(crate) vm_names: VmNames,
     pub(crate) hosts: OrdMap<HostId, Arc<Host>>,
     pub(crate) host_names: OrdMap<HostName, HostId>,
     pub(crate) outcomes: OrdMap<CommandId, Arc<Outcome>>,
@@ -102,8 +102,7 @@ impl Projection {
 
     /// A VM by name.
     pub fn vm_named(&self, project: &ProjectName, name: &VmName) -> Option<&Arc<Vm>> {
-        let id = self.vm_names.get(&(project.clone(), name.clone()))?;
-        self.vms.get(id)
+        self.vms.get(&self.vm_names.get(project, name)?)
     }
 
     /// A VM as a person names it.
@@ -116,11 +115,7 @@ impl Projection {
 
     /// Every VM, in the order of project and name, beginning after `after`.
     pub fn vms_by_name(&self, after: Option<&(ProjectName, VmName)>) -> impl Iterator<Item = &Arc<Vm>> {
-        let start: Bound<&(ProjectName, VmName)> = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let range: (Bound<&_>, Bound<&_>) = (start, Bound::Unbounded);
-        self.vm_names
-            .range::<_, (ProjectName, VmName)>(range)
-            .filter_map(|(_, id)| self.vms.get(id))
+        self.vm_names.after(after).filter_map(|id| self.vms.get(&id))
     }
 
     /// How many VMs there are.

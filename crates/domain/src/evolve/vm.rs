@@ -59,7 +59,7 @@ pub(super) fn created(
         created: record.time,
     };
     state.vms.insert(id, Arc::new(vm));
-    state.vm_names.insert((project.clone(), name.clone()), id);
+    state.vm_names.insert(project, name, id);
 }
 
 /// VMs that are made alike usually come one after the other: they share what they are, as long as nobody looks at where
@@ -186,7 +186,7 @@ pub(super) fn blocked(state: &mut Projection, record: &Record, id: VmId, reason:
 
 pub(super) fn deleted(state: &mut Projection, seq: Seq, id: VmId) {
     let Some(vm) = state.vms.remove(&id) else { return };
-    state.vm_names.remove(&(vm.project.clone(), vm.name.clone()));
+    state.vm_names.remove(&vm.project, &vm.name);
     if let Some(placement) = vm.placement {
         release(state, seq, id, placement.host, Capacity::of(&vm.spec));
     }

@@ -83,7 +83,7 @@ impl Work {
             steps: [
                 ("a command is read off its message", 1),
                 ("it is decided, recorded, hashed and folded", 1),
-                ("an entry of records is encoded", 3),
+                ("an entry of records is encoded", 1),
                 ("an entry is decoded, and its records hashed", 2),
                 ("its records are folded", 2),
                 ("events become messages", 1),
