@@ -94,6 +94,17 @@ impl Host {
     }
 }
 
+/// A host that follows, with a VM that runs there, and the event that said so.
+async fn with_vm(name: &str) -> (Rig, Nats, Cluster, Host, (Seq, VmId)) {
+    let (rig, nats) = (Rig::new(), Nats::start().await);
+    let cluster = Cluster::start(&nats).await;
+    let host = Host::start(&rig, &nats).await;
+    registered(&cluster).await;
+    cluster.command(create(name)).await.unwrap();
+    let began = cluster.event(Seq(1), started).await;
+    (rig, nats, cluster, host, began)
+}
+
 /// Waits until VMs can be placed on the host.
 async fn registered(cluster: &Cluster) {
     cluster
@@ -105,13 +116,7 @@ async fn registered(cluster: &Cluster) {
 
 #[tokio::test]
 async fn given_a_command_then_the_vm_runs_and_each_report_becomes_an_event() {
-    let (rig, nats) = (Rig::new(), Nats::start().await);
-    let cluster = Cluster::start(&nats).await;
-    let host = Host::start(&rig, &nats).await;
-    registered(&cluster).await;
-
-    cluster.command(create("web")).await.unwrap();
-    let (seq, vm) = cluster.event(Seq(1), started).await;
+    let (_rig, _nats, cluster, host, (seq, vm)) = with_vm("web").await;
     assert!(cluster.vm(vm).unwrap().is_running());
     let stop = Command::StopVm {
         vm: named("web"),
@@ -149,12 +154,7 @@ async fn given_a_command_then_the_vm_runs_and_each_report_becomes_an_event() {
 
 #[tokio::test]
 async fn given_a_leader_of_another_cluster_then_nothing_is_done_for_it_and_guests_run_on() {
-    let (rig, nats) = (Rig::new(), Nats::start().await);
-    let cluster = Cluster::start(&nats).await;
-    let host = Host::start(&rig, &nats).await;
-    registered(&cluster).await;
-    cluster.command(create("web")).await.unwrap();
-    let (seq, vm) = cluster.event(Seq(1), started).await;
+    let (rig, nats, cluster, host, (seq, vm)) = with_vm("web").await;
     let (known, id) = (cluster.vm(vm).unwrap(), host.daemon.here.data.host());
 
     let ours = cluster.becomes(ClusterId::from_bytes([9; 16]));
@@ -193,12 +193,7 @@ async fn given_a_leader_of_another_cluster_then_nothing_is_done_for_it_and_guest
 
 #[tokio::test]
 async fn given_replicas_that_tell_it_in_a_version_that_it_does_not_know_then_guests_run_on_until_they_do() {
-    let (rig, nats) = (Rig::new(), Nats::start().await);
-    let cluster = Cluster::start(&nats).await;
-    let host = Host::start(&rig, &nats).await;
-    registered(&cluster).await;
-    cluster.command(create("web")).await.unwrap();
-    let (seq, vm) = cluster.event(Seq(1), started).await;
+    let (rig, nats, cluster, host, (seq, vm)) = with_vm("web").await;
     // given replicas of a later version, which want the guest's end,
     cluster.speaks(VERSION + 1);
     let ended = |event: &Event| matches!(event, Event::VmExited { .. });
@@ -231,12 +226,7 @@ async fn given_replicas_that_tell_it_in_a_version_that_it_does_not_know_then_gue
 
 #[tokio::test]
 async fn given_a_change_that_is_lost_then_the_heartbeat_shows_it_and_it_is_made_good() {
-    let (rig, nats) = (Rig::new(), Nats::start().await);
-    let cluster = Cluster::start(&nats).await;
-    let host = Host::start(&rig, &nats).await;
-    registered(&cluster).await;
-    cluster.command(create("first")).await.unwrap();
-    let (seq, _) = cluster.event(Seq(1), started).await;
+    let (_rig, _nats, cluster, host, (seq, _)) = with_vm("first").await;
 
     cluster.mute(true);
     cluster.command(create("second")).await.unwrap();
@@ -257,12 +247,7 @@ async fn given_a_change_that_is_lost_then_the_heartbeat_shows_it_and_it_is_made_
 
 #[tokio::test]
 async fn given_nats_lost_and_back_then_guests_run_on_and_what_was_missed_is_made_good() {
-    let (rig, mut nats) = (Rig::new(), Nats::start().await);
-    let cluster = Cluster::start(&nats).await;
-    let host = Host::start(&rig, &nats).await;
-    registered(&cluster).await;
-    cluster.command(create("first")).await.unwrap();
-    let (seq, first) = cluster.event(Seq(1), started).await;
+    let (rig, mut nats, cluster, host, (seq, first)) = with_vm("first").await;
 
     nats.kill();
     cluster.command(create("second")).await.unwrap();
@@ -276,12 +261,7 @@ async fn given_nats_lost_and_back_then_guests_run_on_and_what_was_missed_is_made
 
 #[tokio::test]
 async fn given_a_process_that_ends_while_nats_is_away_then_it_is_started_again_and_told_later() {
-    let (rig, mut nats) = (Rig::new(), Nats::start().await);
-    let cluster = Cluster::start(&nats).await;
-    let host = Host::start(&rig, &nats).await;
-    registered(&cluster).await;
-    cluster.command(create("web")).await.unwrap();
-    let (seq, vm) = cluster.event(Seq(1), started).await;
+    let (rig, mut nats, cluster, host, (seq, vm)) = with_vm("web").await;
 
     nats.kill();
     let run_dir = host.daemon.here.data.run_dir(vm);
@@ -310,12 +290,7 @@ async fn given_a_process_that_ends_while_nats_is_away_then_it_is_started_again_a
 
 #[tokio::test]
 async fn given_a_console_then_it_is_read_as_it_grows_and_unknown_vms_and_strangers_are_refused() {
-    let (rig, nats) = (Rig::new(), Nats::start().await);
-    let cluster = Cluster::start(&nats).await;
-    let running = Host::start(&rig, &nats).await;
-    registered(&cluster).await;
-    cluster.command(create("web")).await.unwrap();
-    let (_, vm) = cluster.event(Seq(1), started).await;
+    let (_rig, nats, _cluster, running, (_, vm)) = with_vm("web").await;
     let alice = nats.client("alice").await;
     let read = |offset, wait_ms| v1::ConsoleRead {
         vm: vm.to_string(),
