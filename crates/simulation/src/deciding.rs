@@ -26,6 +26,9 @@ const MOST: usize = 6;
 /// How many entries may be under way, as the scheduler has it.
 const UNDER_WAY: usize = 2;
 
+/// How long the next entry may wait for the publisher to come to the last ones, as the scheduler has it.
+const PUBLISHING: Micros = 250 * MS;
+
 pub(crate) struct Queued {
     pub(crate) from: Sender,
     /// As it was sent.
@@ -77,7 +80,7 @@ impl World {
         let Tenure::Open(office) = &mut there.tenure else {
             return;
         };
-        let room = office.deciding.is_none() && office.under_way.len() < UNDER_WAY;
+        let room = office.deciding.is_none() && office.under_way.len() < UNDER_WAY && !office.unpublished;
         if office.serial != serial || !room || office.queue.is_empty() || office.closing {
             return;
         }
@@ -241,10 +244,36 @@ impl World {
         if result.is_err() {
             return self.close(replica);
         }
-        if !records.is_empty() && !self.chance.is(30) {
-            self.tell_publisher(replica, records, state);
+        if !records.is_empty() {
+            match self.chance.is(30) {
+                true => self.wait_for_publisher(replica, records, state),
+                false => self.tell_publisher(replica, records, state),
+            }
         }
         self.at_office_after(replica, 0, OfficeEvent::Decide(serial));
+    }
+
+    /// The publisher has no room for what was committed. It is waited for, if it is not already, and no entry is begun
+    /// meanwhile; what it has no room for in the end it reads from the log.
+    fn wait_for_publisher(&mut self, replica: usize, records: Vec<Record>, state: Projection) {
+        let takes = self.chance.pick(0..2 * PUBLISHING);
+        let Some(office) = self.office(replica).filter(|office| !office.unpublished) else {
+            return;
+        };
+        office.unpublished = true;
+        let serial = office.serial;
+        if takes < PUBLISHING {
+            self.hand_to_publisher(replica, takes, records, state);
+        }
+        self.at_office_after(replica, takes.min(PUBLISHING), OfficeEvent::Waited(serial));
+    }
+
+    /// The publisher was waited for.
+    pub(crate) fn waited(&mut self, replica: usize, serial: u64) {
+        if let Some(office) = self.office_numbered(replica, serial) {
+            office.unpublished = false;
+            self.decide(replica, serial);
+        }
     }
 
     fn tell_publisher(&mut self, replica: usize, records: Vec<Record>, state: Projection) {
@@ -253,17 +282,20 @@ impl World {
             return;
         };
         office.publish_at = office.publish_at.max(now + took);
-        let (after, office) = (office.publish_at - now, office.serial);
-        let state = Box::new(state);
-        self.at_office_after(
-            replica,
-            after,
-            OfficeEvent::Committed {
-                office,
-                records,
-                state,
-            },
-        );
+        let after = office.publish_at - now;
+        self.hand_to_publisher(replica, after, records, state);
+    }
+
+    fn hand_to_publisher(&mut self, replica: usize, after: Micros, records: Vec<Record>, state: Projection) {
+        let Some(office) = self.office(replica) else {
+            return;
+        };
+        let event = OfficeEvent::Committed {
+            office: office.serial,
+            records,
+            state: Box::new(state),
+        };
+        self.at_office_after(replica, after, event);
     }
 
     pub(crate) fn answer(

@@ -29,6 +29,8 @@ pub(crate) enum OfficeEvent {
         records: Vec<Record>,
         state: Box<Projection>,
     },
+    /// The publisher was waited for.
+    Waited(u64),
     Check(u64),
     Tick(u64),
     /// Looks for hosts whose lease is over.
@@ -60,6 +62,8 @@ pub(crate) struct Office {
     pub(crate) under_way: VecDeque<UnderWay>,
     pub(crate) closing: bool,
     pub(crate) publish_at: Micros,
+    /// What was committed waits for the publisher, and nothing is decided meanwhile.
+    pub(crate) unpublished: bool,
     pub(crate) leases: Leases,
     /// How many commands of its own are not answered yet.
     pub(crate) own: usize,
@@ -158,6 +162,7 @@ impl World {
             under_way: VecDeque::new(),
             closing: false,
             publish_at: 0,
+            unpublished: false,
             leases,
             own: 0,
             moved: None,
@@ -206,6 +211,7 @@ impl World {
         match event {
             OfficeEvent::Decide(office) => self.decide(replica, office),
             OfficeEvent::Decided(office) => self.decided(replica, office),
+            OfficeEvent::Waited(office) => self.waited(replica, office),
             OfficeEvent::Committed {
                 office,
                 records,
