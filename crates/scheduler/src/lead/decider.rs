@@ -247,15 +247,7 @@ impl Decider {
             };
             answers.push(pending.to.with(answer));
         }
-        // Waits when answers are not got rid of: then no more is decided either.
-        let answers = Answers {
-            since: Instant::now(),
-            answers,
-        };
-        if self.answers.send(answers).await.is_err() || taken.is_err() {
-            return false;
-        }
-        if !records.is_empty() {
+        if taken.is_ok() && !records.is_empty() {
             let committed = Committed { records, state };
             match self.committed.try_send(committed) {
                 Err(TrySendError::Full(committed)) if self.unpublished.is_none() => {
@@ -265,7 +257,13 @@ impl Decider {
                 Ok(()) | Err(_) => {}
             }
         }
-        true
+        // Last, since what is woken last runs first: senders wait for this. It waits itself when answers are not got rid
+        // of: then no more is decided either.
+        let answers = Answers {
+            since: Instant::now(),
+            answers,
+        };
+        self.answers.send(answers).await.is_ok() && taken.is_ok()
     }
 }
 

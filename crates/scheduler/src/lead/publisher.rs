@@ -10,6 +10,7 @@ use chv_domain::{Projection, Seq};
 use chv_proto::{convert, subject};
 use futures::StreamExt;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::Office;
@@ -26,6 +27,10 @@ const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 /// How much is read from the log at a time when catching up.
 const PAGE: (usize, usize) = (512, 1 << 20);
 
+/// How long a mark is held back: one then speaks of the events of many entries, and commands that come one at a time don't
+/// each wait for a broker that passes marks around. So much may be published twice after a failover.
+const MARK_AFTER: Duration = Duration::from_millis(20);
+
 /// How often the publisher looks whether anything was left behind, or the broker was lost meanwhile.
 const CHECK: Duration = Duration::from_millis(500);
 
@@ -34,6 +39,8 @@ struct Publisher {
     publication: Publication,
     /// Where the marks go, and come back from.
     marks: String,
+    /// The mark that is held back, and until when.
+    held: Option<(Seq, Instant)>,
 }
 
 pub(super) async fn run(
@@ -48,6 +55,7 @@ pub(super) async fn run(
         office,
         publication,
         marks,
+        held: None,
     };
     publisher.catch_up().await;
     let mut timer = tokio::time::interval(CHECK);
@@ -62,8 +70,15 @@ pub(super) async fn run(
                 Some(mark) => publisher.came_back(&mark.payload).await,
                 None => return Ok(()),
             },
+            () = until(publisher.held), if publisher.held.is_some() => publisher.mark().await,
             _ = timer.tick() => publisher.check().await,
         }
+    }
+}
+
+async fn until(held: Option<(Seq, Instant)>) {
+    if let Some((_, due)) = held {
+        tokio::time::sleep_until(due).await;
     }
 }
 
@@ -126,6 +141,8 @@ impl Publisher {
     /// full queue, or because it was committed after its sender had given up, or because the client had no room.
     async fn check(&mut self) {
         if self.publication.check(self.link()) {
+            // It would speak of events that are yet to be sent again.
+            self.held = None;
             let published = self.publication.published();
             debug!(after = %published, "the broker was away: publishing again");
         }
@@ -155,16 +172,25 @@ impl Publisher {
                 }
                 Outgoing::Event(published) => self.event(published).await,
                 Outgoing::Mark(mark) => {
-                    let message = Bytes::copy_from_slice(&mark.0.to_be_bytes());
-                    self.publish(self.marks.clone(), message).await
+                    self.held = Some((*mark, Instant::now() + MARK_AFTER));
+                    Handed::Over
                 }
             };
             if handed == Handed::NoRoom {
+                self.held = None;
                 self.publication.not_taken(&out[at..]);
                 return handed;
             }
         }
         Handed::Over
+    }
+
+    /// Sends the mark that was held back: after the events that it speaks of, which the client has had since.
+    async fn mark(&mut self) {
+        let Some((mark, _)) = self.held.take() else { return };
+        let message = Bytes::copy_from_slice(&mark.0.to_be_bytes());
+        // One that is not taken is overdue after a while, like one that is lost.
+        self.publish(self.marks.clone(), message).await;
     }
 
     async fn publish(&self, to: String, message: Bytes) -> Handed {
