@@ -1,5 +1,6 @@
 //! What the leader sends of each command, as bytes: events, and what changed for hosts. The same messages as `event` and
-//! `host` make, field for field, but written in one go; the property tests compare them.
+//! `host` make, field for field, but written in one go; the property tests compare them. Numbers are the fields'
+//! tags in the .proto files.
 
 use bytes::Bytes;
 use chv_domain::spec::Boot;
