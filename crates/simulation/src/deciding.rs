@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use chv_domain::{Batch, BatchOutcome, Context, Projection, Record, ReplicaId, Replicas, Submission, Term};
 use chv_proto::v1;
-use chv_scheduler::lead::deciding::{Verdict, decide_one};
+use chv_scheduler::lead::deciding::{Verdict, after, decide_one};
 
 use crate::bug::Bug;
 use crate::office::{OfficeEvent, Tenure};
@@ -24,7 +24,7 @@ const APPEND: Micros = 900 * MS;
 const MOST: usize = 6;
 
 /// How many entries may be under way, as the scheduler has it.
-const UNDER_WAY: usize = 2;
+const UNDER_WAY: usize = 4;
 
 /// How long the next entry may wait for the publisher to come to the last ones, as the scheduler has it.
 const PUBLISHING: Micros = 250 * MS;
@@ -234,6 +234,11 @@ impl World {
             on,
             ..
         } = entry;
+        let Some(office) = self.office_numbered(replica, serial) else {
+            return;
+        };
+        let result = after(&mut office.failed, result, &records);
+        let closing = office.closing;
         for ((queued, verdict), on) in queued.into_iter().zip(verdicts).zip(on) {
             let answer = match result {
                 Ok(()) => verdict.answer,
@@ -241,7 +246,7 @@ impl World {
             };
             self.answer(replica, queued.from, queued.sent, answer, serial, Some(on));
         }
-        if result.is_err() {
+        if result.is_err() || closing {
             return self.close(replica);
         }
         if !records.is_empty() {

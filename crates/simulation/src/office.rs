@@ -60,6 +60,8 @@ pub(crate) struct Office {
     /// What is being decided, and not yet handed to the log.
     pub(crate) deciding: Option<UnderWay>,
     pub(crate) under_way: VecDeque<UnderWay>,
+    /// Why the first entry failed that did.
+    pub(crate) failed: Option<&'static str>,
     pub(crate) closing: bool,
     pub(crate) publish_at: Micros,
     /// What was committed waits for the publisher, and nothing is decided meanwhile.
@@ -160,6 +162,7 @@ impl World {
             batches: 0,
             deciding: None,
             under_way: VecDeque::new(),
+            failed: None,
             closing: false,
             publish_at: 0,
             unpublished: false,
@@ -196,10 +199,10 @@ impl World {
                 );
             }
         }
-        // What is under way may still be committed: its senders hear nothing.
+        // What is under way may still be committed: it is waited for, and answered.
         if self
             .office(replica)
-            .is_some_and(|office| office.deciding.is_none())
+            .is_some_and(|office| office.deciding.is_none() && office.under_way.is_empty())
         {
             let until = self.schedule.now + PAUSE;
             self.replicas[replica].tenure = Tenure::Resting(until);

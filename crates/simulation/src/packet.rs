@@ -5,6 +5,7 @@ use std::rc::Rc;
 use chv_domain::{HostSlice, LeaseDuration, Projection, Seq, Submission};
 use chv_hostd::lease::SinceBoot;
 use chv_proto::v1;
+use chv_scheduler::lead::publication::Mark;
 
 /// Who sends commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,7 +79,7 @@ pub(crate) enum ToReplica {
     },
     Mark {
         office: u64,
-        mark: Seq,
+        mark: Mark,
     },
 }
 
@@ -151,5 +152,5 @@ pub(crate) enum ToBroker {
     Event(Rc<v1::EventMessage>),
     Feed { host: usize, delta: Rc<v1::FeedDelta> },
     Tick(Seq),
-    Mark { office: u64, mark: Seq },
+    Mark { office: u64, mark: Mark },
 }

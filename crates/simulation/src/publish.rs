@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use chv_domain::{Projection, Record, Seq};
+use chv_domain::{Projection, Record};
 use chv_proto::{convert, v1};
-use chv_scheduler::lead::publication::Outgoing;
+use chv_scheduler::lead::publication::{Mark, Outgoing};
 use prost::Message as _;
 
 use crate::bug::Bug;
@@ -84,7 +84,7 @@ impl World {
         }
     }
 
-    pub(crate) fn mark_back(&mut self, replica: usize, serial: u64, mark: Seq) {
+    pub(crate) fn mark_back(&mut self, replica: usize, serial: u64, mark: Mark) {
         let link = self.replicas[replica].link;
         let Some(office) = self
             .office(replica)

@@ -16,7 +16,7 @@ use serde_cbor::ser::IoWrite;
 use self::packed::Packed;
 
 /// The version that this code writes and the only one that it reads.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// Bytes before the body.
 pub const HEADER: usize = 9;

@@ -22,7 +22,7 @@ pub(crate) use disk::{Disk, DiskError};
 pub(crate) use hint::CommittedHint;
 pub use identity::IdentityError;
 pub(crate) use identity::{Identity, LAYOUT};
-pub(crate) use piecewise::{PIECE, Piecewise};
+pub(crate) use piecewise::{Haste, PIECE, Piecewise};
 
 /// A directory whose entries can be made to last, and what is known of its disk.
 #[derive(Debug)]

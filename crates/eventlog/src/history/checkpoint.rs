@@ -14,6 +14,7 @@ use chv_domain::{Projection, Seq};
 use super::error::HistoryError;
 use super::pace::checkpoints_apart;
 use super::store::History;
+use crate::files::Haste;
 use crate::raft::snapshot::State;
 use crate::raft::snapshot_file::{self, LastWritten, SnapshotError};
 
@@ -64,6 +65,8 @@ pub(crate) fn read(history: &History, at: Seq) -> io::Result<Option<Projection>>
         .and_then(|mut file| snapshot_file::read(&mut file));
     match read {
         Ok(state) => Ok(Some(state.projection)),
+        // It reads, in the program that wrote it.
+        Err(error @ SnapshotError::Version(_)) => Err(io::Error::other(error)),
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "a checkpoint does not read; it is made again");
             match std::fs::remove_file(&path) {
@@ -132,7 +135,7 @@ impl Checkpoints {
         let spacing = checkpoints_apart(vms, self.every);
         let due = Seq(last.0.saturating_add(spacing));
         if (due..Seq(due.0.saturating_add(spacing))).contains(&now.seq()) {
-            self.write(&now.clone().without_outcomes())?;
+            self.write(&now.clone().without_outcomes(), &self.written)?;
             (self.last, self.fold) = (Some(end(now)), None);
             return Ok(false);
         }
@@ -144,7 +147,7 @@ impl Checkpoints {
             None => self.begin(span.oldest, last, now)?,
         };
         let state = self.folded(begun, due)?;
-        self.write(&state)?;
+        self.write(&state, &LastWritten::default())?;
         self.last = Some(end(&state));
         self.fold = Some(state);
         Ok(true)
@@ -181,7 +184,7 @@ impl Checkpoints {
                 return Err(CheckpointError::Broken(state.seq()));
             }
         }
-        self.write(&state.without_outcomes())
+        self.write(&state.without_outcomes(), &LastWritten::default())
     }
 
     /// The state to go on from.
@@ -196,14 +199,16 @@ impl Checkpoints {
             _ if oldest == Seq(1) => Ok(Projection::default()),
             _ => {
                 let state = now.clone().without_outcomes();
-                self.write(&state)?;
+                self.write(&state, &self.written)?;
                 Ok(state)
             }
         }
     }
 
-    fn write(&self, projection: &Projection) -> Result<(), CheckpointError> {
-        write(self.history.dir(), projection, &self.written)
+    /// A state that was folded from history shares nothing with the present, and so neither takes over from what was written
+    /// of that, nor is kept for what will be.
+    fn write(&self, projection: &Projection, last: &LastWritten) -> Result<(), CheckpointError> {
+        write(self.history.dir(), projection, last)
     }
 }
 
@@ -221,7 +226,7 @@ pub(crate) fn write(dir: &Path, projection: &Projection, last: &LastWritten) -> 
             .create(true)
             .truncate(true)
             .open(&aside)?;
-        snapshot_file::write(&file, &state, last)?;
+        snapshot_file::write(&file, &state, last, &Haste::default())?;
         std::fs::rename(&aside, &path)?;
         Ok(())
     };

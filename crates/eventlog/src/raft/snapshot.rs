@@ -11,7 +11,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::snapshot_file::{self, LastWritten, SnapshotError};
 use super::{LogId, Membership, RaftError, TypeConfig};
-use crate::files::{Dir, Disk};
+use crate::files::{Dir, Disk, Haste};
 use crate::history::lower_priority;
 
 pub(crate) type Meta = SnapshotMeta<u64, openraft::BasicNode>;
@@ -57,6 +57,14 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
+    /// Raft does nothing else until one from the leader is there.
+    fn haste(self) -> Haste {
+        match self {
+            Self::Built => Haste::default(),
+            Self::Received => Haste::now(),
+        }
+    }
+
     /// The name of the file until it is whole.
     const fn aside(self) -> &'static str {
         match self {
@@ -159,7 +167,7 @@ impl Snapshots {
             .create(true)
             .truncate(true)
             .open(&aside)?;
-        snapshot_file::write(&file, state, &self.last)?;
+        snapshot_file::write(&file, state, &self.last, &from.haste())?;
         std::fs::rename(&aside, &path)?;
         self.dir.sync()?;
         for old in self.names()?.iter().rev().skip(KEPT) {

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::files::{Dir, PIECE, Piecewise};
+use crate::files::{Dir, Haste, PIECE, Piecewise};
 
 /// Bytes before the first frame.
 pub(super) const FILE_HEADER: usize = 32;
@@ -68,13 +68,13 @@ impl Segment {
 }
 
 /// Writes a file of `size` zeros and flushes it.
-pub(super) fn write_zeroed(path: &Path, size: u64) -> io::Result<()> {
+pub(super) fn write_zeroed(path: &Path, size: u64, haste: &Haste) -> io::Result<()> {
     let file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .open(path)?;
-    let mut to = Piecewise::new(&file);
+    let mut to = Piecewise::new(&file, haste);
     let zeros = vec![0; PIECE.min(size as usize)];
     let mut left = size as usize;
     while left > 0 {

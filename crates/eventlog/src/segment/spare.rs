@@ -6,16 +6,25 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 
 use super::file::write_zeroed;
+use crate::files::Haste;
 
 /// Files smaller than this are zeroed on the spot.
 const WORTH_A_THREAD: u64 = 1 << 20;
+
+/// The thread that makes it.
+#[derive(Debug)]
+struct Making {
+    thread: JoinHandle<io::Result<()>>,
+    /// Set when the file is wanted.
+    haste: Haste,
+}
 
 /// The file that becomes the next segment.
 #[derive(Debug)]
 pub(super) struct Spare {
     path: PathBuf,
     size: u64,
-    making: Option<JoinHandle<io::Result<()>>>,
+    making: Option<Making>,
 }
 
 impl Spare {
@@ -33,15 +42,18 @@ impl Spare {
     /// A zeroed file of at least `size` bytes, and its size. It has to be renamed before [`Self::prepare`].
     pub(super) fn take(&mut self, size: u64) -> io::Result<(PathBuf, u64)> {
         let made = match self.making.take() {
-            Some(thread) => thread
-                .join()
-                .map_err(|_| io::Error::other("the zeroing thread panicked"))?
-                .is_ok(),
+            Some(Making { thread, haste }) => {
+                haste.begin();
+                thread
+                    .join()
+                    .map_err(|_| io::Error::other("the zeroing thread panicked"))?
+                    .is_ok()
+            }
             None => false,
         };
         let wanted = size.max(self.size);
         if !(made && wanted == self.size) {
-            write_zeroed(&self.path, wanted)?;
+            write_zeroed(&self.path, wanted, &Haste::now())?;
         }
         Ok((self.path.clone(), wanted))
     }
@@ -51,16 +63,23 @@ impl Spare {
         if self.size < WORTH_A_THREAD {
             return;
         }
-        let (path, size) = (self.path.clone(), self.size);
+        let (path, size, haste) = (self.path.clone(), self.size, Haste::default());
+        let wanted = haste.clone();
         let thread = std::thread::Builder::new().name("log-spare".to_owned());
         // Without a thread the next roll makes its file itself.
-        self.making = thread.spawn(move || write_zeroed(&path, size)).ok();
+        let thread = thread.spawn(move || write_zeroed(&path, size, &haste));
+        let making = |thread| Making {
+            thread,
+            haste: wanted,
+        };
+        self.making = thread.ok().map(making);
     }
 }
 
 impl Drop for Spare {
     fn drop(&mut self) {
-        if let Some(thread) = self.making.take() {
+        if let Some(Making { thread, haste }) = self.making.take() {
+            haste.begin();
             // Its result matters to nobody any more.
             let _ = thread.join();
         }

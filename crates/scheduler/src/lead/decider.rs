@@ -23,7 +23,7 @@ use tracing::{Span, debug, debug_span, error, warn};
 use super::Office;
 use super::answered::Answered;
 use super::answering::{Answers, ReplyTo};
-use super::deciding::{Verdict, decide_one};
+use super::deciding::{Verdict, after, decide_one};
 use super::intake::Waiting;
 use crate::answer::{Answer, TryAgain};
 
@@ -71,6 +71,8 @@ struct Decider {
     /// What the publisher had no room for, and until when it is waited for. No entry is begun meanwhile.
     unpublished: Option<(Committed, tokio::time::Instant)>,
     answered: Answered,
+    /// Why the first entry failed that did.
+    failed: Option<TryAgain>,
     /// The state that all entries under way lead to.
     head: Projection,
     under_way: FuturesOrdered<Pin<Box<dyn Future<Output = Ended> + Send>>>,
@@ -90,6 +92,7 @@ pub(super) async fn run(
         committed,
         unpublished: None,
         answered: Answered::default(),
+        failed: None,
         head,
         under_way: FuturesOrdered::new(),
         waiting: VecDeque::new(),
@@ -239,6 +242,7 @@ impl Decider {
             records,
             pending,
         } = decided;
+        let taken = after(&mut self.failed, taken, &records);
         let mut answers = Vec::with_capacity(pending.len());
         for pending in pending {
             let answer = match &taken {

@@ -66,3 +66,33 @@ pub fn decide_one(
     }
     Verdict { answer, record }
 }
+
+/// What an entry came to, where `failed` is why one before it did. One without records was confirmed by itself, but its
+/// answers are about what those before it were to do: they are as those are. One with records is in the log only where
+/// those before it are, whatever was known of them in time.
+pub fn after<E: Clone>(failed: &mut Option<E>, taken: Result<(), E>, records: &[Record]) -> Result<(), E> {
+    let taken = match failed {
+        Some(why) if records.is_empty() => Err(why.clone()),
+        _ => taken,
+    };
+    if let Err(why) = &taken {
+        failed.get_or_insert_with(|| why.clone());
+    }
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_that_rest_on_an_entry_that_failed_are_not_given() {
+        // Given an entry that was not taken,
+        let mut failed = None;
+        assert_eq!(after(&mut failed, Ok(()), &[]), Ok(()));
+        assert_eq!(after(&mut failed, Err("lost"), &[]), Err("lost"));
+        // then one that only told of what it was to do is refused for the same reason, though leadership was confirmed.
+        assert_eq!(after(&mut failed, Ok(()), &[]), Err("lost"));
+        assert_eq!(after(&mut failed, Err("no leader"), &[]), Err("lost"));
+    }
+}

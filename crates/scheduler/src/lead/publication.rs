@@ -32,7 +32,17 @@ pub enum Outgoing {
     /// An event to its subscribers.
     Event(Published),
     /// A message to oneself: when it comes back, the broker has had every event up to this one.
-    Mark(Seq),
+    Mark(Mark),
+}
+
+/// Tells that the broker has had every event up to one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// The last event before it.
+    pub seq: Seq,
+    /// Which one it is: after an outage an old one may come back that speaks of the same event, sent before that was sent
+    /// again.
+    pub serial: u64,
 }
 
 /// An event as it is published.
@@ -52,13 +62,15 @@ pub struct Publication {
     published: Seq,
     connects: u64,
     /// The mark that is on its way.
-    mark: Option<Mark>,
+    mark: Option<Awaited>,
+    /// How many marks there were.
+    marks: u64,
 }
 
 /// A mark that is on its way.
 #[derive(Debug)]
-struct Mark {
-    seq: Seq,
+struct Awaited {
+    mark: Mark,
     /// How often it was looked for in vain since it was sent last.
     looks: u32,
 }
@@ -79,6 +91,7 @@ impl Publication {
             fed: start,
             connects: link.connects,
             mark: None,
+            marks: 0,
         }
     }
 
@@ -154,13 +167,13 @@ impl Publication {
     }
 
     /// A mark came back.
-    pub fn came_back(&mut self, mark: Seq, link: Link) -> Vec<Outgoing> {
+    pub fn came_back(&mut self, mark: Mark, link: Link) -> Vec<Outgoing> {
         let mut out = Vec::new();
         // After an outage the next check begins anew; until then no mark says anything.
-        let awaited = self.mark.as_ref().is_some_and(|awaited| awaited.seq == mark);
+        let awaited = self.mark.as_ref().is_some_and(|awaited| awaited.mark == mark);
         if awaited && link.connects == self.connects {
             self.mark = None;
-            self.published = mark;
+            self.published = mark.seq;
             self.mark(&mut out);
         }
         out
@@ -180,11 +193,11 @@ impl Publication {
     /// The mark that is on its way once more, when it was looked for in vain often enough: the broker, or the client
     /// on either way, may have dropped it. To be called at each check.
     pub fn overdue(&mut self, link: Link) -> Option<Outgoing> {
-        let mark = self.mark.as_mut().filter(|_| link.up)?;
-        mark.looks += 1;
-        (mark.looks >= LOOKS).then(|| {
-            mark.looks = 0;
-            Outgoing::Mark(mark.seq)
+        let awaited = self.mark.as_mut().filter(|_| link.up)?;
+        awaited.looks += 1;
+        (awaited.looks >= LOOKS).then(|| {
+            awaited.looks = 0;
+            Outgoing::Mark(awaited.mark)
         })
     }
 
@@ -200,7 +213,7 @@ impl Publication {
         };
         self.next = self.next.min(first);
         // A mark after these events was not sent either; one that was sent earlier speaks of those before them.
-        self.mark.take_if(|mark| mark.seq >= first);
+        self.mark.take_if(|awaited| awaited.mark.seq >= first);
     }
 
     fn feeds(&mut self, state: Projection, touched: &BTreeSet<Resource>, link: Link) -> Vec<Outgoing> {
@@ -240,8 +253,13 @@ impl Publication {
     fn mark(&mut self, out: &mut Vec<Outgoing>) {
         let last = Seq(self.next.0.saturating_sub(1));
         if self.mark.is_none() && last > self.published {
-            self.mark = Some(Mark { seq: last, looks: 0 });
-            out.push(Outgoing::Mark(last));
+            self.marks += 1;
+            let mark = Mark {
+                seq: last,
+                serial: self.marks,
+            };
+            self.mark = Some(Awaited { mark, looks: 0 });
+            out.push(Outgoing::Mark(mark));
         }
     }
 }

@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 
 use super::Office;
 use super::decider::Committed;
-use super::publication::{Link, Outgoing, Publication, Published};
+use super::publication::{Link, Mark, Outgoing, Publication, Published};
 use crate::connection::{Handed, SubscribeError};
 
 /// By this a stream that takes events in knows one that it has already: JetStream's own header.
@@ -40,7 +40,7 @@ struct Publisher {
     /// Where the marks go, and come back from.
     marks: String,
     /// The mark that is held back, and until when.
-    held: Option<(Seq, Instant)>,
+    held: Option<(Mark, Instant)>,
 }
 
 pub(super) async fn run(
@@ -76,7 +76,7 @@ pub(super) async fn run(
     }
 }
 
-async fn until(held: Option<(Seq, Instant)>) {
+async fn until(held: Option<(Mark, Instant)>) {
     if let Some((_, due)) = held {
         tokio::time::sleep_until(due).await;
     }
@@ -128,10 +128,16 @@ impl Publisher {
 
     /// A mark came back: the broker has had every event up to it, if the connection was one and the same.
     async fn came_back(&mut self, payload: &[u8]) {
-        let Ok(mark) = payload.try_into().map(u64::from_be_bytes) else {
+        let (seq, serial) = payload.split_at_checked(8).unwrap_or_default();
+        let number = |bytes: &[u8]| bytes.try_into().map(u64::from_be_bytes);
+        let (Ok(seq), Ok(serial)) = (number(seq), number(serial)) else {
             return;
         };
-        let out = self.publication.came_back(Seq(mark), self.link());
+        let mark = Mark {
+            seq: Seq(seq),
+            serial,
+        };
+        let out = self.publication.came_back(mark, self.link());
         let published = self.publication.published();
         self.office.published.store(published.0, Ordering::Release);
         self.send(out).await;
@@ -188,9 +194,9 @@ impl Publisher {
     /// Sends the mark that was held back: after the events that it speaks of, which the client has had since.
     async fn mark(&mut self) {
         let Some((mark, _)) = self.held.take() else { return };
-        let message = Bytes::copy_from_slice(&mark.0.to_be_bytes());
+        let message = [mark.seq.0.to_be_bytes(), mark.serial.to_be_bytes()].concat();
         // One that is not taken is overdue after a while, like one that is lost.
-        self.publish(self.marks.clone(), message).await;
+        self.publish(self.marks.clone(), message.into()).await;
     }
 
     async fn publish(&self, to: String, message: Bytes) -> Handed {

@@ -31,7 +31,7 @@ use sha2::{Digest, Sha256};
 use self::frame::Frame;
 use self::table::Written;
 use super::snapshot::{Meta, State};
-use crate::files::{DiskError, PIECE, Piecewise};
+use crate::files::{DiskError, Haste, PIECE, Piecewise};
 
 const MAGIC: [u8; 8] = *b"CHVSNAPF";
 const END: [u8; 8] = *b"CHVSNAPE";
@@ -89,8 +89,13 @@ struct Last {
 
 /// Writes the snapshot of `state` into `file`, which is empty and can be read, and flushes it. The next one takes over from
 /// it what has not changed: the file stays open until then.
-pub(crate) fn write(file: &File, state: &State, last: &LastWritten) -> Result<(), SnapshotError> {
-    let mut to = Output::new(file);
+pub(crate) fn write(
+    file: &File,
+    state: &State,
+    last: &LastWritten,
+    haste: &Haste,
+) -> Result<(), SnapshotError> {
+    let mut to = Output::new(file, haste);
     let meta = stored::encode(&state.meta())?;
     to.write(&MAGIC)?;
     to.write(&VERSION.to_le_bytes())?;
@@ -111,8 +116,8 @@ pub(crate) fn write(file: &File, state: &State, last: &LastWritten) -> Result<()
     let outcomes = Written::new(&outcomes, file, &tail.outcomes)?;
     let mut last = last.0.lock().unwrap_or_else(PoisonError::into_inner);
     last.vms = Some(Arc::new(vms));
-    // A state of the past has none, and the next one of the present has them again.
-    if !tail.outcomes.is_empty() {
+    // A checkpoint has none, and the next snapshot has them again.
+    if !tail.outcomes.is_empty() || state.applied.is_some() {
         last.outcomes = Some(Arc::new(outcomes));
     }
     Ok(())
@@ -223,9 +228,9 @@ struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    fn new(file: &'a File) -> Self {
+    fn new(file: &'a File, haste: &'a Haste) -> Self {
         Self {
-            to: BufWriter::with_capacity(PIECE, Piecewise::new(file)),
+            to: BufWriter::with_capacity(PIECE, Piecewise::new(file, haste)),
             sha: Sha256::new(),
             at: 0,
         }
@@ -253,12 +258,17 @@ impl<'a> Output<'a> {
 
 #[cfg(test)]
 mod tests {
+    use chv_domain::{Batch, Record, RecordHash, Seq};
+    use openraft::LeaderId;
+
     use super::*;
+    use crate::history::format::samples::chain;
+    use crate::raft::LogId;
 
     #[test]
     fn a_snapshot_reads_back_and_every_flipped_byte_and_every_cut_is_refused() {
         let (state, mut file) = (State::default(), tempfile::tempfile().unwrap());
-        write(&file, &state, &LastWritten::default()).unwrap();
+        write(&file, &state, &LastWritten::default(), &Haste::now()).unwrap();
         assert_eq!(read(&mut file).unwrap().projection, state.projection);
         assert_eq!(check(&mut file).unwrap(), state.meta());
 
@@ -277,5 +287,43 @@ mod tests {
             bytes[at] ^= 0x41;
             assert!(refused(&bytes[..at]), "cut at {at}");
         }
+    }
+
+    /// Writes the state after each record as a checkpoint and then as a snapshot, each going on from the one before, and
+    /// reads them back. The most VMs, and outcomes, that there were.
+    fn written_in_turn(records: &[Record]) -> (usize, usize) {
+        let (mut state, last) = (State::default(), LastWritten::default());
+        let (mut vms, mut outcomes) = (0, 0);
+        for (index, record) in (1..).zip(records) {
+            let batch = Batch {
+                published: Seq::ZERO,
+                records: vec![record.clone()],
+            };
+            state.projection.apply_batch(record.term, &batch);
+            state.applied = Some(LogId::new(LeaderId::default(), index));
+            let checkpoint = State {
+                projection: state.projection.clone().without_outcomes(),
+                ..State::default()
+            };
+            for state in [&checkpoint, &state] {
+                let mut file = tempfile::tempfile().unwrap();
+                write(&file, state, &last, &Haste::now()).unwrap();
+                let read = read(&mut file).unwrap();
+                assert_eq!(read.projection, state.projection);
+                assert_eq!(read.applied, state.applied);
+            }
+            vms = vms.max(state.projection.vm_count());
+            outcomes = outcomes.max(state.projection.outcome_count());
+        }
+        (vms, outcomes)
+    }
+
+    #[test]
+    fn snapshots_and_checkpoints_that_go_on_from_one_another_read_as_the_states_that_they_are_of() {
+        let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/../domain/tests/golden/records.bin");
+        let of_vms: Vec<Record> = stored::decode(&std::fs::read(kept).unwrap()).unwrap();
+        assert!(written_in_turn(&of_vms).0 > 0);
+        let of_commands = chain(Seq(1), RecordHash::ZERO, &[(2, 100); 40]);
+        assert!(written_in_turn(&of_commands).1 > 1);
     }
 }

@@ -15,11 +15,13 @@ use serde::de::DeserializeOwned;
 use super::frame::Frame;
 use super::{Output, SnapshotError};
 
-/// A frame is closed once its entries take so many bytes. Large enough to be compressed well, and so small that what
-/// changes here and there leaves many as they are.
+/// A frame is cut off once its entries take so many bytes, and as many follow. Large enough to be compressed well, and so
+/// small that what changes here and there leaves many as they are.
 const FULL: usize = 32 << 10;
 
 /// With fewer bytes than this a frame is filled with what follows rather than closed, so that they don't get ever smaller.
+/// What is left of a frame from which others were cut off is never that small: else each change would move the beginnings of
+/// all frames after it.
 const SMALL: usize = FULL / 4;
 
 /// The fastest: a snapshot is replaced within minutes.
@@ -66,7 +68,8 @@ where
         to,
         compressor: zstd::bulk::Compressor::new(LEVEL)?,
         open: None,
-        plain: Vec::with_capacity(2 * FULL),
+        cut: None,
+        plain: Vec::with_capacity(3 * FULL),
         frames: Vec::new(),
     };
     let Some(last) = last.filter(|last| !last.frames.is_empty()) else {
@@ -100,11 +103,23 @@ where
     writer.finish()
 }
 
+/// A place in a frame that is being filled.
+struct Cut<K> {
+    /// Bytes before it.
+    length: usize,
+    /// Entries before it.
+    count: u32,
+    /// The first key after it.
+    next: K,
+}
+
 struct Writer<'a, 'f, K> {
     to: &'a mut Output<'f>,
     compressor: zstd::bulk::Compressor<'static>,
     /// The first key of the frame that is being filled, and how many entries it has.
     open: Option<(K, u32)>,
+    /// Where it is cut off once enough follows.
+    cut: Option<Cut<K>>,
     /// Its entries.
     plain: Vec<u8>,
     frames: Vec<Frame<K>>,
@@ -119,10 +134,18 @@ impl<K: Clone + Serialize> Writer<'_, '_, K> {
         K: 'e,
     {
         for (key, value) in entries {
+            let (length, open) = (
+                self.plain.len(),
+                self.open.get_or_insert_with(|| (key.clone(), 0)),
+            );
+            if length >= FULL && self.cut.is_none() {
+                let (count, next) = (open.1, key.clone());
+                self.cut = Some(Cut { length, count, next });
+            }
+            open.1 += 1;
             stored::write(&mut self.plain, &(key, &**value))?;
-            self.open.get_or_insert_with(|| (key.clone(), 0)).1 += 1;
-            if self.plain.len() >= FULL {
-                self.close()?;
+            if let Some(cut) = self.cut.take_if(|cut| self.plain.len() >= cut.length + FULL) {
+                self.cut_off(cut)?;
             }
         }
         Ok(())
@@ -140,7 +163,22 @@ impl<K: Clone + Serialize> Writer<'_, '_, K> {
         Ok(())
     }
 
+    /// Closes what is before `cut`; what is after it is a frame of its own.
+    fn cut_off(&mut self, cut: Cut<K>) -> Result<(), SnapshotError> {
+        let after = self.plain.split_off(cut.length);
+        let left = self.open.as_mut().map_or(0, |open| {
+            let left = open.1 - cut.count;
+            open.1 = cut.count;
+            left
+        });
+        self.close()?;
+        self.plain.extend_from_slice(&after);
+        self.open = Some((cut.next, left));
+        Ok(())
+    }
+
     fn close(&mut self) -> Result<(), SnapshotError> {
+        self.cut = None;
         let Some((first, count)) = self.open.take() else {
             return Ok(());
         };

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use proptest::prelude::*;
 
 use super::*;
+use crate::files::Haste;
 
 type Names = Table<u32, String>;
 
@@ -17,7 +18,8 @@ struct Kept {
 
 fn kept(table: &Names, last: Option<&Kept>) -> Kept {
     let file = tempfile::tempfile().unwrap();
-    let mut to = Output::new(&file);
+    let haste = Haste::now();
+    let mut to = Output::new(&file, &haste);
     let frames = write(&mut to, table, last.map(|last| &last.written)).unwrap();
     to.finish().unwrap();
     let written = Written::new(table, &file, &frames).unwrap();
@@ -99,6 +101,20 @@ fn frames_without_a_change_are_taken_over_and_one_that_is_damaged_meanwhile_is_w
     let taken_over = after.iter().filter(|crc| before.contains(crc)).count();
     assert!(taken_over >= before.len() - 2, "{taken_over} of {}", before.len());
     assert_eq!(read_back(&second), next);
+    // So it is when one that is there already grows, and one comes in between,
+    let mut grown = table.clone();
+    let longer = Arc::new(value(100, 0).repeat(3));
+    grown.insert(100, Arc::clone(&longer));
+    grown.remove(&301);
+    let third = kept(&grown, Some(&first));
+    let after = crcs(&third);
+    let taken_over = after.iter().filter(|crc| before.contains(crc)).count();
+    assert!(taken_over >= before.len() - 2, "{taken_over} of {}", before.len());
+    grown.insert(301, longer);
+    let fourth = kept(&grown, Some(&third));
+    let taken_over = crcs(&fourth).iter().filter(|crc| after.contains(crc)).count();
+    assert!(taken_over >= after.len() - 1, "{taken_over} of {}", after.len());
+    assert_eq!(read_back(&fourth), grown);
     // And when a byte of each is flipped on the disk, nothing is taken over, and the state is right.
     for frame in &second.written.frames {
         let at = frame.at + u64::from(frame.length / 2);
