@@ -7,7 +7,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chv_domain::{DesiredVm, Event, HostId, HostName, Projection, Record, Resource, Seq, Vm};
+use chv_domain::{DesiredVm, Event, HostId, HostName, Projection, Record, Resource, Seq, Vm, VmId};
 use chv_proto::convert::FeedDelta;
 
 /// What changed for one host, and the name by which its feed goes.
@@ -19,36 +19,46 @@ pub struct Delta {
     pub changes: FeedDelta,
 }
 
-/// What a record's events are about, and the hosts that they place VMs on: a VM that came and went in between
-/// leaves no other sign of the host whose feed it moved.
-pub fn touched(record: &Record) -> impl Iterator<Item = Resource> + '_ {
-    record.events.iter().flat_map(|event| {
-        let host = match event {
-            Event::VmPlaced { placed, .. } => Some(Resource::Host(placed.host)),
+/// What an event is about, and the host that it placed a VM on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Touched {
+    resource: Resource,
+    placed_on: Option<HostId>,
+}
+
+/// What a record's events touch: a VM that came and went in between leaves no other sign of the host that it was on.
+pub fn touched(record: &Record) -> impl Iterator<Item = Touched> + '_ {
+    record.events.iter().map(|event| Touched {
+        resource: event.resource(),
+        placed_on: match event {
+            Event::VmPlaced { placed, .. } => Some(placed.host),
             _ => None,
-        };
-        [Some(event.resource()), host].into_iter().flatten()
+        },
     })
 }
 
-/// The deltas from `before` to `after`, where `touched` holds what [`touched`] says of every record in between.
-pub fn deltas(before: &Projection, after: &Projection, touched: &BTreeSet<Resource>) -> Vec<Delta> {
+/// The deltas from `before` to `after`, where `touched` holds what [`touched`] says of every record in between. They are
+/// right for a host that knows any state in between, too, by a slice that it asked for meanwhile: a VM that was on it then
+/// is gone.
+pub fn deltas(before: &Projection, after: &Projection, touched: &BTreeSet<Touched>) -> Vec<Delta> {
     let mut found: BTreeMap<HostId, Delta> = BTreeMap::new();
-    for resource in touched {
+    for Touched { resource, placed_on } in touched {
         match resource {
             Resource::Host(host) => {
                 entry(&mut found, before, after, *host);
             }
             Resource::Vm(id) => {
                 let (was, is) = (before.vm(*id), after.vm(*id));
-                let left = placed_on(was).filter(|host| Some(*host) != placed_on(is));
-                if let Some(delta) = left.and_then(|host| entry(&mut found, before, after, host)) {
-                    delta.changes.gone.push(*id);
+                let left = [host_of(was), *placed_on].into_iter().flatten();
+                for host in left.filter(|host| Some(*host) != host_of(is)) {
+                    if let Some(delta) = entry(&mut found, before, after, host) {
+                        add(&mut delta.changes.gone, *id, |gone| *gone);
+                    }
                 }
                 let desired = is.and_then(|vm| DesiredVm::of(vm, vm.placement?.host));
-                let host = placed_on(is).and_then(|host| entry(&mut found, before, after, host));
+                let host = host_of(is).and_then(|host| entry(&mut found, before, after, host));
                 if let (Some(delta), Some(desired)) = (host, desired) {
-                    delta.changes.vms.push(desired);
+                    add(&mut delta.changes.vms, desired, |vm| vm.vm);
                 }
             }
             // No host's.
@@ -58,7 +68,14 @@ pub fn deltas(before: &Projection, after: &Projection, touched: &BTreeSet<Resour
     found.into_values().collect()
 }
 
-fn placed_on(vm: Option<&Arc<Vm>>) -> Option<HostId> {
+/// Adds one, unless it was the last: what is touched more than once comes one after the other.
+fn add<T>(to: &mut Vec<T>, one: T, id: impl Fn(&T) -> VmId) {
+    if to.last().map(&id) != Some(id(&one)) {
+        to.push(one);
+    }
+}
+
+fn host_of(vm: Option<&Arc<Vm>>) -> Option<HostId> {
     vm?.placement.map(|placement| placement.host)
 }
 
@@ -134,7 +151,7 @@ mod tests {
         }
 
         /// Sends a command; what was touched, when anything was.
-        fn send(&mut self, actor: &str, command: Command) -> BTreeSet<Resource> {
+        fn send(&mut self, actor: &str, command: Command) -> BTreeSet<Touched> {
             self.commands += 1;
             let actor: Actor = actor.parse().unwrap();
             let id = CommandId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, self.commands]);
@@ -160,7 +177,7 @@ mod tests {
             }
         }
 
-        fn step(&mut self, step: (u8, u8)) -> BTreeSet<Resource> {
+        fn step(&mut self, step: (u8, u8)) -> BTreeSet<Touched> {
             let (what, number) = step;
             let vm = || VmRef::Name(ProjectName::default(), format!("vm{number}").parse().unwrap());
             let command = match what {
@@ -188,7 +205,7 @@ mod tests {
             self.send("alice", command)
         }
 
-        fn removed(&mut self, vm: &VmRef) -> BTreeSet<Resource> {
+        fn removed(&mut self, vm: &VmRef) -> BTreeSet<Touched> {
             let Some(vm) = self.state.resolve(vm).cloned() else {
                 return BTreeSet::new();
             };
@@ -204,9 +221,9 @@ mod tests {
         }
     }
 
-    /// What a host that heard every delta makes of them.
+    /// What a host that heard every delta makes of them; it may have had a slice since the last.
     fn hear(slice: &mut HostSlice, delta: &FeedDelta) {
-        assert_eq!(delta.prev, Some(slice.feed), "the chain is broken");
+        assert!(delta.prev <= Some(slice.feed), "the chain is broken");
         slice.feed = delta.feed;
         slice.vms.retain(|vm| !delta.gone.contains(&vm.vm));
         for desired in &delta.vms {
@@ -229,10 +246,22 @@ mod tests {
             // Several commands to a batch, as group commit has it.
             for batch in steps.chunks(every) {
                 let before = cluster.state.clone();
-                let touched = batch.iter().flat_map(|step| cluster.step(*step)).collect();
+                let (mut touched, mut between) = (BTreeSet::new(), Vec::new());
+                for step in batch {
+                    between.push(cluster.state.clone());
+                    touched.extend(cluster.step(*step));
+                }
                 for delta in deltas(&before, &cluster.state, &touched) {
-                    let at = hosts.iter().position(|host| *host == delta.changes.host).unwrap();
+                    let host = delta.changes.host;
+                    let at = hosts.iter().position(|other| *other == host).unwrap();
+                    prop_assert_eq!(delta.changes.prev, Some(heard[at].feed));
                     hear(&mut heard[at], &delta.changes);
+                    // And so has one that had a slice of any state on the way.
+                    for state in &between {
+                        let mut slice = HostSlice::of(state, host).unwrap();
+                        hear(&mut slice, &delta.changes);
+                        prop_assert_eq!(&slice, &HostSlice::of(&cluster.state, host).unwrap());
+                    }
                 }
             }
             for (host, heard) in hosts.iter().zip(&heard) {

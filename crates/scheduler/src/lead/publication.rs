@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use chv_domain::{Event, Projection, Record, Resource, Seq, TraceContext};
 use chv_proto::convert::{EncodedEvent, EncodedEvents};
 
-use super::feed::{self, Delta};
+use super::feed::{self, Delta, Touched};
 
 /// How often a mark that is on its way is looked for before it counts as lost.
 const LOOKS: u32 = 4;
@@ -79,7 +79,7 @@ struct Awaited {
 #[derive(Debug)]
 pub struct CatchUp {
     names: Names,
-    touched: BTreeSet<Resource>,
+    touched: BTreeSet<Touched>,
 }
 
 impl Publication {
@@ -216,7 +216,7 @@ impl Publication {
         self.mark.take_if(|awaited| awaited.mark.seq >= first);
     }
 
-    fn feeds(&mut self, state: Projection, touched: &BTreeSet<Resource>, link: Link) -> Vec<Outgoing> {
+    fn feeds(&mut self, state: Projection, touched: &BTreeSet<Touched>, link: Link) -> Vec<Outgoing> {
         let deltas = match link.up {
             true => feed::deltas(&self.fed, &state, touched),
             // Nobody would hear of it; the next message has a gap before it.
