@@ -28,11 +28,13 @@ pub enum Bug {
     Guard,
     /// A host starts what it believes to be its own before it has followed what the leader named.
     Behind,
+    /// An entry that was confirmed is answered although one before it failed.
+    Rest,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Fencing,
         Self::Dedupe,
         Self::Flush,
@@ -44,6 +46,7 @@ impl Bug {
         Self::Lease,
         Self::Guard,
         Self::Behind,
+        Self::Rest,
     ];
 
     /// Its name on the command line.
@@ -60,6 +63,7 @@ impl Bug {
             Self::Lease => "lease",
             Self::Guard => "guard",
             Self::Behind => "behind",
+            Self::Rest => "rest",
         }
     }
 }

@@ -237,8 +237,12 @@ impl World {
         let Some(office) = self.office_numbered(replica, serial) else {
             return;
         };
-        let result = after(&mut office.failed, result, &records);
         let closing = office.closing;
+        let before = after(&mut office.failed, result, &records);
+        let result = match self.bug {
+            Some(Bug::Rest) => result,
+            _ => before,
+        };
         for ((queued, verdict), on) in queued.into_iter().zip(verdicts).zip(on) {
             let answer = match result {
                 Ok(()) => verdict.answer,

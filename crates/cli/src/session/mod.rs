@@ -153,10 +153,11 @@ impl Session {
         let hear = |now: Waiting| *lock(&waiting) = now.to_string();
         let mut answers = std::pin::pin!(client.submit_all(&submissions, patience, &hear));
         let mut lasts = tokio::time::interval_at(tokio::time::Instant::now() + LASTS, REDRAW);
-        loop {
+        // Who interrupts once all are answered interrupts what comes after.
+        while !open.is_empty() {
             tokio::select! {
                 answer = answers.next() => {
-                    let Some((place, outcome)) = answer else { return Ok(()) };
+                    let Some((place, outcome)) = answer else { break };
                     open.remove(&place);
                     progress.clear();
                     told(place, submissions[place].id, outcome.map_err(refusal::command))?;
@@ -168,6 +169,7 @@ impl Session {
                 }
             }
         }
+        Ok(())
     }
 }
 
