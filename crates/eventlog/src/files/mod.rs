@@ -24,6 +24,16 @@ pub use identity::IdentityError;
 pub(crate) use identity::{Identity, LAYOUT};
 pub(crate) use piecewise::{Haste, PIECE, Piecewise};
 
+/// An empty file that can be read and written, in the place of one that may be there. Blocks.
+pub(crate) fn empty(path: &Path) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)
+}
+
 /// A directory whose entries can be made to last, and what is known of its disk.
 #[derive(Debug)]
 pub(crate) struct Dir {

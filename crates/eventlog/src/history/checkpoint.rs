@@ -14,7 +14,7 @@ use chv_domain::{Projection, Seq};
 use super::error::HistoryError;
 use super::pace::checkpoints_apart;
 use super::store::History;
-use crate::files::Haste;
+use crate::files::{self, Haste};
 use crate::raft::snapshot::State;
 use crate::raft::snapshot_file::{self, LastWritten, SnapshotError};
 
@@ -135,7 +135,7 @@ impl Checkpoints {
         let spacing = checkpoints_apart(vms, self.every);
         let due = Seq(last.0.saturating_add(spacing));
         if (due..Seq(due.0.saturating_add(spacing))).contains(&now.seq()) {
-            self.write(&now.clone().without_outcomes(), &self.written)?;
+            write(self.history.dir(), &now.clone().without_outcomes(), &self.written)?;
             (self.last, self.fold) = (Some(end(now)), None);
             return Ok(false);
         }
@@ -147,7 +147,7 @@ impl Checkpoints {
             None => self.begin(span.oldest, last, now)?,
         };
         let state = self.folded(begun, due)?;
-        self.write(&state, &LastWritten::default())?;
+        write(self.history.dir(), &state, &LastWritten::default())?;
         self.last = Some(end(&state));
         self.fold = Some(state);
         Ok(true)
@@ -184,7 +184,7 @@ impl Checkpoints {
                 return Err(CheckpointError::Broken(state.seq()));
             }
         }
-        self.write(&state.without_outcomes(), &LastWritten::default())
+        write(dir, &state.without_outcomes(), &LastWritten::default())
     }
 
     /// The state to go on from.
@@ -199,20 +199,15 @@ impl Checkpoints {
             _ if oldest == Seq(1) => Ok(Projection::default()),
             _ => {
                 let state = now.clone().without_outcomes();
-                self.write(&state, &self.written)?;
+                write(dir, &state, &self.written)?;
                 Ok(state)
             }
         }
     }
-
-    /// A state that was folded from history shares nothing with the present, and so neither takes over from what was written
-    /// of that, nor is kept for what will be.
-    fn write(&self, projection: &Projection, last: &LastWritten) -> Result<(), CheckpointError> {
-        write(self.history.dir(), projection, last)
-    }
 }
 
-/// Makes the checkpoint of this state in `dir`, which takes over what it can from `last`.
+/// Makes the checkpoint of this state in `dir`, which takes over what it can from `last`. A state that was folded from history
+/// shares nothing with the present: it neither takes over from what was written of that, nor is kept for what will be.
 pub(crate) fn write(dir: &Path, projection: &Projection, last: &LastWritten) -> Result<(), CheckpointError> {
     let (aside, path) = (dir.join("checkpoint.new"), path(dir, projection.seq()));
     let state = State {
@@ -220,12 +215,7 @@ pub(crate) fn write(dir: &Path, projection: &Projection, last: &LastWritten) -> 
         ..State::default()
     };
     let write = || {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&aside)?;
+        let file = files::empty(&aside)?;
         snapshot_file::write(&file, &state, last, &Haste::default())?;
         std::fs::rename(&aside, &path)?;
         Ok(())

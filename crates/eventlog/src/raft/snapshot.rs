@@ -11,7 +11,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::snapshot_file::{self, LastWritten, SnapshotError};
 use super::{LogId, Membership, RaftError, TypeConfig};
-use crate::files::{Dir, Disk, Haste};
+use crate::files::{self, Dir, Disk, Haste};
 use crate::history::lower_priority;
 
 pub(crate) type Meta = SnapshotMeta<u64, openraft::BasicNode>;
@@ -161,12 +161,7 @@ impl Snapshots {
             self.dir.path().join(from.aside()),
             self.dir.path().join(file_name(state.applied)),
         );
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&aside)?;
+        let file = files::empty(&aside)?;
         snapshot_file::write(&file, state, &self.last, &from.haste())?;
         std::fs::rename(&aside, &path)?;
         self.dir.sync()?;
@@ -179,12 +174,7 @@ impl Snapshots {
     /// An empty file for a snapshot that comes from the leader. It has no name any more once it is open.
     pub(crate) async fn incoming(&self) -> io::Result<tokio::fs::File> {
         let path = self.dir.path().join("incoming.part");
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)?;
+        let file = files::empty(&path)?;
         std::fs::remove_file(&path)?;
         Ok(tokio::fs::File::from_std(file))
     }
