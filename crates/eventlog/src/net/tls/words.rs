@@ -1,8 +1,8 @@
 //! What a failed handshake means, in words: what is wrong with whose certificate, and what to do. Decides nothing.
 
 use std::io;
-use std::time::Duration;
 
+use tokio_rustls::rustls::pki_types::UnixTime;
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, InconsistentKeys, PeerIncompatible};
 
 /// What is wrong, as the end of a sentence about a certificate or about who showed it.
@@ -33,14 +33,16 @@ fn of_certificate(error: &CertificateError) -> String {
             "the certificate is signed by an authority that is not in --raft-ca".to_owned()
         }
         E::Expired => "the certificate has expired; issue a new one".to_owned(),
-        E::ExpiredContext { time, not_after } => format!(
-            "the certificate has expired {} ago; issue a new one",
-            span(time.as_secs().saturating_sub(not_after.as_secs()))
-        ),
+        E::ExpiredContext { not_after, .. } => {
+            format!(
+                "the certificate has expired at {}; issue a new one",
+                time(*not_after)
+            )
+        }
         E::NotValidYet => "the certificate is not valid yet; are the clocks right?".to_owned(),
-        E::NotValidYetContext { time, not_before } => format!(
-            "the certificate is valid only in {}; are the clocks right?",
-            span(not_before.as_secs().saturating_sub(time.as_secs()))
+        E::NotValidYetContext { not_before, .. } => format!(
+            "the certificate is not valid before {}; are the clocks right?",
+            time(*not_before)
         ),
         E::NotValidForNameContext { expected, presented } => format!(
             "the certificate is for {}, not for {}",
@@ -104,12 +106,8 @@ fn names(presented: &[String]) -> String {
     }
 }
 
-fn span(seconds: u64) -> String {
-    let span = Duration::from_secs(seconds);
-    match span.as_secs() {
-        0..120 => format!("{} s", span.as_secs()),
-        120..7_200 => format!("{} min", span.as_secs() / 60),
-        7_200..172_800 => format!("{} h", span.as_secs() / 3_600),
-        more => format!("{} days", more / 86_400),
-    }
+/// A time and not a span, so that the same trouble is told in the same words at each try.
+fn time(time: UnixTime) -> String {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| format!("{seconds} s"), |time| time.to_string())
 }
