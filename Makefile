@@ -11,7 +11,7 @@ OUT := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 export PATH := $(PATH):$(HOME)/.cargo/bin:$(TOOLS)/bin:/usr/sbin
 
 SEEDS ?= 10000
-.PHONY: help deps tools guest build test bench simulate bench-boot bench-failover faults fmt-check doc-test lint licences deny demo \
+.PHONY: help deps tools guest build test bench simulate bench-boot bench-failover faults e2e-box fmt-check doc-test lint licences deny demo \
   fmt clean
 
 help: ## list these targets
@@ -45,6 +45,10 @@ faults: deps tools build guest ## the fault rigs in their long form: LONG=minute
 test: deps tools fmt-check licences lint doc-test guest build ## everything: formatting, lints, licences, all tests
 	@echo "== test: unit, property and end-to-end tests"
 	@.ci/nextest
+
+e2e-box: deps tools build guest ## hosts in boxes alone, with the hypervisors that are at hand (CHV_CLOUD_HYPERVISOR, CHV_FIRECRACKER)
+	@echo "== e2e-box"
+	@.ci/nextest 'package(chv-e2e) & binary(host_in_a_box)'
 
 simulate: deps ## run SEEDS=10000 seeds of the simulation; BUG=fencing leaves a rule out, FROM=1 is the first seed
 	@echo "== simulate"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the guest in target/guest: vmlinuz, vmlinux (the same kernel uncompressed) and initramfs.cpio. And machine.cpio,
-# the initramfs of the machines in which tests run a replica.
+# the initramfs of the machines in which tests run a replica, and box.cpio, that of those in which they run a host.
 #
 # The kernel is Debian's cloud kernel, unpacked and not installed. Run again, it downloads and builds nothing; a newer
 # kernel is taken only after target/guest/kernel was deleted. Needs Rust, apt-get and dpkg-deb, and no root.
@@ -79,4 +79,6 @@ fi
     --output "$guest/initramfs.cpio"
 "$built/chv-initramfs" pack --init "$built/chv-e2e-machine" --modules "$kernel/lib/modules/$version" \
     --module crc32c_generic --module ext4 --module dm-flakey --output "$guest/machine.cpio"
-say "ready: vmlinuz, vmlinux, initramfs.cpio and machine.cpio in $guest (kernel $version)"
+"$built/chv-initramfs" pack --init "$built/chv-e2e-machine" --modules "$kernel/lib/modules/$version" \
+    --module crc32c_generic --module ext4 --module kvm-amd --module tun --output "$guest/box.cpio"
+say "ready: vmlinuz, vmlinux, initramfs.cpio, machine.cpio and box.cpio in $guest (kernel $version)"

@@ -1,6 +1,7 @@
 //! A whole cluster: nats-server with the configuration of deploy/nats, scheduler replicas, and host daemons, each
 //! with a directory of its own. It starts, kills and asks; what a test makes of the answers is the test's.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::faults::{End, Links, Loses};
 use crate::guests::{self, Guest, Watch};
 use crate::hosts::HostOptions;
 use crate::layout::{Layout, images, password, render};
-use crate::machines::Machine;
+use crate::machines::{HostBox, Machine};
 use crate::peering::Peering;
 use crate::program::Program;
 use crate::wait::wait_until;
@@ -100,6 +101,7 @@ pub struct Cluster {
     pub(crate) hosts: Vec<(HostOptions, Program)>,
     pub(crate) directory: PathBuf,
     pub(crate) machines: bool,
+    pub(crate) boxes: BTreeMap<String, HostBox>,
     nats_url: String,
     environment: Vec<(String, String)>,
     _rig: RigDirectory,
@@ -129,8 +131,14 @@ impl Cluster {
         let directory = rig.path().to_owned();
         let mut environment = options.environment;
         environment.push(rig.mark());
-        let ports = ports::free(1 + options.replicas.count())?;
-        let (nats_port, raft_ports) = ports.split_first().context("a port for NATS")?;
+        let boxed = options.hosts.iter().filter(|host| host.boxed);
+        let ports = ports::free(1 + options.replicas.count() + boxed.clone().count())?;
+        let (nats_port, ports) = ports.split_first().context("a port for NATS")?;
+        let (raft_ports, box_ports) = ports.split_at(options.replicas.count());
+        let boxes: BTreeMap<String, HostBox> = boxed
+            .zip(box_ports)
+            .map(|(host, port)| (host.name.clone(), HostBox::new(&directory, &host.name, *port)))
+            .collect();
         let links = options.links.as_deref();
         let address = links.map_or(Ipv4Addr::LOCALHOST, |links| links.address(End::Broker));
         let listen = format!("{address}:{nats_port}");
@@ -157,7 +165,13 @@ impl Cluster {
             .collect::<Result<_>>()?;
         let hosts = (1..).zip(options.hosts);
         let hosts = hosts
-            .map(|(number, host)| Ok((host.clone(), layout.host(&host, number)?)))
+            .map(|(number, host)| {
+                let program = match boxes.get(&host.name) {
+                    Some(boxed) => layout.boxed_host(&host, boxed)?,
+                    None => layout.host(&host, number)?,
+                };
+                Ok((host, program))
+            })
             .collect::<Result<_>>()?;
         Ok(Self {
             nats,
@@ -166,6 +180,7 @@ impl Cluster {
             directory,
             nats_url,
             machines: options.machines,
+            boxes,
             environment,
             _rig: rig,
         })
@@ -229,7 +244,26 @@ impl Cluster {
         Machine::new(&self.directory, number).after_cut()
     }
 
-    /// The daemon of the host of this name.
+    /// Cuts the power of a host in a box: its guests are gone, and its disk loses what was not flushed. Starting it as
+    /// a [host](Self::host) is the power's return.
+    ///
+    /// # Errors
+    /// When it is not in a box, its QEMU can't be killed, or its disk not be kept.
+    pub fn cut_power_of_host(&mut self, name: &str) -> Result<()> {
+        self.host(name)?.kill()?;
+        self.boxed(name)?.after_cut()
+    }
+
+    /// The box of a host.
+    ///
+    /// # Errors
+    /// When it is not in one.
+    pub fn boxed(&self, name: &str) -> Result<&HostBox> {
+        let found = self.boxes.get(name);
+        found.with_context(|| format!("there is no host {name} in a box"))
+    }
+
+    /// The daemon of the host of this name; its machine, when it is in a box.
     ///
     /// # Errors
     /// When there is no such host.

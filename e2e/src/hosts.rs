@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use chv_domain::HypervisorKind;
+
 /// One host.
 #[derive(Debug, Clone)]
 pub struct HostOptions {
@@ -13,6 +15,8 @@ pub struct HostOptions {
     pub memory: String,
     /// The only hypervisors that it may use; all that its check passes when empty.
     pub hypervisors: Vec<String>,
+    /// Whether it is a machine of its own, [in a box](crate::HostBox).
+    pub boxed: bool,
 }
 
 impl HostOptions {
@@ -23,6 +27,16 @@ impl HostOptions {
             vcpus: 400,
             memory: "64GiB".to_owned(),
             hypervisors: vec!["qemu-tcg".to_owned()],
+            boxed: false,
+        }
+    }
+
+    /// A host in a box, which uses one hypervisor over KVM.
+    pub fn boxed(name: &str, hypervisor: HypervisorKind) -> Self {
+        Self {
+            hypervisors: vec![hypervisor.to_string()],
+            boxed: true,
+            ..Self::emulated(name)
         }
     }
 

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::faults::{End, Links, Loses};
 use crate::hosts::HostOptions;
-use crate::machines::{Machine, OUTSIDE, QEMU};
+use crate::machines::{HostBox, Machine, OUTSIDE, QEMU};
 use crate::peering::{CLUSTER, Peering};
 use crate::program::Program;
 use crate::programs::{find, guest_dir, workspace};
@@ -154,21 +154,11 @@ impl Layout<'_> {
         self.peering.environment(self.directory, number)?;
         let peers = peers(ports, |_| OUTSIDE.to_owned());
         let words = run(Path::new("/data"), &format!("0.0.0.0:{port}"), &peers, number);
-        let program: Vec<String> = std::iter::once("/programs/chv-scheduler".into())
-            .chain(words)
-            .map(|word| {
-                word.into_string()
-                    .map_err(|word| anyhow!("{word:?} is not UTF-8"))
-            })
-            .collect::<Result<_>>()?;
+        let words = std::iter::once("/programs/chv-scheduler".into()).chain(words);
+        let program = words.map(text).collect::<Result<Vec<_>>>()?;
         let certificate = |name: &str| format!("/programs/certs-{number}/{name}");
-        let nats_port = self
-            .nats_url
-            .rsplit(':')
-            .next()
-            .context("the broker has a port")?;
         let environment = [
-            ("CHV_NATS_URL", format!("nats://{OUTSIDE}:{nats_port}")),
+            ("CHV_NATS_URL", self.nats_from_inside()?),
             ("CHV_NATS_USER", "scheduler".to_owned()),
             ("CHV_NATS_PASSWORD", password(self.directory, "scheduler")?),
             ("CHV_RAFT_CERT", certificate("replica.pem")),
@@ -179,6 +169,31 @@ impl Layout<'_> {
         environment.extend(self.loses.map(Loses::environment));
         let args = Machine::new(self.directory, number).args(&program, &environment, port)?;
         let qemu = self.program(&format!("scheduler-{number}"), QEMU.into());
+        Ok(qemu.args(args))
+    }
+
+    /// Where a machine's programs find the broker.
+    fn nats_from_inside(&self) -> Result<String> {
+        let port = self.nats_url.rsplit(':').next();
+        Ok(format!(
+            "nats://{OUTSIDE}:{}",
+            port.context("the broker has a port")?
+        ))
+    }
+
+    /// The machine of a host in a box.
+    pub(crate) fn boxed_host(&self, host: &HostOptions, boxed: &HostBox) -> Result<Program> {
+        let user = format!("host-{}", host.name);
+        let words = "/programs/chv-hostd run --data /data/host --images /programs/images".split(' ');
+        let words = words.map(OsString::from).chain(host.args());
+        let daemon = words.map(text).collect::<Result<Vec<_>>>()?;
+        let environment = [
+            ("CHV_NATS_URL", self.nats_from_inside()?),
+            ("CHV_NATS_PASSWORD", password(self.directory, &user)?),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value));
+        let args = boxed.args(&daemon, &environment)?;
+        let qemu = self.program(&format!("box-{}", host.name), QEMU.into());
         Ok(qemu.args(args))
     }
 
@@ -197,4 +212,10 @@ impl Layout<'_> {
             .env("CHV_NATS_PASSWORD", &password(self.directory, &user)?);
         Ok(self.placed(End::Host(number), program))
     }
+}
+
+/// A word of a machine's kernel command line.
+fn text(word: OsString) -> Result<String> {
+    word.into_string()
+        .map_err(|word| anyhow!("{word:?} is not UTF-8"))
 }

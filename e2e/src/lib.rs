@@ -34,7 +34,7 @@ pub use cluster::{Cluster, Options, Replicas};
 pub use directory::RigDirectory;
 pub use guests::{Guest, Seen, Watch, belongings, below as guests_below};
 pub use hosts::HostOptions;
-pub use machines::Machine;
+pub use machines::{BoxedGuest, HostBox, Machine};
 pub use peering::Peering;
 pub use ports::free as free_ports;
 pub use program::Program;

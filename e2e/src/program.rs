@@ -216,7 +216,7 @@ impl Drop for Program {
 }
 
 /// What whoever runs the rig may set for its programs.
-const WELCOME: [&str; 2] = ["CHV_LOG", "CHV_CLOUD_HYPERVISOR"];
+const WELCOME: [&str; 3] = ["CHV_LOG", "CHV_CLOUD_HYPERVISOR", "CHV_FIRECRACKER"];
 
 /// Variables of whoever runs the rig that would change what its programs do.
 pub(crate) fn foreign_variables() -> impl Iterator<Item = String> {

@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use crate::cluster::{Cluster, PATIENCE};
 use crate::layout::init_scheduler;
 use crate::machines::{self, Machine};
+use crate::programs::find;
 
 impl Cluster {
     /// Starts everything, and waits until a replica leads and every host is registered and heard of.
@@ -14,6 +15,7 @@ impl Cluster {
     pub async fn start(&mut self) -> Result<()> {
         self.start_nats().await?;
         self.start_schedulers()?;
+        self.start_boxed_hosts()?;
         self.start_first_host()?;
         self.start_other_hosts().await?;
         self.wait_for_leader().await?;
@@ -53,13 +55,28 @@ impl Cluster {
         .await
     }
 
+    /// Starts the machines of the hosts in boxes, each of which finds out by itself what its hypervisors can do.
+    ///
+    /// # Errors
+    /// When one can't be made or started.
+    fn start_boxed_hosts(&mut self) -> Result<()> {
+        let images = self.images();
+        for (name, boxed) in &self.boxes {
+            boxed.make_disks(&images, ("chv-hostd", &find("chv-hostd")?))?;
+            let machine = self.hosts.iter_mut().find(|(host, _)| host.name == *name);
+            machine.map_or(Ok(()), |(_, machine)| machine.start())?;
+        }
+        Ok(())
+    }
+
     /// Starts the daemon of the first host, which finds out what this machine's hypervisors can do.
     ///
     /// # Errors
     /// When it can't be started.
     pub fn start_first_host(&mut self) -> Result<()> {
         self.hosts
-            .first_mut()
+            .iter_mut()
+            .find(|(host, _)| !host.boxed)
             .map_or(Ok(()), |(_, program)| program.start())
     }
 
@@ -68,7 +85,8 @@ impl Cluster {
     /// # Errors
     /// When one can't be started, or the first has found out nothing in time.
     pub async fn start_other_hosts(&mut self) -> Result<()> {
-        let names: Vec<String> = self.hosts.iter().map(|(host, _)| host.name.clone()).collect();
+        let here = self.hosts.iter().filter(|(host, _)| !host.boxed);
+        let names: Vec<String> = here.map(|(host, _)| host.name.clone()).collect();
         let Some((first, others)) = names.split_first() else {
             return Ok(());
         };

@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use chv_proto::client::Client;
 use chv_proto::subject::Audience;
 use chv_proto::v1::{self, query_envelope::Query, query_reply};
 
 use crate::cluster::{Cluster, PATIENCE};
+use crate::vms;
 
 /// How long replicas may take to say how they are.
 const ANSWER: Duration = Duration::from_secs(1);
+
+/// How long a host in a box may take to boot, and to check its hypervisors, which boots guests in it.
+const BOXED: Duration = Duration::from_secs(120);
 
 impl Cluster {
     /// Waits until every host is registered and alive to the leader.
@@ -20,7 +24,8 @@ impl Cluster {
     pub async fn wait_for_hosts(&mut self) -> Result<Vec<v1::Host>> {
         let alice = self.client("alice").await?;
         let all = self.hosts.len();
-        self.wait("every host is registered and alive", PATIENCE, async || {
+        let patience = if self.boxes.is_empty() { PATIENCE } else { BOXED };
+        self.wait("every host is registered and alive", patience, async || {
             let hosts = hosts(&alice).await?;
             let alive = hosts.iter().filter(|host| host.alive).count();
             if alive == all {
@@ -28,6 +33,20 @@ impl Cluster {
             } else {
                 Err(anyhow!("{alive} of {all} are"))
             }
+        })
+        .await
+    }
+
+    /// Waits until the guest of a VM is ready that boots in a box.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub async fn wait_until_ready_in_a_box(&mut self, name: &str) -> Result<v1::Vm> {
+        let alice = self.client("alice").await?;
+        self.wait(&format!("{name} is ready"), BOXED, async || {
+            let vm = vms::find(&alice, name).await?.context("there is no such VM")?;
+            ensure!(vm.status == "ready", "it is {} {}", vm.status, vm.trouble);
+            Ok(vm)
         })
         .await
     }

@@ -5,11 +5,15 @@
 //!
 //! With `CHV_MACHINE_LOSES` the second disk loses writes from a moment on; see `losing`.
 //!
+//! With `CHV_MACHINE_KEEPER` the program is run beside this process, which a test tells what to do; see `keeper`.
+//!
 //! The first disk holds what is run and is never written; the second, mounted at /data, is what the test is about.
 
+mod keeper;
 mod losing;
 mod probe;
 
+use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -36,16 +40,21 @@ fn run() -> Result<()> {
     let data = losing.as_ref().map_or(Ok("/dev/vdb"), Losing::layer)?;
     disk(data, "/data", MsFlags::MS_NOATIME)?;
     let mut args = std::env::args_os().skip(1);
-    let program = args
-        .next()
-        .context("the kernel's command line names no program")?;
-    match program.to_str() {
+    let name = args.next();
+    let command = name.as_ref().map(|name| {
+        let mut command = program(name);
+        command.args(args);
+        command
+    });
+    if let Some(port) = keeper::wanted()? {
+        return keeper::keep(command, port);
+    }
+    let mut command = command.context("the kernel's command line names no program")?;
+    match command.get_program().to_str() {
         Some("probe-write") => return probe::write(),
         Some("probe-show") => return probe::show(),
         _ => {}
     }
-    let mut command = Command::new(&program);
-    command.args(args).env("LD_LIBRARY_PATH", "/programs/lib64");
     if let Some(losing) = losing
         && losing.begin()?
     {
@@ -57,7 +66,14 @@ fn run() -> Result<()> {
         return Ok(());
     }
     let error = command.exec();
-    Err(error).with_context(|| format!("can't run {}", program.display()))
+    Err(error).with_context(|| format!("can't run {command:?}"))
+}
+
+/// A program from the first disk, or one that finds its libraries there.
+fn program(name: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(name);
+    command.env("LD_LIBRARY_PATH", "/programs/lib64");
+    command
 }
 
 fn disk(device: &str, place: &str, flags: MsFlags) -> Result<()> {

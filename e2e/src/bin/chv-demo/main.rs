@@ -81,6 +81,7 @@ fn host(name: &str) -> HostOptions {
         vcpus: 8,
         memory: "4GiB".to_owned(),
         hypervisors: Vec::new(),
+        boxed: false,
     }
 }
 

@@ -1,5 +1,5 @@
-//! Machines in which replicas run: QEMU without hardware's help, Debian's kernel, and a disk that loses what was not
-//! flushed when the machine's power is cut, which is what killing its QEMU is.
+//! Machines in which replicas and hosts run: QEMU without hardware's help, Debian's kernel, and a disk that loses what
+//! was not flushed when the machine's power is cut, which is what killing its QEMU is.
 //!
 //! A cut loses two things. What the guest's kernel had not written to its disk is in the memory of the killed QEMU. And
 //! what it had written and not flushed: the disk is a layer (qcow2) over what the last cut left, in clusters of the file
@@ -12,40 +12,65 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use crate::peering::certificates;
 use crate::ports;
 use crate::program::Program;
-use crate::programs::{find, guest_dir};
+use crate::programs::guest_dir;
 
-/// The size of a machine's disk, in MiB.
-const DISK_MIB: u64 = 160;
+pub use host::{BoxedGuest, HostBox};
+pub(crate) use replica_disk::make_programs;
 
-/// A machine's memory, in MiB.
-const MEMORY_MIB: u64 = 384;
+mod disks;
+mod host;
+mod replica_disk;
+
+use disks::{make_file_system, run};
+use replica_disk::programs;
 
 /// Debian's emulator.
 pub(crate) const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 
-/// Debian's program that makes layers over disks.
-const DMSETUP: &str = "/usr/sbin/dmsetup";
-
 /// The machine that runs the machines, as a guest sees it.
 pub(crate) const OUTSIDE: &str = "10.0.2.2";
 
-/// The machine of the replica of one number, from 1. Its files are in the cluster's directory.
+/// What a machine is made of.
+#[derive(Debug)]
+struct Hardware {
+    cpu: &'static str,
+    cpus: u32,
+    memory_mib: u64,
+    disk_mib: u64,
+    /// In the guest's directory.
+    initramfs: &'static str,
+}
+
+/// A replica's machine.
+static REPLICA: Hardware = Hardware {
+    cpu: "max",
+    cpus: 1,
+    memory_mib: 384,
+    disk_mib: 160,
+    initramfs: "machine.cpio",
+};
+
+/// A machine. Its files are in the cluster's directory.
 #[derive(Debug, Clone)]
 pub struct Machine {
     directory: PathBuf,
-    number: usize,
+    name: String,
+    programs: PathBuf,
+    hardware: &'static Hardware,
 }
 
 impl Machine {
+    /// The machine of the replica of one number, from 1.
     pub(crate) fn new(directory: &Path, number: usize) -> Self {
         Self {
             directory: directory.to_owned(),
-            number,
+            name: format!("machine-{number}"),
+            programs: programs(directory),
+            hardware: &REPLICA,
         }
     }
 
@@ -58,9 +83,8 @@ impl Machine {
         let machine = Self::new(directory, 1);
         let nothing = directory.join("nothing");
         fs::create_dir(&nothing)?;
-        let programs = programs(directory);
-        fs::File::create(&programs)?.set_len(1 << 20)?;
-        make_file_system(&programs, &nothing, "^metadata_csum,^has_journal")?;
+        fs::File::create(&machine.programs)?.set_len(1 << 20)?;
+        make_file_system(&machine.programs, &nothing, "^metadata_csum,^has_journal")?;
         machine.make_disk(content)?;
         Ok(machine)
     }
@@ -76,7 +100,7 @@ impl Machine {
     }
 
     fn file(&self, kind: &str) -> PathBuf {
-        self.directory.join(format!("machine-{}.{kind}", self.number))
+        self.directory.join(format!("{}.{kind}", self.name))
     }
 
     /// What QEMU is told: `program` and its arguments run in the machine, with this environment, and its `port` is
@@ -97,13 +121,16 @@ impl Machine {
             .chain(["--".to_owned()])
             .chain(program.iter().cloned())
             .collect();
-        let memory = MEMORY_MIB.to_string();
+        let hardware = self.hardware;
+        let (cpus, memory) = (hardware.cpus.to_string(), hardware.memory_mib.to_string());
         let net = format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:{port}");
         let mut args: Vec<OsString> = [
             "-accel",
             "tcg",
             "-cpu",
-            "max",
+            hardware.cpu,
+            "-smp",
+            &cpus,
             "-m",
             &memory,
             "-nodefaults",
@@ -129,12 +156,11 @@ impl Machine {
             option
         };
         args.extend(["-kernel".into(), guest.join("vmlinuz").into_os_string()]);
-        args.extend(["-initrd".into(), guest.join("machine.cpio").into_os_string()]);
+        args.extend(["-initrd".into(), guest.join(hardware.initramfs).into_os_string()]);
         args.extend(["-append".into(), words.join(" ").into()]);
-        let programs = programs(&self.directory);
         args.extend([
             "-drive".into(),
-            option("file=", &programs, ",format=raw,if=virtio,readonly=on"),
+            option("file=", &self.programs, ",format=raw,if=virtio,readonly=on"),
         ]);
         let disk = option(
             "id=data,file=",
@@ -148,7 +174,7 @@ impl Machine {
     /// Makes its disk, with what is in `content` on it.
     pub(crate) fn make_disk(&self, content: &Path) -> Result<()> {
         let image = self.file("0");
-        fs::File::create(&image)?.set_len(DISK_MIB << 20)?;
+        fs::File::create(&image)?.set_len(self.hardware.disk_mib << 20)?;
         // The kernel of the machine has no checksums for file systems; the log's own are what is tested.
         make_file_system(&image, content, "^metadata_csum,has_journal")?;
         self.layer(&image, "raw")
@@ -181,77 +207,4 @@ impl Machine {
         ]);
         run(create.arg(below).arg(self.file("qcow2")))
     }
-}
-
-fn programs(directory: &Path) -> PathBuf {
-    directory.join("programs.ext4")
-}
-
-/// Makes the disk that all machines of a cluster run their programs from: the scheduler and dmsetup, what they are linked
-/// with, and the replicas' certificates.
-pub(crate) fn make_programs(directory: &Path, replicas: usize) -> Result<()> {
-    let content = directory.join("programs");
-    let libraries = content.join("lib64");
-    fs::create_dir_all(&libraries)?;
-    let program = find("chv-scheduler")?;
-    let libraries_of = linked_with(&program)?
-        .into_iter()
-        .chain(linked_with(Path::new(DMSETUP))?);
-    for library in libraries_of {
-        let name = library.file_name().context("a library has a name")?;
-        fs::copy(&library, libraries.join(name))?;
-    }
-    for program in [&program, Path::new(DMSETUP)] {
-        let name = program.file_name().context("a program has a name")?;
-        fs::copy(program, content.join(name)).with_context(|| format!("can't copy {}", program.display()))?;
-    }
-    for number in 1..=replicas {
-        let (from, to) = (
-            certificates(directory, number),
-            content.join(format!("certs-{number}")),
-        );
-        fs::create_dir(&to)?;
-        for file in fs::read_dir(from)? {
-            let file = file?;
-            fs::copy(file.path(), to.join(file.file_name()))?;
-        }
-    }
-    let image = programs(directory);
-    let room = 64 << 20;
-    fs::File::create(&image)?.set_len(fs::metadata(&program)?.len() + room)?;
-    make_file_system(&image, &content, "^metadata_csum,^has_journal")
-}
-
-/// The files that the dynamic linker takes for a program, itself included.
-fn linked_with(program: &Path) -> Result<Vec<PathBuf>> {
-    let output = Command::new("ldd")
-        .arg(program)
-        .output()
-        .context("can't run ldd")?;
-    let text = String::from_utf8(output.stdout)?;
-    let files = text.split_whitespace().filter(|word| word.starts_with('/'));
-    Ok(files.map(PathBuf::from).collect())
-}
-
-fn make_file_system(image: &Path, content: &Path, features: &str) -> Result<()> {
-    let mut make = Command::new("mkfs.ext4");
-    // Debian leaves it out of a person's PATH.
-    let path = std::env::var("PATH").unwrap_or_default();
-    make.env("PATH", format!("{path}:/usr/sbin:/sbin"));
-    make.args(["-q", "-F", "-b", "4096", "-O", features]);
-    make.args(["-E", "lazy_itable_init=0,lazy_journal_init=0", "-d"]);
-    run(make.arg(content).arg(image))
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let output = command
-        .output()
-        .with_context(|| format!("can't run {command:?}"))?;
-    if !output.status.success() {
-        bail!(
-            "{command:?} fails: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    Ok(())
 }
