@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
-use chv_domain::spec::{Boot, Cmdline, HostPath, OnHostLoss};
+use chv_domain::spec::{Boot, Cmdline, CpuSpec, HostPath, MemorySpec};
 use chv_domain::{Actor, Command, CommandId, Memory, Submission, UserName, Vcpus, VmRef, VmSpec};
 use chv_proto::client::{Client, CommandError, new_command_id};
 use chv_proto::subject::Audience;
@@ -24,20 +24,14 @@ pub fn tiny() -> VmSpec {
 
 fn spec(kernel: &str, initramfs: Option<&str>, memory_mib: u32) -> VmSpec {
     let path = |text: &str| HostPath::try_from(text.to_owned()).expect("a relative path");
-    VmSpec {
-        vcpus: Vcpus::new(1).expect("one is enough"),
-        memory: Memory::from_mib(memory_mib).expect("more than none"),
-        boot: Boot {
-            kernel: path(kernel),
-            initramfs: initramfs.map(path),
-            cmdline: Cmdline::default(),
-        },
-        disk: None,
-        nic: None,
-        hypervisor: None,
-        stop_timeout: chv_domain::spec::StopTimeout::default(),
-        on_host_loss: OnHostLoss::Stay,
-    }
+    let vcpus = Vcpus::new(1).expect("one is enough");
+    let memory = Memory::from_mib(memory_mib).expect("more than none");
+    let boot = Boot {
+        kernel: path(kernel),
+        initramfs: initramfs.map(path),
+        cmdline: Cmdline::default(),
+    };
+    VmSpec::new(CpuSpec::of(vcpus), MemorySpec::of(memory), boot)
 }
 
 /// The command to create a VM in the default project.

@@ -37,20 +37,20 @@ async fn given_a_mistake_then_the_error_says_where_and_what_to_do_and_nothing_ch
         let taken = vms::submit(&client, vms::create("taken", vms::tiny(), true), PATIENCE).await?;
         cluster.wait_for_status("taken", "running").await?;
         let rest = "  memory: 16MiB\n  boot: {kernel: tiny}\n";
-        let unknown = manifest(cluster, "unknown.yaml", "web", &format!("  vcpu: 1\n{rest}"))?;
-        let name = manifest(cluster, "name.yaml", "Web_1", &format!("  vcpus: 1\n{rest}"))?;
-        let vcpus = manifest(cluster, "vcpus.yaml", "web", &format!("  vcpus: 0\n{rest}"))?;
+        let unknown = manifest(cluster, "unknown.yaml", "web", &format!("  cpus: 1\n{rest}"))?;
+        let name = manifest(cluster, "name.yaml", "Web_1", &format!("  cpu: 1\n{rest}"))?;
+        let vcpus = manifest(cluster, "vcpus.yaml", "web", &format!("  cpu: 0\n{rest}"))?;
         let memory = manifest(
             cluster,
             "memory.yaml",
             "web",
-            "  vcpus: 1\n  memory: 0MiB\n  boot: {kernel: tiny}\n",
+            "  cpu: 1\n  memory: 0MiB\n  boot: {kernel: tiny}\n",
         )?;
         let huge = manifest(
             cluster,
             "huge.yaml",
             "web",
-            "  vcpus: 1\n  memory: 1TiB\n  boot: {kernel: tiny}\n",
+            "  cpu: 1\n  memory: 1TiB\n  boot: {kernel: tiny}\n",
         )?;
         let create = |name: &'static str| ["vm", "create", name, "--kernel", "tiny"];
         let mistakes = [
@@ -58,7 +58,7 @@ async fn given_a_mistake_then_the_error_says_where_and_what_to_do_and_nothing_ch
                 "an unknown field",
                 &["apply", "-f", &unknown],
                 2,
-                &["unknown.yaml:4:3", "vcpu", "did you mean `vcpus`"],
+                &["unknown.yaml:4:3", "cpus", "did you mean `cpu`"],
             ),
             mistake(
                 "a bad name in a manifest",
@@ -71,7 +71,7 @@ async fn given_a_mistake_then_the_error_says_where_and_what_to_do_and_nothing_ch
                 "zero vCPUs in a manifest",
                 &["apply", "-f", &vcpus],
                 2,
-                &["vcpus.yaml:4:10", "at least 1 vCPU"],
+                &["vcpus.yaml:4:8", "at least 1 vCPU"],
             ),
             mistake(
                 "zero vCPUs",

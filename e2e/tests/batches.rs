@@ -77,7 +77,7 @@ async fn given_a_manifest_of_100_vms_when_it_is_applied_while_the_leader_dies_th
         let _host = cluster.stand_in().await?;
         let vm = |number| {
             format!(
-                "kind: Vm\nname: v{number}\nstart: false\nspec: {{vcpus: 1, memory: 20MiB, boot: {{kernel: tiny}}}}\n"
+                "kind: Vm\nname: v{number}\nstart: false\nspec: {{cpu: 1, memory: 20MiB, boot: {{kernel: tiny}}}}\n"
             )
         };
         let manifest = cluster.directory().join("many.yaml");

@@ -8,7 +8,7 @@ const HELLO: &str = "\
 kind: Vm
 name: hello
 spec:
-  vcpus: 1
+  cpu: 1
   memory: 128MiB
   boot:
     kernel: uos/vmlinuz

@@ -7,7 +7,7 @@ use chv_domain::{ProjectName, UserName};
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
-use crate::{apply, cluster, completions, console, events, get, host, list, log, status, vm, watch};
+use crate::{apply, cluster, completions, console, events, explain, get, host, list, log, status, vm, watch};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -109,6 +109,8 @@ pub(crate) enum Verb {
     /// Look at the log's files, without a cluster.
     #[command(subcommand)]
     Log(log::Verb),
+    /// Say what a field of a manifest means, and which hypervisors can do it.
+    Explain(explain::Explain),
     /// Write a shell's completions.
     Completions(completions::Completions),
 }
@@ -128,6 +130,7 @@ impl Verb {
             Self::Console(_) => "console",
             Self::Status(_) => "status",
             Self::Log(_) => "log",
+            Self::Explain(_) => "explain",
             Self::Completions(_) => "completions",
         }
     }

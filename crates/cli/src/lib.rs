@@ -11,6 +11,7 @@ mod completions;
 mod console;
 mod events;
 mod exit;
+mod explain;
 mod failure;
 mod get;
 mod host;
@@ -69,10 +70,14 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     let mut to = std::io::BufWriter::new(std::io::stdout().lock());
-    // Neither a runtime nor telemetry is needed to write completions.
+    // Neither a runtime nor telemetry is needed to say what is in this program.
     let verb = match cli.verb {
         Verb::Completions(verb) => {
             verb.run(&mut to)?;
+            return Ok(to.flush()?);
+        }
+        Verb::Explain(verb) => {
+            verb.run(cli.global.output, &mut to)?;
             return Ok(to.flush()?);
         }
         verb => verb,
@@ -113,6 +118,7 @@ async fn dispatch(verb: Verb, session: &Session, to: &mut impl Write) -> Result<
         Verb::Console(verb) => verb.run(session, to).await,
         Verb::Status(verb) => verb.run(session, to).await,
         Verb::Log(verb) => verb.run(session, to).await,
+        Verb::Explain(verb) => verb.run(session.format(), to),
         Verb::Completions(verb) => verb.run(to),
     }
 }

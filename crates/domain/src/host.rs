@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{HostId, VmId};
 use crate::name::HostName;
 use crate::seq::Seq;
-use crate::spec::{NicBackend, VmSpec};
+use crate::spec::{Part, VmSpec};
 use crate::time::Timestamp;
 
 /// An amount of what VMs use up on a host.
@@ -26,8 +26,8 @@ impl Capacity {
     /// What a VM of this spec reserves.
     pub fn of(spec: &VmSpec) -> Self {
         Self {
-            vcpus: spec.vcpus.get(),
-            memory_mib: u64::from(spec.memory.mib()),
+            vcpus: spec.cpu.vcpus.get(),
+            memory_mib: u64::from(spec.memory.size.mib()),
         }
     }
 
@@ -75,17 +75,12 @@ impl HypervisorKind {
             Self::QemuTcg => "qemu-tcg",
         }
     }
+}
 
-    /// What in `spec` this kind can't do, as the field and the reason; `None` when it can do all of it.
-    pub fn lacks(self, spec: &VmSpec) -> Option<&'static str> {
-        let user_network = spec
-            .nic
-            .as_ref()
-            .is_some_and(|nic| nic.backend == NicBackend::User);
-        match self {
-            Self::CloudHypervisor if user_network => Some("nic.backend: user needs QEMU"),
-            _ => None,
-        }
+impl HypervisorKind {
+    /// Whether it is QEMU, whatever runs the guest's instructions.
+    pub const fn is_qemu(self) -> bool {
+        matches!(self, Self::QemuKvm | Self::QemuTcg)
     }
 }
 
@@ -135,7 +130,7 @@ impl HostFacts {
     pub fn choose(&self, spec: &VmSpec) -> Result<HypervisorKind, String> {
         let offered = || self.hypervisors.iter().map(|facts| facts.kind);
         if let Some(asked) = spec.hypervisor {
-            return match (offered().any(|kind| kind == asked), asked.lacks(spec)) {
+            return match (offered().any(|kind| kind == asked), spec.lacks(asked)) {
                 (false, _) => Err(format!("{asked} runs no guests there")),
                 (true, Some(lack)) => Err(format!("{asked} can't: {lack}")),
                 (true, None) => Ok(asked),
@@ -143,7 +138,7 @@ impl HostFacts {
         }
         let mut lacks = Vec::new();
         for kind in offered() {
-            match kind.lacks(spec) {
+            match spec.lacks(kind) {
                 None => return Ok(kind),
                 Some(lack) => lacks.push(format!("{kind} can't: {lack}")),
             }

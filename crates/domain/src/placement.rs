@@ -170,7 +170,7 @@ pub(crate) fn obstacles<'a>(
 fn no_host(spec: &VmSpec, verdicts: &[Verdict], others: usize) -> Rejection {
     let mut message = format!(
         "no host can take {} vCPUs and {} of memory: ",
-        spec.vcpus, spec.memory
+        spec.cpu.vcpus, spec.memory.size
     );
     if verdicts.is_empty() {
         message.push_str("no host is registered; start chv-hostd on one");

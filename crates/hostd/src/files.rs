@@ -4,11 +4,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use chv_domain::VmId;
 use chv_domain::VmSpec;
-use chv_domain::spec::{HostPath, MacAddress};
+use chv_domain::spec::HostPath;
 
-use crate::hypervisor::{Machine, MachineDisk, MachineNic, RunDir};
+use crate::hypervisor::MachineFiles;
 
 /// The directories that VMs' files may be in.
 #[derive(Debug, Clone)]
@@ -77,34 +76,20 @@ impl Files {
         })
     }
 
-    /// The machine that `spec` describes, on this host. Blocks on the file system.
-    pub fn machine(&self, vm: VmId, spec: &VmSpec, run_dir: RunDir) -> Result<Machine, FileError> {
-        let disk = match &spec.disk {
-            Some(disk) => Some(MachineDisk {
-                path: self.resolve(&disk.path)?,
-                format: disk.format,
-                read_only: disk.read_only,
-            }),
-            None => None,
-        };
-        Ok(Machine {
-            vm,
-            run_dir,
-            vcpus: spec.vcpus,
-            memory: spec.memory,
-            kernel: self.resolve(&spec.boot.kernel)?,
-            initramfs: spec
-                .boot
+    /// Where the files of `spec` are. Blocks on the file system.
+    pub fn of(&self, spec: &VmSpec) -> Result<MachineFiles, FileError> {
+        let VmSpec { boot, disks, .. } = spec;
+        Ok(MachineFiles {
+            kernel: self.resolve(&boot.kernel)?,
+            initramfs: boot
                 .initramfs
                 .as_ref()
                 .map(|path| self.resolve(path))
                 .transpose()?,
-            cmdline: spec.boot.cmdline.clone(),
-            disk,
-            nic: spec.nic.as_ref().map(|nic| MachineNic {
-                mac: nic.mac.unwrap_or_else(|| MacAddress::of(vm)),
-                backend: nic.backend.clone(),
-            }),
+            disks: disks
+                .iter()
+                .map(|disk| self.resolve(&disk.path))
+                .collect::<Result<_, _>>()?,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chv_domain::spec::Part;
 use chv_domain::{ProjectName, VmName, VmSpec};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -62,7 +63,13 @@ pub(super) fn read(
     let mut bytes = source.text.as_bytes();
     for document in serde_saphyr::read::<_, Document>(&mut bytes) {
         match document {
-            Ok(document) => manifests.push(document.into_manifest(source, project)),
+            Ok(document) => {
+                let manifest = document.into_manifest(source, project);
+                match manifest.spec.fault() {
+                    None => manifests.push(manifest),
+                    Some(fault) => problems.push(Problem::fault(&manifest, &fault)),
+                }
+            }
             Err(error) => problems.push(Problem::of(source, &error)),
         }
     }

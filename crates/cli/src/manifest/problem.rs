@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use chv_domain::spec::Fault;
 use serde_saphyr::{Error, Location};
 
 use super::VmManifest;
@@ -88,6 +89,13 @@ impl Problem {
         }
     }
 
+    pub(super) fn fault(manifest: &VmManifest, fault: &Fault) -> Self {
+        Self {
+            place: manifest.place.clone(),
+            what: format!("VM {}: spec.{fault}", manifest.name),
+        }
+    }
+
     pub(super) fn twin(manifest: &VmManifest, first: &Place) -> Self {
         Self {
             place: manifest.place.clone(),
@@ -129,6 +137,7 @@ fn say(error: &Error) -> String {
 fn plain(expected: &str) -> String {
     match expected {
         "u32" => "whole number from 0 to 4294967295".to_owned(),
+        "u64" => "whole number from 0 on".to_owned(),
         "boolean" => "true or false".to_owned(),
         "mapping start" => "group of fields; write `field: value`, one a line".to_owned(),
         other => other.to_owned(),

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const SPEC: &str = "spec:\n  vcpus: 1\n  memory: 1GiB\n  boot: {kernel: k}\n";
+const SPEC: &str = "spec:\n  cpu: 1\n  memory: 1GiB\n  boot: {kernel: k}\n";
 
 fn source(text: &str) -> Source {
     Source {
@@ -41,7 +41,7 @@ fn given_two_documents_when_read_then_both_are_there_with_their_defaults() {
 
 #[test]
 fn given_json_with_tabs_when_read_then_it_reads_like_yaml() {
-    let text = "{\n\t\"kind\": \"Vm\",\n\t\"name\": \"web\",\n\t\"spec\": {\"vcpus\": 1, \"memory\": \"1GiB\", \"boot\": {\"kernel\": \"k\"}}\n}\n";
+    let text = "{\n\t\"kind\": \"Vm\",\n\t\"name\": \"web\",\n\t\"spec\": {\"cpu\": 1, \"memory\": \"1GiB\", \"boot\": {\"kernel\": \"k\"}}\n}\n";
     assert_eq!(read(&[source(text)], &ProjectName::default()).unwrap().len(), 1);
 }
 
@@ -49,12 +49,12 @@ fn given_json_with_tabs_when_read_then_it_reads_like_yaml() {
 #[test]
 fn a_bad_document_says_where_and_what_to_do() {
     let spec = |body: &str| format!("kind: Vm\nname: web\nspec:\n{body}");
-    let good = "  vcpus: 1\n  memory: 1GiB\n  boot: {kernel: k}\n";
+    let good = "  cpu: 1\n  memory: 1GiB\n  boot: {kernel: k}\n";
     let top = |body: &str| format!("{body}{SPEC}");
     for (text, expected) in [
         (
-            spec("  vcpu: 1\n"),
-            "f.yaml:4:3: unknown field `vcpu`; did you mean `vcpus`?",
+            spec("  cpus: 1\n"),
+            "f.yaml:4:3: unknown field `cpus`; did you mean `cpu`?",
         ),
         (
             spec("  stop_timeout: 3\n"),
@@ -62,17 +62,19 @@ fn a_bad_document_says_where_and_what_to_do() {
         ),
         (
             spec("  colour: red\n"),
-            "f.yaml:4:3: unknown field `colour`; known: `vcpus`, `memory`",
+            "f.yaml:4:3: unknown field `colour`; known: `cpu`, `memory`",
         ),
-        (spec("  vcpus: 0\n"), "f.yaml:4:10: a VM needs at least 1 vCPU"),
+        (spec("  cpu: 0\n"), "f.yaml:4:8: a VM needs at least 1 vCPU"),
         (
-            spec("  vcpus: -1\n"),
-            "f.yaml:4:10: this is no whole number from 0 to",
+            spec("  cpu: {vcpus: 0}\n"),
+            "f.yaml:4:16: a VM needs at least 1 vCPU",
         ),
+        (spec("  cpu: -1\n"), "f.yaml:4:8: \"-1\" is no number of vCPUs"),
         (
-            spec("  vcpus: two\n"),
-            "f.yaml:4:10: this is no whole number from 0 to",
+            spec("  cpu: {vcpus: -1}\n"),
+            "f.yaml:4:16: this is no whole number from 0 to",
         ),
+        (spec("  cpu: two\n"), "f.yaml:4:8: \"two\" is no number of vCPUs"),
         (
             spec("  memory: 0MiB\n"),
             "f.yaml:4:11: a VM needs at least 1MiB of memory",
@@ -98,24 +100,24 @@ fn a_bad_document_says_where_and_what_to_do() {
             "f.yaml:5:5: the field `kernel` is missing",
         ),
         (
-            spec("  disk: {path: x}\n"),
-            "f.yaml:4:10: the field `format` is missing",
+            spec("  disks: [{id: a, path: x}]\n"),
+            "f.yaml:4:19: the field `format` is missing",
         ),
         (
-            spec("  disk: {path: x, format: qcow}\n"),
-            "f.yaml:4:27: unknown value `qcow`; did you mean `qcow2`?",
+            spec("  disks: [{id: a, path: x, format: qcow}]\n"),
+            "f.yaml:4:36: unknown value `qcow`; did you mean `qcow2`?",
         ),
         (
-            spec("  nic: {backend: bridge}\n"),
-            "f.yaml:4:18: unknown value `bridge`; known: `user`, `tap`",
+            spec("  nics: [{id: a, backend: bridge}]\n"),
+            "f.yaml:4:27: unknown value `bridge`; known: `user`, `tap`",
         ),
         (
-            spec("  nic: {backend: {tap: a/b}}\n"),
-            "f.yaml:4:24: \"a/b\" is not an interface name",
+            spec("  nics: [{id: a, backend: {tap: a/b}}]\n"),
+            "f.yaml:4:33: \"a/b\" is not an interface name",
         ),
         (
-            spec("  nic: {backend: user, mac: zz}\n"),
-            "f.yaml:4:29: \"zz\" is not a MAC address",
+            spec("  nics: [{id: a, backend: user, mac: zz}]\n"),
+            "f.yaml:4:38: \"zz\" is not a MAC address",
         ),
         (
             spec("  stopTimeout: 0\n"),
@@ -127,11 +129,15 @@ fn a_bad_document_says_where_and_what_to_do() {
         ),
         (
             spec("  memory: 1GiB\n  boot: {kernel: k}\n"),
-            "f.yaml:5:3: the field `vcpus` is missing",
+            "f.yaml:5:3: the field `cpu` is missing",
         ),
         (
-            spec(&format!("{good}  vcpus: 2\n")),
-            "f.yaml:7:3: the field `vcpus` is here twice",
+            spec(&format!("{good}  cpu: 2\n")),
+            "f.yaml:7:3: the field `cpu` is here twice",
+        ),
+        (
+            spec("  cpu: {vcpus: 4, max: 2}\n  memory: 1GiB\n  boot: {kernel: k}\n"),
+            "f.yaml:2:7: VM web: spec.cpu.max: 2 is fewer than the 4",
         ),
         (
             top("kind: Vm\nname: Web_1\n"),
@@ -222,10 +228,10 @@ fn every_example_is_good_and_hello_is_the_smallest() {
         found.unwrap_or_else(|| panic!("no example is named {name}"))
     };
     let hello = &named("hello").spec;
-    assert_eq!((hello.vcpus.get(), hello.memory.mib()), (1, 128));
+    assert_eq!((hello.cpu.vcpus.get(), hello.memory.size.mib()), (1, 128));
     assert_eq!(hello.boot.kernel.as_str(), "uos/vmlinuz");
     let disk = &named("disk").spec;
-    assert!(disk.disk.is_some() && disk.nic.is_some() && disk.hypervisor.is_some());
+    assert!(!disk.disks.is_empty() && !disk.nics.is_empty() && disk.hypervisor.is_some());
     assert!(!named("pair-b").start);
 }
 
@@ -263,7 +269,7 @@ proptest! {
 
     #[test]
     fn a_cut_or_changed_manifest_never_panics(at in 0usize..200, with in "\\PC{0,3}") {
-        let mut text = format!("kind: Vm\nname: web\nlabels: {{a: b}}\n{SPEC}  disk: {{path: d, format: raw}}\n");
+        let mut text = format!("kind: Vm\nname: web\nlabels: {{a: b}}\n{SPEC}  disks: [{{id: a, path: d, format: raw}}]\n");
         let at = at.min(text.len());
         text.replace_range(at..(at + 1).min(text.len()), &with);
         let _ = read(&[source(&text)], &ProjectName::default());

@@ -148,7 +148,7 @@ fn details(event: &Event) -> String {
         Event::VmCreated { spec, .. } => {
             format!(
                 "vCPUs {}, memory {}, kernel {}",
-                spec.vcpus, spec.memory, spec.boot.kernel
+                spec.cpu.vcpus, spec.memory.size, spec.boot.kernel
             )
         }
         Event::VmPlaced { placed, .. } => format!("on {placed}"),

@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod event;
 pub(crate) mod extent;
 pub(crate) mod host;
+mod setting;
 pub(crate) mod status;
 pub(crate) mod vm;
 

@@ -40,6 +40,23 @@ pub(crate) struct VmView {
     running_us: u64,
 }
 
+/// The fields of a spec that have lines of their own.
+const SHOWN: &[&str] = &[
+    "cpu.vcpus",
+    "memory.size",
+    "boot",
+    "disks.id",
+    "disks.path",
+    "disks.format",
+    "disks.readOnly",
+    "nics.id",
+    "nics.backend",
+    "nics.mac",
+    "hypervisor",
+    "stopTimeout",
+    "onHostLoss",
+];
+
 fn some(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
@@ -122,25 +139,31 @@ impl VmView {
         line("running", &moment(&self.running_since, self.running_us))?;
         line("ready", self.ready_since.as_deref().unwrap_or_default())?;
         line("last exit", self.exit.as_deref().unwrap_or_default())?;
-        line("vCPUs", &spec.vcpus.to_string())?;
-        line("memory", &spec.memory.to_string())?;
+        line("vCPUs", &spec.cpu.vcpus.to_string())?;
+        line("memory", &spec.memory.size.to_string())?;
         line("kernel", spec.boot.kernel.as_str())?;
         line(
             "initramfs",
             spec.boot.initramfs.as_ref().map_or("", |path| path.as_str()),
         )?;
         line("cmdline", spec.boot.cmdline.as_str())?;
-        if let Some(disk) = &spec.disk {
+        for disk in &spec.disks {
             let access = if disk.read_only { ", read only" } else { "" };
-            line("disk", &format!("{} ({}{access})", disk.path, disk.format))?;
+            line(
+                "disk",
+                &format!("{}: {} ({}{access})", disk.id, disk.path, disk.format),
+            )?;
         }
-        if let Some(nic) = &spec.nic {
+        for nic in &spec.nics {
             let backend = match &nic.backend {
                 chv_domain::spec::NicBackend::User => "user network".to_owned(),
                 chv_domain::spec::NicBackend::Tap(device) => format!("tap {}", device.as_str()),
             };
             let mac = nic.mac.map_or_else(String::new, |mac| format!(", {mac}"));
-            line("nic", &format!("{backend}{mac}"))?;
+            line("nic", &format!("{}: {backend}{mac}", nic.id))?;
+        }
+        for setting in super::setting::beside(spec, SHOWN) {
+            line("set", &setting)?;
         }
         line(
             "hypervisor",
@@ -168,8 +191,8 @@ pub(crate) fn table(vms: &[VmView], projects: bool, now: Timestamp, to: &mut imp
             vm.name.clone(),
             vm.status.clone(),
             vm.host.clone().unwrap_or_default(),
-            vm.spec.vcpus.to_string(),
-            vm.spec.memory.to_string(),
+            vm.spec.cpu.vcpus.to_string(),
+            vm.spec.memory.size.to_string(),
             age(Timestamp(vm.running_us), now),
             age(Timestamp(vm.created_us), now),
             vm.trouble.clone().unwrap_or_default(),

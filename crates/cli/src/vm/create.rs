@@ -3,7 +3,8 @@
 use std::io::Write;
 
 use chv_domain::spec::{
-    Boot, Cmdline, Disk, DiskFormat, HostPath, IfName, MacAddress, Nic, NicBackend, OnHostLoss, StopTimeout,
+    Boot, Cmdline, CpuSpec, DeviceId, Disk, DiskFormat, HostPath, IfName, MacAddress, MemorySpec, Nic,
+    NicBackend, OnHostLoss, StopTimeout,
 };
 use chv_domain::{Command, HypervisorKind, Memory, Vcpus, VmName, VmRef, VmSpec};
 
@@ -13,7 +14,7 @@ use crate::failure::Failure;
 use crate::session::Session;
 use crate::wait::{Goal, Until};
 
-/// Create a VM. The options are what the fields of a manifest are; `chv apply` makes VMs from files.
+/// Create a VM. The options are the fields that most VMs need; a manifest, made by `chv apply`, has all of them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -38,12 +39,12 @@ pub(crate) struct Create {
     /// The kernel's command line.
     #[arg(long, value_name = "TEXT", value_parser = cmdline, allow_hyphen_values = true, default_value = "")]
     cmdline: Cmdline,
-    /// Its disk: path=FILE,format=raw|qcow2[,readonly].
-    #[arg(long, value_name = "DISK", value_parser = disk)]
-    disk: Option<Disk>,
-    /// Its network card: user or tap=DEVICE, then [,mac=52:54:00:12:34:56].
-    #[arg(long, value_name = "NIC", value_parser = nic)]
-    nic: Option<Nic>,
+    /// A disk: path=FILE,format=raw|qcow2[,id=NAME][,readonly]; can be given many times.
+    #[arg(long = "disk", value_name = "DISK", value_parser = disk)]
+    disks: Vec<AskedDisk>,
+    /// A network card: user or tap=DEVICE, then [,id=NAME][,mac=52:54:00:12:34:56]; can be given many times.
+    #[arg(long = "nic", value_name = "NIC", value_parser = nic)]
+    nics: Vec<AskedNic>,
     /// What must run it: cloud-hypervisor, qemu-kvm or qemu-tcg. The host chooses when this is not given.
     #[arg(long, value_name = "KIND")]
     hypervisor: Option<HypervisorKind>,
@@ -83,21 +84,65 @@ impl Create {
     }
 
     fn spec(self) -> VmSpec {
+        let boot = Boot {
+            kernel: self.kernel,
+            initramfs: self.initramfs,
+            cmdline: self.cmdline,
+        };
+        let disks = self.disks.into_iter().enumerate();
+        let nics = self.nics.into_iter().enumerate();
         VmSpec {
-            vcpus: self.vcpus,
-            memory: self.memory,
-            boot: Boot {
-                kernel: self.kernel,
-                initramfs: self.initramfs,
-                cmdline: self.cmdline,
-            },
-            disk: self.disk,
-            nic: self.nic,
+            disks: disks.map(|(place, disk)| disk.at(place)).collect(),
+            nics: nics.map(|(place, nic)| nic.at(place)).collect(),
             hypervisor: self.hypervisor,
             stop_timeout: self.stop_timeout.unwrap_or_default(),
             on_host_loss: self.on_host_loss,
+            ..VmSpec::new(CpuSpec::of(self.vcpus), MemorySpec::of(self.memory), boot)
         }
     }
+}
+
+/// A disk of an option.
+#[derive(Debug, Clone)]
+struct AskedDisk {
+    id: Option<DeviceId>,
+    path: HostPath,
+    format: DiskFormat,
+    read_only: bool,
+}
+
+impl AskedDisk {
+    fn at(self, place: usize) -> Disk {
+        let id = self.id.unwrap_or_else(|| numbered("disk", place));
+        Disk {
+            read_only: self.read_only,
+            ..Disk::new(id, self.path, self.format)
+        }
+    }
+}
+
+/// A network card of an option.
+#[derive(Debug, Clone)]
+struct AskedNic {
+    id: Option<DeviceId>,
+    backend: NicBackend,
+    mac: Option<MacAddress>,
+}
+
+impl AskedNic {
+    fn at(self, place: usize) -> Nic {
+        let id = self.id.unwrap_or_else(|| numbered("nic", place));
+        Nic {
+            mac: self.mac,
+            ..Nic::new(id, self.backend)
+        }
+    }
+}
+
+/// The id of a device that was given none.
+fn numbered(kind: &str, place: usize) -> DeviceId {
+    let id = format!("{kind}{place}").parse();
+    id.expect("a word and a number that a command line has room for")
 }
 
 fn vcpus(text: &str) -> Result<Vcpus, String> {
@@ -129,10 +174,11 @@ fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn disk(text: &str) -> Result<Disk, String> {
-    let (mut path, mut format, mut read_only) = (None, None, false);
+fn disk(text: &str) -> Result<AskedDisk, String> {
+    let (mut id, mut path, mut format, mut read_only) = (None, None, None, false);
     for part in text.split(',') {
         match part.split_once('=').unwrap_or((part, "")) {
+            ("id", value) => id = Some(device_id(value)?),
             ("path", value) => path = Some(host_path(value)?),
             ("format", "raw") => format = Some(DiskFormat::Raw),
             ("format", "qcow2") => format = Some(DiskFormat::Qcow2),
@@ -140,22 +186,29 @@ fn disk(text: &str) -> Result<Disk, String> {
             ("readonly", "") => read_only = true,
             _ => {
                 return Err(format!(
-                    "`{part}` is none of path=FILE, format=raw|qcow2, readonly"
+                    "`{part}` is none of path=FILE, format=raw|qcow2, id=NAME, readonly"
                 ));
             }
         }
     }
-    Ok(Disk {
+    Ok(AskedDisk {
+        id,
         path: path.ok_or("it needs a path=FILE")?,
         format: format.ok_or("it needs a format=raw or format=qcow2; guessing would let a guest forge it")?,
         read_only,
     })
 }
 
-fn nic(text: &str) -> Result<Nic, String> {
-    let (mut backend, mut mac) = (None, None);
+fn device_id(text: &str) -> Result<DeviceId, String> {
+    text.parse()
+        .map_err(|error: chv_domain::spec::DeviceIdError| error.to_string())
+}
+
+fn nic(text: &str) -> Result<AskedNic, String> {
+    let (mut id, mut backend, mut mac) = (None, None, None);
     for part in text.split(',') {
         match part.split_once('=').unwrap_or((part, "")) {
+            ("id", value) => id = Some(device_id(value)?),
             ("user", "") => backend = Some(NicBackend::User),
             ("tap", device) => {
                 let device = IfName::try_from(device.to_owned()).map_err(|error| error.to_string())?;
@@ -164,10 +217,15 @@ fn nic(text: &str) -> Result<Nic, String> {
             ("mac", address) => {
                 mac = Some(address.parse::<MacAddress>().map_err(|error| error.to_string())?);
             }
-            _ => return Err(format!("`{part}` is none of user, tap=DEVICE, mac=ADDRESS")),
+            _ => {
+                return Err(format!(
+                    "`{part}` is none of user, tap=DEVICE, id=NAME, mac=ADDRESS"
+                ));
+            }
         }
     }
-    Ok(Nic {
+    Ok(AskedNic {
+        id,
         backend: backend.ok_or("it needs user or tap=DEVICE")?,
         mac,
     })
@@ -195,6 +253,24 @@ mod tests {
             let error = disk(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn devices_are_numbered_unless_they_have_ids() {
+        let asked = [
+            disk("path=a,format=raw").unwrap(),
+            disk("id=data,path=b,format=raw").unwrap(),
+        ];
+        let ids: Vec<_> = asked
+            .into_iter()
+            .enumerate()
+            .map(|(place, disk)| disk.at(place).id)
+            .collect();
+        assert_eq!(
+            ids.iter().map(DeviceId::as_str).collect::<Vec<_>>(),
+            ["disk0", "data"]
+        );
+        assert_eq!(nic("user").unwrap().at(3).id.as_str(), "nic3");
     }
 
     #[test]

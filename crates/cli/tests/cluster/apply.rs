@@ -4,7 +4,7 @@ use crate::fake::Guests;
 use crate::rig::Rig;
 
 fn vm(name: &str, memory: &str) -> String {
-    format!("kind: Vm\nname: {name}\nspec:\n  vcpus: 1\n  memory: {memory}\n  boot: {{kernel: k}}\n")
+    format!("kind: Vm\nname: {name}\nspec:\n  cpu: 1\n  memory: {memory}\n  boot: {{kernel: k}}\n")
 }
 
 #[tokio::test]
@@ -43,7 +43,9 @@ async fn given_another_spec_when_applied_then_it_names_the_fields_and_sends_noth
     rig.chv(&["apply", "-f", &changed])
         .await
         .ends_with(3)
-        .tells("changed.yaml:9:7: VM default/a exists with another spec.memory (there: 64MiB, here: 2GiB)")
+        .tells(
+            "changed.yaml:9:7: VM default/a exists with another spec.memory.size (there: 64MiB, here: 2GiB)",
+        )
         .tells("nothing was sent");
     assert!(rig.fake().vm("new").is_none());
 }
@@ -57,13 +59,13 @@ async fn given_a_bad_document_among_good_ones_when_applied_then_nothing_is_sent(
         &format!(
             "{}---\n{}",
             vm("a", "64MiB"),
-            vm("b", "64MiB").replace("vcpus", "vcpu")
+            vm("b", "64MiB").replace("cpu", "cpus")
         ),
     );
     rig.chv(&["apply", "-f", &file])
         .await
         .ends_with(2)
-        .tells("bad.yaml:11:3: unknown field `vcpu`; did you mean `vcpus`?");
+        .tells("bad.yaml:11:3: unknown field `cpus`; did you mean `cpu`?");
     assert_eq!(rig.fake().seq(), before);
     rig.chv(&["apply", "-f", "none.yaml"])
         .await

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use super::{Context, Finding};
 use crate::command::Submission;
 use crate::event::Event;
+use crate::host::HypervisorKind;
 use crate::ids::VmId;
 use crate::name::{ProjectName, VmName};
 use crate::placement::place;
 use crate::projection::Projection;
 use crate::rejection::{Rejection, RejectionCode};
 use crate::seq::Seq;
-use crate::spec::VmSpec;
+use crate::spec::{Part, VmSpec};
 use crate::vm::{Power, StopHow};
 
 /// The most labels that a VM has, and the longest key and value, in bytes.
@@ -57,6 +58,7 @@ pub(super) fn create(
         let message = format!("the id {vm} is a VM's already; send the command with a new id");
         return Err(Rejection::new(RejectionCode::Exists, message));
     }
+    can_be(spec)?;
     let placed = place(state, spec, context.alive)?;
     let power = if start {
         Power::Running
@@ -74,6 +76,29 @@ pub(super) fn create(
         },
         Event::VmPlaced { vm, placed },
     ]))
+}
+
+/// Whether such a VM can be at all, whatever hosts there are: its fields go together, and a hypervisor can do all of it.
+pub(super) fn can_be(spec: &VmSpec) -> Result<(), Rejection> {
+    let invalid = |message: String| Rejection::new(RejectionCode::Invalid, message);
+    if let Some(fault) = spec.fault() {
+        return Err(invalid(format!("spec.{fault}")));
+    }
+    let kinds = spec
+        .hypervisor
+        .as_ref()
+        .map_or(&HypervisorKind::ALL[..], std::slice::from_ref);
+    let mut lacks = Vec::new();
+    for kind in kinds {
+        match spec.lacks(*kind) {
+            None => return Ok(()),
+            Some(lack) => lacks.push(format!("{kind} can't: spec.{lack}")),
+        }
+    }
+    Err(invalid(format!(
+        "no hypervisor can do what the spec asks for: {}; take one of these fields out",
+        lacks.join("; ")
+    )))
 }
 
 fn labels_within_bounds(labels: &BTreeMap<String, String>) -> Result<(), Rejection> {

@@ -6,31 +6,29 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smol_str::SmolStr;
 
-use super::whole::whole_where_stored;
+use super::fields::{Rules, spec};
 use crate::text::Parse;
 
 /// The longest command line that x86 Linux takes, in bytes, without the final zero.
 pub const MAX_CMDLINE: usize = 2047;
 
-/// The kernel that a VM boots, directly, without firmware.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(remote = "Self", deny_unknown_fields, rename_all = "camelCase")]
-pub struct Boot {
-    /// The kernel image.
-    pub kernel: HostPath,
-    /// The initial RAM file system, when there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub initramfs: Option<HostPath>,
-    /// The kernel's command line. The host puts its console argument before it.
-    #[serde(default, skip_serializing_if = "Cmdline::is_empty")]
-    pub cmdline: Cmdline,
+spec! {
+    /// The kernel that a VM boots, directly, without firmware.
+    pub struct Boot {
+        required {
+            /// The kernel image.
+            kernel: HostPath;
+        }
+        optional {
+            /// The initial RAM file system.
+            initramfs: Option<HostPath> = "none";
+            /// The kernel's command line. The host puts its console argument before it.
+            cmdline: Cmdline = "none";
+        }
+    }
 }
 
-whole_where_stored!(Boot {
-    kernel,
-    initramfs,
-    cmdline,
-});
+impl Rules for Boot {}
 
 /// A file on the host: absolute, or relative to the host's image directory. It never climbs out by `..`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -5,22 +5,133 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::whole::whole_where_stored;
+use super::device_id::DeviceId;
+use super::fields::{Rules, spec};
+use super::part::{CLOUD_HYPERVISOR, FULL, Fault, Lack, Part};
+use super::queues::{QEMU_QUEUE, QueueSize, Queues};
+use super::rate_limit::RateLimit;
+use super::within::Within;
 use crate::hash::RecordHash;
+use crate::host::HypervisorKind;
 use crate::ids::VmId;
 
-/// A network card and what it is plugged into.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(remote = "Self", deny_unknown_fields, rename_all = "camelCase")]
-pub struct Nic {
-    /// What the card is plugged into.
-    pub backend: NicBackend,
-    /// Its hardware address; made from the VM's id when not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mac: Option<MacAddress>,
+/// The fewest packets that a queue of QEMU's holds.
+const QEMU_NIC_QUEUE: u32 = 256;
+
+/// The largest packet without its header, in bytes.
+pub type Mtu = Within<68, 65_521>;
+
+spec! {
+    /// A network card and what it is plugged into.
+    pub struct Nic {
+        required {
+            /// Its name within the VM.
+            id: DeviceId;
+            /// What the card is plugged into.
+            backend: NicBackend;
+        }
+        optional {
+            /// Its hardware address.
+            mac: Option<MacAddress> = "made from the VM's id and the card's";
+            /// The hardware address of the host's end.
+            host_mac: Option<MacAddress> = "the host's choice", on(CLOUD_HYPERVISOR);
+            /// The largest packet that the guest is told of, in bytes.
+            mtu: Option<Mtu> = "1500", on(FULL);
+            /// How many pairs of queues it has. A TAP device must have been made for several.
+            queues: Option<Queues> = "1", on(FULL);
+            /// How many packets a queue holds.
+            queue_size: Option<QueueSize> = "256", on(FULL);
+            /// What the guest may leave to the host.
+            offloads: Offloads = "all", on(FULL);
+            /// What it may do in a time.
+            rate_limit: Option<RateLimit> = "no limit", on(CLOUD_HYPERVISOR);
+        }
+    }
 }
 
-whole_where_stored!(Nic { backend, mac });
+spec! {
+    /// What a guest may leave to the host to do with its packets.
+    #[derive(Default)]
+    pub struct Offloads {
+        optional {
+            /// To cut large TCP packets up.
+            tso: Offload = "true";
+            /// To cut large UDP packets up.
+            ufo: Offload = "true";
+            /// To make and check checksums.
+            checksum: Offload = "true";
+        }
+    }
+}
+
+/// Something that a guest may leave to the host; it may when nothing is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Offload(bool);
+
+impl Offload {
+    /// Whether it may.
+    pub const fn is_on(self) -> bool {
+        self.0
+    }
+}
+
+impl From<bool> for Offload {
+    fn from(on: bool) -> Self {
+        Self(on)
+    }
+}
+
+impl Default for Offload {
+    fn default() -> Self {
+        Self(true)
+    }
+}
+
+impl Part for Offload {
+    fn values() -> String {
+        bool::values()
+    }
+}
+
+impl Rules for Nic {
+    fn broken(&self) -> Option<Fault> {
+        let several = self.queues.is_some_and(|queues| queues.get() > 1);
+        (several && self.backend == NicBackend::User).then(|| {
+            Fault::new(
+                "queues",
+                "QEMU's user network has one queue; plug the card into a TAP device for several",
+            )
+        })
+    }
+
+    fn lacking(&self, kind: HypervisorKind) -> Option<Lack> {
+        let least = QEMU_NIC_QUEUE;
+        let odd = self
+            .queue_size
+            .is_some_and(|size| !(least..=QEMU_QUEUE).contains(&size.get()));
+        (kind.is_qemu() && odd).then(|| Lack::new("queueSize", format!("is {least} to {QEMU_QUEUE} there")))
+    }
+}
+
+impl Rules for Offloads {}
+
+impl Nic {
+    /// A card of which nothing is said but what must be.
+    pub fn new(id: DeviceId, backend: NicBackend) -> Self {
+        Self {
+            id,
+            backend,
+            mac: None,
+            host_mac: None,
+            mtu: None,
+            queues: None,
+            queue_size: None,
+            offloads: Offloads::default(),
+            rate_limit: None,
+        }
+    }
+}
 
 /// What a card is plugged into on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +141,25 @@ pub enum NicBackend {
     User,
     /// A TAP device of this name, which is on the host already.
     Tap(IfName),
+}
+
+impl Part for NicBackend {
+    fn values() -> String {
+        "user (QEMU's own network), or tap: and the name of a TAP device on the host".to_owned()
+    }
+
+    fn lacks(&self, kind: HypervisorKind) -> Option<Lack> {
+        match (self, kind) {
+            (Self::User, HypervisorKind::CloudHypervisor) => Some(Lack::new("user", "needs QEMU")),
+            _ => None,
+        }
+    }
+}
+
+impl Part for MacAddress {
+    fn values() -> String {
+        "six bytes such as 52:54:00:12:34:56, the first one even".to_owned()
+    }
 }
 
 /// A Linux interface name: 1 to 15 of letters, digits, `-`, `_` and `.`.
@@ -81,9 +211,9 @@ pub struct MacAddress([u8; 6]);
 pub struct MacError(String);
 
 impl MacAddress {
-    /// The address that `vm` has when its spec names none: locally administered, the same every time.
-    pub fn of(vm: VmId) -> Self {
-        let digest = RecordHash::of(&vm.to_bytes()).0;
+    /// The address that a card of `vm` has when its spec names none: the same every time.
+    pub fn of(vm: VmId, nic: &DeviceId) -> Self {
+        let digest = RecordHash::of(&[&vm.to_bytes(), nic.as_str().as_bytes()].concat()).0;
         Self([0x52, 0x54, 0x00, digest[0], digest[1], digest[2]])
     }
 }

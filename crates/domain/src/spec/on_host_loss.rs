@@ -27,10 +27,6 @@ impl OnHostLoss {
             Self::Failover => "failover",
         }
     }
-
-    pub(super) const fn is_stay(&self) -> bool {
-        matches!(self, Self::Stay)
-    }
 }
 
 impl fmt::Display for OnHostLoss {

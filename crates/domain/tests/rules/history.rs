@@ -40,7 +40,7 @@ pub fn facts(vcpus: u32, memory_mib: u64) -> HostFacts {
 
 pub fn spec(vcpus: u32, memory_mib: u32) -> VmSpec {
     serde_json::from_value(serde_json::json!({
-        "vcpus": vcpus, "memory": format!("{memory_mib}MiB"), "boot": {"kernel": "uos/vmlinuz"}
+        "cpu": vcpus, "memory": format!("{memory_mib}MiB"), "boot": {"kernel": "uos/vmlinuz"}
     }))
     .unwrap()
 }

@@ -39,7 +39,7 @@ fn vms_made_alike_one_after_the_other_hold_their_spec_once() {
     }
     let spec = |name| &cluster.state.resolve(&named(name)).unwrap().spec;
     assert!(std::sync::Arc::ptr_eq(spec("a"), spec("b")));
-    assert_eq!(spec("c").memory.mib(), 64);
+    assert_eq!(spec("c").memory.size.mib(), 64);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::Arc;
 
-use chv_domain::spec::{Boot, Cmdline, HostPath, StopTimeout};
+use chv_domain::spec::{Boot, Cmdline, CpuSpec, HostPath, MemorySpec};
 use chv_domain::*;
 
 const HOSTS: u64 = 200;
@@ -175,20 +175,15 @@ fn vm(number: u64) -> Result<Command, Box<dyn Error>> {
             ("owner".to_owned(), "shop".to_owned()),
         ]
         .into(),
-        spec: Arc::new(VmSpec {
-            vcpus: Vcpus::new(2)?,
-            memory: Memory::from_mib(2048)?,
-            boot: Boot {
+        spec: Arc::new(VmSpec::new(
+            CpuSpec::of(Vcpus::new(2)?),
+            MemorySpec::of(Memory::from_mib(2048)?),
+            Boot {
                 kernel: path("debian/vmlinuz")?,
                 initramfs: Some(path("debian/initrd.img")?),
                 cmdline: Cmdline::try_from("root=/dev/vda1 quiet".to_owned())?,
             },
-            disk: None,
-            nic: None,
-            hypervisor: None,
-            stop_timeout: StopTimeout::default(),
-            on_host_loss: spec::OnHostLoss::Stay,
-        }),
+        )),
         start: true,
     })
 }

@@ -3,6 +3,7 @@
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
 
 use chv_domain::spec::OnHostLoss;
 use chv_domain::{DesiredVm, HypervisorKind, Timestamp};
@@ -112,9 +113,15 @@ async fn prepare(
 ) -> Result<Machine, Fault> {
     let (files, dir, desired) = (here.files.clone(), here.data.run_dir(desired.vm), desired.clone());
     let prepared = tokio::task::spawn_blocking(move || {
-        let machine = files
-            .machine(desired.vm, &desired.spec, dir.clone())
+        let files = files
+            .of(&desired.spec)
             .map_err(|error| Fault::Blocked(error.to_string()))?;
+        let machine = Machine {
+            vm: desired.vm,
+            run_dir: dir.clone(),
+            spec: Arc::clone(&desired.spec),
+            files,
+        };
         let DesiredVm {
             vm,
             project,

@@ -1,11 +1,12 @@
-//! A machine as a hypervisor is asked to run it: every path is on this host, every choice is made.
+//! A machine as a hypervisor is asked to run it: a VM's spec, and where on this host its files are.
 
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use chv_domain::spec::{Cmdline, DiskFormat, MAX_CMDLINE, MacAddress, NicBackend};
-use chv_domain::{HypervisorKind, Memory, Vcpus, VmId};
+use chv_domain::spec::{Disk, MAX_CMDLINE, MacAddress, Nic};
+use chv_domain::{HypervisorKind, VmId, VmSpec};
 
 use super::error::{HypervisorError, Part};
 use super::run_dir::RunDir;
@@ -20,46 +21,38 @@ pub struct Machine {
     pub vm: VmId,
     /// Where its sockets and logs go; its alone.
     pub run_dir: RunDir,
-    /// Virtual CPUs.
-    pub vcpus: Vcpus,
-    /// Memory.
-    pub memory: Memory,
+    /// What it is.
+    pub spec: Arc<VmSpec>,
+    /// Where its files are.
+    pub files: MachineFiles,
+}
+
+/// A spec's files, each an absolute path on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineFiles {
     /// The kernel image.
     pub kernel: PathBuf,
     /// The initial RAM file system.
     pub initramfs: Option<PathBuf>,
-    /// The spec's kernel command line; the driver puts the console before it.
-    pub cmdline: Cmdline,
-    /// Its disk.
-    pub disk: Option<MachineDisk>,
-    /// Its network card.
-    pub nic: Option<MachineNic>,
-}
-
-/// A disk backed by a file on this host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MachineDisk {
-    /// The image file.
-    pub path: PathBuf,
-    /// How the image is written; never guessed.
-    pub format: DiskFormat,
-    /// Whether the guest may only read.
-    pub read_only: bool,
-}
-
-/// A network card.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MachineNic {
-    /// Its hardware address.
-    pub mac: MacAddress,
-    /// What it is plugged into.
-    pub backend: NicBackend,
+    /// The image files of its disks, in the spec's order.
+    pub disks: Vec<PathBuf>,
 }
 
 impl Machine {
+    /// Its disks, each with its image file.
+    pub(super) fn disks(&self) -> impl Iterator<Item = (&Disk, &Path)> {
+        let files = self.files.disks.iter().map(PathBuf::as_path);
+        self.spec.disks.iter().zip(files)
+    }
+
+    /// The hardware address of one of its network cards.
+    pub(super) fn mac(&self, nic: &Nic) -> MacAddress {
+        nic.mac.unwrap_or_else(|| MacAddress::of(self.vm, &nic.id))
+    }
+
     /// The whole kernel command line.
     pub(super) fn kernel_cmdline(&self, kind: HypervisorKind) -> Result<String, HypervisorError> {
-        let whole = match self.cmdline.as_str().trim() {
+        let whole = match self.spec.boot.cmdline.as_str().trim() {
             "" => CONSOLE.to_owned(),
             rest => format!("{CONSOLE} {rest}"),
         };
@@ -77,28 +70,24 @@ impl Machine {
 
     /// Opens every file that the machine is made of, as the hypervisor will. Blocks on the file system.
     pub(super) fn check_files(&self) -> Result<(), HypervisorError> {
-        let initramfs = self
-            .initramfs
-            .as_deref()
-            .map(|path| (Part::Initramfs, path, false));
-        let disk = self
-            .disk
-            .as_ref()
-            .map(|disk| (Part::Disk, disk.path.as_path(), !disk.read_only));
-        [
-            Some((Part::Kernel, self.kernel.as_path(), false)),
-            initramfs,
-            disk,
-        ]
-        .into_iter()
-        .flatten()
-        .try_for_each(|(part, path, write)| {
-            open_file(path, write).map_err(|source| HypervisorError::Unreadable {
-                part,
-                path: path.to_owned(),
-                source,
+        let MachineFiles {
+            kernel, initramfs, ..
+        } = &self.files;
+        let initramfs = initramfs.as_deref().map(|path| (Part::Initramfs, path, false));
+        let disks = self
+            .disks()
+            .map(|(disk, path)| (Part::Disk, path, !disk.read_only));
+        [(Part::Kernel, kernel.as_path(), false)]
+            .into_iter()
+            .chain(initramfs)
+            .chain(disks)
+            .try_for_each(|(part, path, write)| {
+                open_file(path, write).map_err(|source| HypervisorError::Unreadable {
+                    part,
+                    path: path.to_owned(),
+                    source,
+                })
             })
-        })
     }
 }
 

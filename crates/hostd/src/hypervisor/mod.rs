@@ -32,7 +32,7 @@ pub use console::{ConsoleClosed, ConsoleInput, ConsolePump};
 pub use error::{HypervisorError, Operation, Part, Remedy};
 pub use instance::Instance;
 pub(crate) use instance::{Held, last_lines, marked};
-pub use machine::{Machine, MachineDisk, MachineNic};
+pub use machine::{Machine, MachineFiles};
 pub(crate) use process::KILL_LIMIT;
 pub use process::{Exit, Process};
 pub use run_dir::{RunDir, RunDirError};

@@ -2,10 +2,10 @@
 //! fail; the Makefile leaves them out by their names, and says so.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use chv_domain::spec::{DiskFormat, MacAddress, NicBackend};
-use chv_domain::{Memory, Vcpus, VmId};
+use chv_domain::{VmId, VmSpec};
 
 use super::*;
 
@@ -30,14 +30,22 @@ pub(crate) fn machine(run_dir: &Path) -> Machine {
     Machine {
         vm: VmId::from_bytes(id.to_be_bytes()),
         run_dir: RunDir::new(run_dir.join("vm")).unwrap(),
-        vcpus: Vcpus::new(1).unwrap(),
-        memory: Memory::from_mib(256).unwrap(),
-        kernel: guest_file("vmlinuz"),
-        initramfs: Some(guest_file("initramfs.cpio")),
-        cmdline: "quiet".to_owned().try_into().unwrap(),
-        disk: None,
-        nic: None,
+        spec: spec(serde_json::json!({})),
+        files: MachineFiles {
+            kernel: guest_file("vmlinuz"),
+            initramfs: Some(guest_file("initramfs.cpio")),
+            disks: Vec::new(),
+        },
     }
+}
+
+/// A small machine's spec, with these fields beside. Its files are named in the machine.
+fn spec(more: serde_json::Value) -> Arc<VmSpec> {
+    let mut spec =
+        serde_json::json!({"cpu": 1, "memory": "256MiB", "boot": {"kernel": "k", "cmdline": "quiet"}});
+    let fields = spec.as_object_mut().unwrap();
+    fields.extend(more.as_object().unwrap().clone());
+    Arc::new(serde_json::from_value(spec).unwrap())
 }
 
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -168,25 +176,42 @@ async fn powers_off_when_the_agent_is_asked(hypervisor: &dyn Hypervisor) {
     );
 }
 
-/// A disk, and where it needs no rights a network card.
+/// Every device and setting that needs no rights and nothing of the host: network cards only where they need none.
 async fn boots_with_devices(hypervisor: &dyn Hypervisor) {
     let dir = tempfile::tempdir().unwrap();
     let mut machine = machine(dir.path());
     // A comma and a quote, which would end a value in QEMU's and cloud-hypervisor's own syntax.
     let path = dir.path().join("a,\"disk\".raw");
     std::fs::File::create(&path).unwrap().set_len(1 << 20).unwrap();
-    machine.disk = Some(MachineDisk {
-        path,
-        format: DiskFormat::Raw,
-        read_only: false,
-    });
-    let user_network = hypervisor.kind() != HypervisorKind::CloudHypervisor;
-    if user_network {
-        machine.nic = Some(MachineNic {
-            mac: MacAddress::of(machine.vm),
-            backend: NicBackend::User,
-        });
-    }
+    let second = dir.path().join("second.raw");
+    std::fs::File::create(&second).unwrap().set_len(1 << 20).unwrap();
+    machine.files.disks = vec![path, second];
+    let user_network = hypervisor.kind().is_qemu();
+    let nics = match user_network {
+        true => serde_json::json!([
+            {"id": "lan", "backend": "user", "mtu": 1400, "queueSize": 512, "offloads": {"tso": false}},
+            {"id": "wan", "backend": "user"},
+        ]),
+        false => serde_json::json!([]),
+    };
+    machine.spec = spec(serde_json::json!({
+        "cpu": {
+            "vcpus": 2, "max": 4, "nested": false,
+            "topology": {"threadsPerCore": 1, "coresPerDie": 2, "diesPerPackage": 1, "packages": 2},
+        },
+        "memory": {
+            "size": "256MiB", "hotplug": {"size": "256MiB", "method": "virtio-mem"}, "shared": true, "prefault": true,
+            "balloon": {"deflateOnOom": true, "freePageReporting": true},
+        },
+        "disks": [
+            {"id": "data", "path": "d", "format": "raw", "readOnly": true},
+            {"id": "more", "path": "m", "format": "raw", "queues": 2, "queueSize": 64, "serial": "S-1", "rateLimit": {
+                "bandwidth": {"size": 1_000_000, "refillMs": 100}, "ops": {"size": 1000, "refillMs": 10_000},
+            }},
+        ],
+        "watchdog": true,
+        "nics": nics,
+    }));
     let instance = hypervisor.launch(&machine).await.unwrap();
     let _leash = Leash(instance.clone());
     let mut channel = AgentChannel::open(&instance).await.unwrap();
@@ -206,10 +231,10 @@ async fn boots_with_devices(hypervisor: &dyn Hypervisor) {
 async fn refuses_what_can_not_boot(hypervisor: &dyn Hypervisor) {
     let dir = tempfile::tempdir().unwrap();
     let mut machine = machine(dir.path());
-    machine.kernel = dir.path().join("absent");
+    machine.files.kernel = dir.path().join("absent");
     let error = hypervisor.launch(&machine).await.unwrap_err();
     assert!(
-        matches!(&error, HypervisorError::Unreadable { part: Part::Kernel, path, .. } if *path == machine.kernel)
+        matches!(&error, HypervisorError::Unreadable { part: Part::Kernel, path, .. } if *path == machine.files.kernel)
     );
     assert_eq!(error.remedy(), Remedy::WaitForHost);
     assert!(
@@ -217,7 +242,7 @@ async fn refuses_what_can_not_boot(hypervisor: &dyn Hypervisor) {
         "something was made for a machine that can't boot"
     );
 
-    std::fs::write(&machine.kernel, "no kernel").unwrap();
+    std::fs::write(&machine.files.kernel, "no kernel").unwrap();
     let error = hypervisor.launch(&machine).await.unwrap_err();
     assert!(
         matches!(

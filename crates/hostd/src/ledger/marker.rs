@@ -59,7 +59,7 @@ mod tests {
     fn golden_marker_is_written_as_it_was_and_read_as_what_it_is() {
         let temporary = tempfile::tempdir().unwrap();
         let dir = RunDir::new(temporary.path()).unwrap();
-        let spec = r#"{"vcpus":1,"memory":"64MiB","boot":{"kernel":"vmlinuz"},"onHostLoss":"failover"}"#;
+        let spec = r#"{"cpu":1,"memory":"64MiB","boot":{"kernel":"vmlinuz"},"onHostLoss":"failover"}"#;
         let marker = Marker {
             vm: VmId::from_bytes([3; 16]),
             project: "default".parse().unwrap(),

@@ -96,7 +96,7 @@ impl Host {
 
 fn desired(epoch: u64, power: Power) -> Wanted {
     let spec: VmSpec =
-        serde_json::from_str(r#"{"vcpus":1,"memory":"128MiB","boot":{"kernel":"vmlinuz"}}"#).unwrap();
+        serde_json::from_str(r#"{"cpu":1,"memory":"128MiB","boot":{"kernel":"vmlinuz"}}"#).unwrap();
     Wanted::Vm(Arc::new(DesiredVm {
         vm: VmId::from_bytes([1; 16]),
         project: "default".parse().unwrap(),

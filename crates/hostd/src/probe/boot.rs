@@ -2,16 +2,19 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chv_domain::spec::Cmdline;
-use chv_domain::{HypervisorKind, Memory, Vcpus, VmId};
+use chv_domain::spec::{Boot, Cmdline, CpuSpec, HostPath, MemorySpec};
+use chv_domain::{HypervisorKind, Memory, Vcpus, VmId, VmSpec};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::{ProbeGuest, on_a_blocking_thread};
-use crate::hypervisor::{AgentChannel, FromGuest, Hypervisor, Instance, Machine, RunDir, last_lines};
+use crate::hypervisor::{
+    AgentChannel, FromGuest, Hypervisor, Instance, Machine, MachineFiles, RunDir, last_lines,
+};
 
 const MEMORY_MIB: u32 = 256;
 
@@ -99,14 +102,26 @@ fn machine(guest: &ProbeGuest, dir: &Path) -> Result<Machine, String> {
         // Never one of the log's, for those begin with a time in milliseconds.
         vm: VmId::from_bytes(number.to_be_bytes()),
         run_dir,
-        vcpus: Vcpus::new(1).map_err(|error| error.to_string())?,
-        memory: Memory::from_mib(MEMORY_MIB).map_err(|error| error.to_string())?,
-        kernel: guest.kernel.clone(),
-        initramfs: Some(guest.initramfs.clone()),
-        cmdline: Cmdline::try_from(CMDLINE.to_owned()).map_err(|error| error.to_string())?,
-        disk: None,
-        nic: None,
+        spec: Arc::new(spec(guest)?),
+        files: MachineFiles {
+            kernel: guest.kernel.clone(),
+            initramfs: Some(guest.initramfs.clone()),
+            disks: Vec::new(),
+        },
     })
+}
+
+fn spec(guest: &ProbeGuest) -> Result<VmSpec, String> {
+    let path =
+        |path: &Path| HostPath::try_from(path.display().to_string()).map_err(|error| error.to_string());
+    let vcpus = Vcpus::new(1).map_err(|error| error.to_string())?;
+    let memory = Memory::from_mib(MEMORY_MIB).map_err(|error| error.to_string())?;
+    let boot = Boot {
+        kernel: path(&guest.kernel)?,
+        initramfs: Some(path(&guest.initramfs)?),
+        cmdline: Cmdline::try_from(CMDLINE.to_owned()).map_err(|error| error.to_string())?,
+    };
+    Ok(VmSpec::new(CpuSpec::of(vcpus), MemorySpec::of(memory), boot))
 }
 
 /// A daemon that was killed while it probed left its guest running.

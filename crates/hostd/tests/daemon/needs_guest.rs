@@ -11,7 +11,7 @@ use crate::program::{Host, processes_in};
 
 fn create(name: &str, kernel: &str) -> Command {
     let spec: VmSpec = serde_json::from_value(serde_json::json!({
-        "vcpus": 1,
+        "cpu": 1,
         "memory": "256MiB",
         "boot": {"kernel": kernel, "initramfs": "uos/initramfs.cpio", "cmdline": "panic=-1"},
     }))

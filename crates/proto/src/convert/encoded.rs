@@ -13,7 +13,7 @@ use super::event_kind::kind_to_wire;
 use super::fields::Fields;
 use super::host::FeedDelta;
 use super::placement::finding_to_wire;
-use super::spec::{disk_to_wire, nic_to_wire};
+use super::spec::{cpu_to_wire, disk_to_wire, memory_to_wire, nic_to_wire, rng_to_wire};
 use super::vm::power_to_wire;
 use crate::subject;
 
@@ -144,13 +144,13 @@ fn placed_fields(fields: &mut Fields<'_>, vm: VmId, placed: &Placed) {
 }
 
 fn spec_fields(fields: &mut Fields<'_>, spec: &VmSpec) {
-    fields.number(1, spec.vcpus.get().into());
-    fields.number(2, spec.memory.mib().into());
+    fields.ready(1, &cpu_to_wire(&spec.cpu));
+    fields.ready(2, &memory_to_wire(&spec.memory));
     fields.message(3, |fields| boot_fields(fields, &spec.boot));
-    if let Some(disk) = &spec.disk {
+    for disk in &spec.disks {
         fields.ready(4, &disk_to_wire(disk));
     }
-    if let Some(nic) = &spec.nic {
+    for nic in &spec.nics {
         fields.ready(5, &nic_to_wire(nic));
     }
     if let Some(hypervisor) = spec.hypervisor {
@@ -158,6 +158,8 @@ fn spec_fields(fields: &mut Fields<'_>, spec: &VmSpec) {
     }
     fields.number(7, spec.stop_timeout.seconds().into());
     fields.text(8, spec.on_host_loss.as_str());
+    fields.text(9, rng_to_wire(spec.rng));
+    fields.number(10, spec.watchdog.into());
 }
 
 fn boot_fields(fields: &mut Fields<'_>, boot: &Boot) {

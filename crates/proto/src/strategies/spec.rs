@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use chv_domain::spec::{
-    Boot, Cmdline, Disk, DiskFormat, HostPath, IfName, MacAddress, Nic, NicBackend, OnHostLoss, StopTimeout,
+    Affinity, Balloon, Boot, Cmdline, CpuSpec, DeviceId, Disk, DiskFormat, DiskSerial, HostPath, Hotplug,
+    HotplugMethod, HugePages, IfName, MacAddress, MemorySpec, Nic, NicBackend, Offloads, OnHostLoss,
+    QueueSize, RateLimit, RngSource, StopTimeout, TokenBucket, Topology, Within,
 };
 use chv_domain::*;
 use proptest::collection::{btree_map, vec};
@@ -29,12 +31,66 @@ fn boot() -> impl Strategy<Value = Boot> {
     })
 }
 
+fn device_id() -> impl Strategy<Value = DeviceId> {
+    "[a-z][a-z0-9-]{0,14}".prop_map(|text| text.parse().unwrap())
+}
+
+fn queue_size() -> impl Strategy<Value = QueueSize> {
+    (1u32..=15).prop_map(|power| QueueSize::try_from(1 << power).unwrap())
+}
+
+fn within<const LEAST: u64, const MOST: u64>() -> impl Strategy<Value = Within<LEAST, MOST>> {
+    (LEAST..=MOST).prop_map(|number| Within::try_from(number).unwrap())
+}
+
+fn bucket() -> impl Strategy<Value = TokenBucket> {
+    (within(), within(), option::of(within())).prop_map(|(size, refill_ms, one_time_burst)| TokenBucket {
+        size,
+        refill_ms,
+        one_time_burst,
+    })
+}
+
+fn rate_limit() -> impl Strategy<Value = RateLimit> {
+    (option::of(bucket()), option::of(bucket())).prop_map(|(bandwidth, ops)| RateLimit { bandwidth, ops })
+}
+
 fn disk() -> impl Strategy<Value = Disk> {
     let format = prop_oneof![Just(DiskFormat::Raw), Just(DiskFormat::Qcow2)];
-    (path(), format, any::<bool>()).prop_map(|(path, format, read_only)| Disk {
-        path,
-        format,
-        read_only,
+    let serial = "[a-zA-Z0-9._-]{1,20}".prop_map(|text| DiskSerial::try_from(text).unwrap());
+    let needed = (device_id(), path(), format);
+    let queues = (option::of(within()), option::of(queue_size()));
+    (
+        needed,
+        any::<(bool, bool)>(),
+        queues,
+        option::of(serial),
+        option::of(rate_limit()),
+    )
+        .prop_map(
+            |((id, path, format), (read_only, direct), (queues, queue_size), serial, rate_limit)| Disk {
+                id,
+                path,
+                format,
+                read_only,
+                direct,
+                queues,
+                queue_size,
+                serial,
+                rate_limit,
+            },
+        )
+}
+
+fn mac() -> impl Strategy<Value = MacAddress> {
+    (vm_id(), device_id()).prop_map(|(vm, nic)| MacAddress::of(vm, &nic))
+}
+
+fn offloads() -> impl Strategy<Value = Offloads> {
+    any::<(bool, bool, bool)>().prop_map(|(tso, ufo, checksum)| Offloads {
+        tso: tso.into(),
+        ufo: ufo.into(),
+        checksum: checksum.into(),
     })
 }
 
@@ -43,33 +99,133 @@ fn nic() -> impl Strategy<Value = Nic> {
         Just(NicBackend::User),
         "[a-zA-Z0-9_-]{1,15}".prop_map(|text| NicBackend::Tap(IfName::try_from(text).unwrap())),
     ];
-    (backend, option::of(vm_id().prop_map(MacAddress::of))).prop_map(|(backend, mac)| Nic { backend, mac })
+    let macs = (option::of(mac()), option::of(mac()));
+    let sizes = (
+        option::of(within()),
+        option::of(within()),
+        option::of(queue_size()),
+    );
+    (
+        device_id(),
+        backend,
+        macs,
+        sizes,
+        offloads(),
+        option::of(rate_limit()),
+    )
+        .prop_map(
+            |(id, backend, (mac, host_mac), (mtu, queues, queue_size), offloads, rate_limit)| Nic {
+                id,
+                backend,
+                mac,
+                host_mac,
+                mtu,
+                queues,
+                queue_size,
+                offloads,
+                rate_limit,
+            },
+        )
+}
+
+fn vcpus() -> impl Strategy<Value = Vcpus> {
+    (1u32..).prop_map(|count| Vcpus::new(count).unwrap())
+}
+
+fn cpu() -> impl Strategy<Value = CpuSpec> {
+    let topology =
+        (within(), within(), within(), within()).prop_map(|(threads, cores, dies, packages)| Topology {
+            threads_per_core: threads,
+            cores_per_die: cores,
+            dies_per_package: dies,
+            packages,
+        });
+    let feature = "[+-][a-z0-9._-]{1,32}".prop_map(|text| text.parse().unwrap());
+    let affinity = (within(), vec(within(), 0..3)).prop_map(|(vcpu, host_cpus)| Affinity { vcpu, host_cpus });
+    (
+        (vcpus(), option::of(vcpus())),
+        option::of(topology),
+        any::<(Option<bool>, bool)>(),
+        vec(feature, 0..3),
+        vec(affinity, 0..3),
+    )
+        .prop_map(
+            |((vcpus, max), topology, (nested, hyperv), features, affinity)| CpuSpec {
+                vcpus,
+                max,
+                topology,
+                nested,
+                hyperv,
+                features,
+                affinity,
+            },
+        )
+}
+
+fn amount() -> impl Strategy<Value = Memory> {
+    (1u32..).prop_map(|mib| Memory::from_mib(mib).unwrap())
+}
+
+fn memory() -> impl Strategy<Value = MemorySpec> {
+    let method = prop::sample::select(HotplugMethod::ALL);
+    let hotplug = (amount(), method).prop_map(|(size, method)| Hotplug { size, method });
+    let balloon = any::<(bool, bool)>().prop_map(|(deflate_on_oom, free_page_reporting)| Balloon {
+        deflate_on_oom,
+        free_page_reporting,
+    });
+    (
+        amount(),
+        option::of(hotplug),
+        option::of(prop::sample::select(HugePages::ALL)),
+        any::<(bool, bool, bool, Option<bool>)>(),
+        option::of(balloon),
+    )
+        .prop_map(
+            |(size, hotplug, hugepages, (shared, mergeable, prefault, transparent_hugepages), balloon)| {
+                MemorySpec {
+                    size,
+                    hotplug,
+                    hugepages,
+                    shared,
+                    mergeable,
+                    prefault,
+                    transparent_hugepages,
+                    balloon,
+                }
+            },
+        )
 }
 
 pub(super) fn stop_timeout() -> impl Strategy<Value = StopTimeout> {
     (1u32..=3600).prop_map(|seconds| StopTimeout::try_from(seconds).unwrap())
 }
 
+/// Any spec that can be written down; its fields need not go together.
 pub(crate) fn spec() -> impl Strategy<Value = VmSpec> {
     (
-        (1u32.., 1u32..),
-        boot(),
-        option::of(disk()),
-        option::of(nic()),
+        (cpu(), memory(), boot()),
+        vec(disk(), 0..3),
+        vec(nic(), 0..3),
         option::of(kind()),
         stop_timeout(),
         prop_oneof![Just(OnHostLoss::Stay), Just(OnHostLoss::Failover)],
+        prop::sample::select(RngSource::ALL),
+        any::<bool>(),
     )
         .prop_map(
-            |((vcpus, memory), boot, disk, nic, hypervisor, stop_timeout, on_host_loss)| VmSpec {
-                vcpus: Vcpus::new(vcpus).unwrap(),
-                memory: Memory::from_mib(memory).unwrap(),
-                boot,
-                disk,
-                nic,
-                hypervisor,
-                stop_timeout,
-                on_host_loss,
+            |((cpu, memory, boot), disks, nics, hypervisor, stop_timeout, on_host_loss, rng, watchdog)| {
+                VmSpec {
+                    cpu,
+                    memory,
+                    boot,
+                    disks,
+                    nics,
+                    hypervisor,
+                    stop_timeout,
+                    on_host_loss,
+                    rng,
+                    watchdog,
+                }
             },
         )
 }

@@ -17,7 +17,7 @@ fn h1() -> HostName {
 }
 
 fn desired(number: u8) -> DesiredVm {
-    let spec = "{\"vcpus\":1,\"memory\":\"1MiB\",\"boot\":{\"kernel\":\"k\"}}";
+    let spec = "{\"cpu\":1,\"memory\":\"1MiB\",\"boot\":{\"kernel\":\"k\"}}";
     DesiredVm {
         vm: VmId::from_bytes([number; 16]),
         project: Default::default(),

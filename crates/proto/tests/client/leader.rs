@@ -142,7 +142,7 @@ pub(crate) fn refuse_for(
         field: if retryable {
             String::new()
         } else {
-            "create_vm.spec.vcpus".to_owned()
+            "create_vm.spec.cpu".to_owned()
         },
         retryable,
         retry_after_ms,

@@ -303,7 +303,7 @@ async fn given_a_refusal_then_it_comes_back_with_its_code_and_field() {
         panic!("{error}")
     };
     assert_eq!(refusal.code, "invalid");
-    assert_eq!(refusal.field.as_deref(), Some("create_vm.spec.vcpus"));
+    assert_eq!(refusal.field.as_deref(), Some("create_vm.spec.cpu"));
     assert_eq!(leader.got().len(), 1);
 }
 
@@ -368,7 +368,7 @@ async fn given_an_answer_that_is_none_or_about_another_command_then_it_is_not_ta
 }
 
 fn create_with_label_of(size: usize) -> Submission {
-    let spec = "{\"vcpus\":1,\"memory\":\"1MiB\",\"boot\":{\"kernel\":\"k\"}}";
+    let spec = "{\"cpu\":1,\"memory\":\"1MiB\",\"boot\":{\"kernel\":\"k\"}}";
     Submission {
         command: Command::CreateVm {
             project: Default::default(),

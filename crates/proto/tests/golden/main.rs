@@ -20,7 +20,7 @@ const HOST: HostId = HostId::from_bytes([7; 16]);
 
 fn desired() -> DesiredVm {
     let spec =
-        r#"{"vcpus":2,"memory":"64MiB","boot":{"kernel":"k","cmdline":"quiet"},"onHostLoss":"failover"}"#;
+        r#"{"cpu":2,"memory":"64MiB","boot":{"kernel":"k","cmdline":"quiet"},"onHostLoss":"failover"}"#;
     DesiredVm {
         vm: VmId::from_bytes([3; 16]),
         project: "shop".parse().unwrap(),

@@ -186,8 +186,7 @@ mod tests {
                     name: format!("vm{number}").parse().unwrap(),
                     labels: BTreeMap::new(),
                     spec: Arc::new(
-                        serde_json::from_str(r#"{"vcpus":1,"memory":"64MiB","boot":{"kernel":"k"}}"#)
-                            .unwrap(),
+                        serde_json::from_str(r#"{"cpu":1,"memory":"64MiB","boot":{"kernel":"k"}}"#).unwrap(),
                     ),
                     start: true,
                 },

@@ -88,7 +88,7 @@ pub(crate) struct Oracle {
 
 impl Default for Oracle {
     fn default() -> Self {
-        let spec = serde_json::from_str(r#"{"vcpus":1,"memory":"64MiB","boot":{"kernel":"k"}}"#);
+        let spec = serde_json::from_str(r#"{"cpu":1,"memory":"64MiB","boot":{"kernel":"k"}}"#);
         Self {
             begun: Instant::now(),
             spec: spec.expect("it is a spec"),

@@ -148,9 +148,9 @@ impl Hypervisor for Fake {
 
     async fn launch(&self, machine: &Machine) -> Result<Instance, HypervisorError> {
         let vm = machine.vm;
-        std::fs::read(&machine.kernel).map_err(|source| HypervisorError::Unreadable {
+        std::fs::read(&machine.files.kernel).map_err(|source| HypervisorError::Unreadable {
             part: crate::hypervisor::Part::Kernel,
-            path: machine.kernel.clone(),
+            path: machine.files.kernel.clone(),
             source,
         })?;
         if let Some(running) = Instance::find(machine.run_dir.clone()).await.unwrap() {
@@ -376,7 +376,7 @@ impl Daemon {
 }
 
 pub(crate) fn desired(power: Power, epoch: u64, revision: u64) -> DesiredVm {
-    let spec = r#"{"vcpus":1,"memory":"64MiB","boot":{"kernel":"vmlinuz"},"stopTimeout":1}"#;
+    let spec = r#"{"cpu":1,"memory":"64MiB","boot":{"kernel":"vmlinuz"},"stopTimeout":1}"#;
     DesiredVm {
         vm: VM,
         project: "default".parse().unwrap(),

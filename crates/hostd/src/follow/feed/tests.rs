@@ -12,7 +12,7 @@ fn vm(id: u8, revision: u64) -> DesiredVm {
         vm: VmId::from_bytes([id; 16]),
         project: "default".parse().unwrap(),
         name: "web".parse().unwrap(),
-        spec: serde_json::from_str(r#"{"vcpus":1,"memory":"64MiB","boot":{"kernel":"vmlinuz"}}"#).unwrap(),
+        spec: serde_json::from_str(r#"{"cpu":1,"memory":"64MiB","boot":{"kernel":"vmlinuz"}}"#).unwrap(),
         power: if revision.is_multiple_of(2) {
             Power::Running
         } else {

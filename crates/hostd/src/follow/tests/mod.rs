@@ -24,7 +24,7 @@ fn host() -> HostName {
 
 fn create(name: &str) -> Command {
     let spec: VmSpec =
-        serde_json::from_str(r#"{"vcpus":1,"memory":"64MiB","boot":{"kernel":"vmlinuz"},"stopTimeout":1}"#)
+        serde_json::from_str(r#"{"cpu":1,"memory":"64MiB","boot":{"kernel":"vmlinuz"},"stopTimeout":1}"#)
             .unwrap();
     Command::CreateVm {
         project: "default".parse().unwrap(),

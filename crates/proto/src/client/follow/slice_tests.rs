@@ -51,7 +51,7 @@ fn project(number: u8) -> ProjectName {
 }
 
 fn spec() -> VmSpec {
-    serde_json::from_str(r#"{"vcpus":1,"memory":"1MiB","boot":{"kernel":"k"}}"#).unwrap()
+    serde_json::from_str(r#"{"cpu":1,"memory":"1MiB","boot":{"kernel":"k"}}"#).unwrap()
 }
 
 /// Where each VM is, told in full: the model.

@@ -54,20 +54,23 @@ fn a_wrong_field_is_named_by_its_path() {
     };
     let nic = |backend: Option<v1::nic::Backend>, mac: &str| {
         create(v1::VmSpec {
-            nic: Some(v1::Nic {
+            nics: vec![v1::Nic {
+                id: "lan".into(),
                 backend,
                 mac: mac.into(),
-            }),
+                ..v1::Nic::default()
+            }],
             ..spec()
         })
     };
     let disk = |path: &str, format: i32| {
         create(v1::VmSpec {
-            disk: Some(v1::Disk {
+            disks: vec![v1::Disk {
+                id: "root".into(),
                 path: path.into(),
                 format,
-                read_only: false,
-            }),
+                ..v1::Disk::default()
+            }],
             ..spec()
         })
     };
@@ -93,8 +96,33 @@ fn a_wrong_field_is_named_by_its_path() {
     };
     let user = v1::nic::Backend::User(v1::UserNetwork {});
     let cases = [
-        (with(|spec| spec.vcpus = 0), "create_vm.spec.vcpus"),
-        (with(|spec| spec.memory_mib = 0), "create_vm.spec.memory_mib"),
+        (with(|spec| spec.cpu = None), "create_vm.spec.cpu"),
+        (
+            with(|spec| spec.cpu = Some(v1::Cpu::default())),
+            "create_vm.spec.cpu.vcpus",
+        ),
+        (
+            with(|spec| spec.memory = Some(v1::Memory::default())),
+            "create_vm.spec.memory.size_mib",
+        ),
+        (
+            with(|spec| spec.disks = vec![v1::Disk::default()]),
+            "create_vm.spec.disks[0].format",
+        ),
+        (
+            with(|spec| {
+                spec.nics = vec![v1::Nic {
+                    backend: Some(v1::nic::Backend::Tap("t".into())),
+                    id: "a".into(),
+                    rate_limit: Some(v1::RateLimit {
+                        ops: Some(v1::TokenBucket::default()),
+                        ..v1::RateLimit::default()
+                    }),
+                    ..v1::Nic::default()
+                }];
+            }),
+            "create_vm.spec.nics[0].rate_limit.ops.size",
+        ),
         (with(|spec| spec.boot = None), "create_vm.spec.boot"),
         (
             with(|spec| spec.hypervisor = "xen".into()),
@@ -107,14 +135,14 @@ fn a_wrong_field_is_named_by_its_path() {
         (boot("", ""), "create_vm.spec.boot.kernel"),
         (boot("../shadow", ""), "create_vm.spec.boot.kernel"),
         (boot("k", "naïve"), "create_vm.spec.boot.cmdline"),
-        (disk("d", 0), "create_vm.spec.disk.format"),
-        (disk("d", 77), "create_vm.spec.disk.format"),
-        (disk("", 1), "create_vm.spec.disk.path"),
-        (nic(None, ""), "create_vm.spec.nic.backend"),
-        (nic(Some(user), "01:00:00:00:00:00"), "create_vm.spec.nic.mac"),
+        (disk("d", 0), "create_vm.spec.disks[0].format"),
+        (disk("d", 77), "create_vm.spec.disks[0].format"),
+        (disk("", 1), "create_vm.spec.disks[0].path"),
+        (nic(None, ""), "create_vm.spec.nics[0].backend"),
+        (nic(Some(user), "01:00:00:00:00:00"), "create_vm.spec.nics[0].mac"),
         (
             nic(Some(v1::nic::Backend::Tap("a b".into())), ""),
-            "create_vm.spec.nic.tap",
+            "create_vm.spec.nics[0].tap",
         ),
         (Wire::CreateVm(v1::CreateVm::default()), "create_vm.spec"),
         (

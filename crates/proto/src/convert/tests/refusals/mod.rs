@@ -16,8 +16,14 @@ const ID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
 
 fn spec() -> v1::VmSpec {
     v1::VmSpec {
-        vcpus: 1,
-        memory_mib: 128,
+        cpu: Some(v1::Cpu {
+            vcpus: 1,
+            ..v1::Cpu::default()
+        }),
+        memory: Some(v1::Memory {
+            size_mib: 128,
+            ..v1::Memory::default()
+        }),
         boot: Some(v1::Boot {
             kernel: "k".into(),
             ..v1::Boot::default()

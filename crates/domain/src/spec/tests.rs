@@ -1,0 +1,214 @@
+//! Specs as people write them, and what is said of their fields.
+
+use super::*;
+
+const EVERYTHING: &str = "
+cpu:
+  vcpus: 2
+  max: 4
+  topology: {threadsPerCore: 1, coresPerDie: 2, diesPerPackage: 1, packages: 2}
+  nested: true
+  hyperv: true
+  features: [+amx]
+  affinity: [{vcpu: 0, hostCpus: [1, 2]}]
+memory:
+  size: 512MiB
+  hotplug: {size: 1GiB, method: virtio-mem}
+  hugepages: 2MiB
+  shared: true
+  prefault: true
+  transparentHugepages: false
+  balloon: {deflateOnOom: true}
+boot: {kernel: uos/vmlinuz, cmdline: quiet}
+disks:
+- {id: root, path: a.qcow2, format: qcow2, direct: true, queues: 2, queueSize: 64, serial: S1}
+- {id: data, path: b.raw, format: raw, rateLimit: {ops: {size: 100, refillMs: 1000, oneTimeBurst: 5}}}
+nics:
+- {id: lan, backend: {tap: tap0}, mtu: 9000, offloads: {tso: false}, hostMac: 52:54:00:00:00:02}
+rng: hwrng
+watchdog: true
+";
+
+fn read(text: &str) -> VmSpec {
+    serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn small(rest: &str) -> VmSpec {
+    read(&format!("cpu: 2\nmemory: 512MiB\nboot: {{kernel: k}}\n{rest}"))
+}
+
+#[test]
+fn a_manifest_reads_into_a_spec_and_back() {
+    for spec in [
+        read(EVERYTHING),
+        small(""),
+        small("nics: [{id: lan, backend: user}]\n"),
+    ] {
+        let json: VmSpec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
+        assert_eq!(json, spec);
+        let stored: VmSpec = crate::stored::decode(&crate::stored::encode(&spec).unwrap()).unwrap();
+        assert_eq!(stored, spec);
+        assert_eq!(spec.fault(), None);
+    }
+    assert_eq!(read(EVERYTHING).memory.size.mib(), 512);
+    assert_eq!(
+        small("").cpu,
+        read("cpu: {vcpus: 2}\nmemory: {size: 512MiB}\nboot: {kernel: k}\n").cpu
+    );
+}
+
+#[test]
+fn what_is_not_given_is_not_written_for_people_and_takes_a_byte_where_it_is_stored() {
+    let spec = small("");
+    assert_eq!(
+        serde_json::to_value(&spec).unwrap(),
+        serde_json::json!({"cpu": {"vcpus": 2}, "memory": {"size": "512MiB"}, "boot": {"kernel": "k"}})
+    );
+    let stored = crate::stored::encode(&spec).unwrap().len();
+    let optional = |fields: &[Field]| fields.iter().filter(|field| field.default.is_some()).count();
+    let spare = optional(VmSpec::FIELDS)
+        + optional(CpuSpec::FIELDS)
+        + optional(MemorySpec::FIELDS)
+        + optional(Boot::FIELDS);
+    assert!(
+        stored < 30 + spare,
+        "{stored} bytes, of which {spare} say nothing"
+    );
+}
+
+#[test]
+fn an_unknown_field_and_a_value_out_of_range_are_refused() {
+    for text in [
+        "cpu: 1\nmemory: 1GiB\nboot: {kernel: k}\nvcpus: 2\n",
+        "cpu: 0\nmemory: 1GiB\nboot: {kernel: k}\n",
+        "cpu: two\nmemory: 1GiB\nboot: {kernel: k}\n",
+        "cpu: {vcpus: 1, cores: 2}\nmemory: 1GiB\nboot: {kernel: k}\n",
+        "cpu: 1\nmemory: 0MiB\nboot: {kernel: k}\n",
+        "cpu: 1\nmemory: 512\nboot: {kernel: k}\n",
+        "cpu: 1\nmemory: 1GiB\nboot: {kernel: ../../etc/shadow}\n",
+        "cpu: 1\nmemory: 1GiB\nboot: {kernel: k}\nstopTimeout: 0\n",
+        "cpu: 1\nmemory: 1GiB\nboot: {kernel: k}\ndisks: [{id: A, path: p, format: raw}]\n",
+        "cpu: 1\nmemory: 1GiB\nboot: {kernel: k}\ndisks: [{id: a, path: p}]\n",
+        "cpu: 1\nmemory: 1GiB\nboot: {kernel: k}\ndisks: [{id: a, path: p, format: raw, queueSize: 100}]\n",
+        "cpu: 1\nmemory: 1GiB\nboot: {kernel: k}\nnics: [{id: a, backend: user, mtu: 10}]\n",
+    ] {
+        assert!(serde_saphyr::from_str::<VmSpec>(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn fields_that_exclude_each_other_are_found_with_their_path() {
+    for (rest, field) in [
+        ("cpu: {vcpus: 4, max: 2}", "cpu.max"),
+        (
+            "cpu: {vcpus: 4, topology: {threadsPerCore: 2, coresPerDie: 1, diesPerPackage: 1, packages: 1}}",
+            "cpu.topology",
+        ),
+        (
+            "cpu: {vcpus: 1, affinity: [{vcpu: 1, hostCpus: [0]}]}",
+            "cpu.affinity[0]",
+        ),
+        (
+            "cpu: {vcpus: 1, affinity: [{vcpu: 0, hostCpus: []}]}",
+            "cpu.affinity[0]",
+        ),
+        (
+            "cpu: {vcpus: 1, affinity: [{vcpu: 0, hostCpus: [1]}, {vcpu: 0, hostCpus: [2]}]}",
+            "cpu.affinity[1]",
+        ),
+        ("memory: {size: 513MiB, hugepages: 2MiB}", "memory.size"),
+        (
+            "memory: {size: 512MiB, hugepages: 2MiB, mergeable: true}",
+            "memory.mergeable",
+        ),
+        (
+            "memory: {size: 512MiB, hotplug: {size: 100MiB}}",
+            "memory.hotplug.size",
+        ),
+        (
+            "disks: [{id: a, path: p, format: raw}, {id: a, path: q, format: raw}]",
+            "disks[1].id",
+        ),
+        (
+            "disks: [{id: a, path: p, format: raw, rateLimit: {}}]",
+            "disks[0].rateLimit",
+        ),
+        (
+            "nics: [{id: a, backend: user}, {id: b, backend: user}, {id: a, backend: user}]",
+            "nics[2].id",
+        ),
+    ] {
+        let mut text = format!("boot: {{kernel: k}}\n{rest}\n");
+        for (group, short) in [("cpu", "cpu: 1\n"), ("memory", "memory: 512MiB\n")] {
+            if !rest.starts_with(group) {
+                text.push_str(short);
+            }
+        }
+        assert_eq!(
+            read(&text).fault().map(|fault| fault.field).as_deref(),
+            Some(field),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn what_a_hypervisor_lacks_is_named_by_its_field() {
+    use HypervisorKind::{CloudHypervisor, QemuKvm, QemuTcg};
+    let lack = |spec: &VmSpec, kind| spec.lacks(kind).map(|lack| lack.field);
+    assert_eq!(lack(&read(EVERYTHING), CloudHypervisor), None);
+    assert_eq!(lack(&read(EVERYTHING), QemuTcg).as_deref(), Some("cpu.hyperv"));
+    assert_eq!(lack(&read(EVERYTHING), QemuKvm).as_deref(), Some("cpu.affinity"));
+    let user = small("nics: [{id: a, backend: {tap: t}}, {id: b, backend: user}]\n");
+    assert_eq!(
+        lack(&user, CloudHypervisor).as_deref(),
+        Some("nics[1].backend.user")
+    );
+    assert_eq!(lack(&user, QemuTcg), None);
+    let burst = small(
+        "disks: [{id: a, path: p, format: raw, rateLimit: {ops: {size: 1, refillMs: 1, oneTimeBurst: 1}}}]\n",
+    );
+    assert_eq!(
+        burst.lacks(QemuTcg).unwrap().to_string(),
+        "disks[0].rateLimit.ops.oneTimeBurst needs cloud-hypervisor"
+    );
+}
+
+/// Every field in `value`, by its path without the places in lists.
+fn paths(value: &serde_json::Value, at: &str, found: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for (name, value) in fields {
+                let path = format!("{at}.{name}");
+                found.push(path.clone());
+                paths(value, &path, found);
+            }
+        }
+        serde_json::Value::Array(list) => list.iter().for_each(|value| paths(value, at, found)),
+        _ => {}
+    }
+}
+
+fn explained(fields: &[Field], at: &str, found: &mut Vec<String>) {
+    for field in fields {
+        let path = format!("{at}.{}", field.name());
+        assert!(!field.about.is_empty() && !(field.values)().is_empty(), "{path}");
+        found.push(path.clone());
+        explained(field.fields, &path, found);
+    }
+}
+
+#[test]
+fn every_field_is_explained_under_the_name_that_it_is_written_with() {
+    let (mut written, mut known) = (Vec::new(), Vec::new());
+    paths(
+        &serde_json::to_value(read(EVERYTHING)).unwrap(),
+        "spec",
+        &mut written,
+    );
+    explained(VmSpec::FIELDS, "spec", &mut known);
+    // A TAP device's name is a value of `backend`.
+    written.retain(|path| path != "spec.nics.backend.tap");
+    let unexplained: Vec<_> = written.iter().filter(|path| !known.contains(path)).collect();
+    assert!(unexplained.is_empty(), "{unexplained:?}");
+}

@@ -1,0 +1,80 @@
+//! Disks and network cards. Each has its spec's id, by which it is found again.
+
+use std::path::Path;
+
+use chv_domain::spec::{
+    Disk, DiskFormat, MacAddress, Nic, NicBackend, QueueSize, Queues, RateLimit, TokenBucket,
+};
+use cloud_hypervisor_sdk::models::{
+    DiskConfig, ImageType, NetConfig, RateLimiterConfig, TokenBucket as Bucket,
+};
+
+use super::{lacks, text};
+use crate::hypervisor::error::HypervisorError;
+
+pub(super) fn disk(disk: &Disk, path: &Path) -> Result<DiskConfig, HypervisorError> {
+    Ok(DiskConfig {
+        id: Some(format!("disk-{}", disk.id)),
+        path: Some(text("disk", path)?),
+        readonly: Some(disk.read_only),
+        direct: disk.direct.then_some(true),
+        num_queues: disk.queues.map(queues),
+        queue_size: disk.queue_size.map(queue_size),
+        serial: Some(disk.serial().to_owned()),
+        rate_limiter_config: disk.rate_limit.as_ref().map(rate_limit),
+        // Said always: what is guessed from an image's first bytes, a guest can forge.
+        image_type: Some(match disk.format {
+            DiskFormat::Raw => ImageType::Raw,
+            DiskFormat::Qcow2 => ImageType::Qcow2,
+        }),
+        backing_files: Some(false),
+        ..DiskConfig::new()
+    })
+}
+
+pub(super) fn nic(nic: &Nic, mac: MacAddress) -> Result<NetConfig, HypervisorError> {
+    let NicBackend::Tap(ifname) = &nic.backend else {
+        return Err(lacks("the user network; use a TAP device, or QEMU".to_owned()));
+    };
+    let off = |offload: chv_domain::spec::Offload| (!offload.is_on()).then_some(false);
+    Ok(NetConfig {
+        id: Some(format!("nic-{}", nic.id)),
+        tap: Some(ifname.as_str().to_owned()),
+        mac: Some(mac.to_string()),
+        host_mac: nic.host_mac.map(|mac| mac.to_string()),
+        mtu: nic
+            .mtu
+            .map(|mtu| i32::try_from(mtu.get()).expect("at most 65521")),
+        // It counts queues, of which a pair has two.
+        num_queues: nic.queues.map(|pairs| 2 * queues(pairs)),
+        queue_size: nic.queue_size.map(queue_size),
+        offload_tso: off(nic.offloads.tso),
+        offload_ufo: off(nic.offloads.ufo),
+        offload_csum: off(nic.offloads.checksum),
+        rate_limiter_config: nic.rate_limit.as_ref().map(rate_limit),
+        ..NetConfig::new()
+    })
+}
+
+fn queues(queues: Queues) -> i32 {
+    i32::try_from(queues.get()).expect("at most 256")
+}
+
+fn queue_size(size: QueueSize) -> i32 {
+    i32::try_from(size.get()).expect("at most 32768")
+}
+
+fn rate_limit(limit: &RateLimit) -> RateLimiterConfig {
+    RateLimiterConfig {
+        bandwidth: limit.bandwidth.as_ref().map(bucket),
+        ops: limit.ops.as_ref().map(bucket),
+    }
+}
+
+fn bucket(bucket: &TokenBucket) -> Bucket {
+    let tokens = |tokens: u64| i64::try_from(tokens).expect("at most what an i64 holds");
+    Bucket {
+        one_time_burst: bucket.one_time_burst.map(|burst| tokens(burst.get())),
+        ..Bucket::new(tokens(bucket.size.get()), tokens(bucket.refill_ms.get()))
+    }
+}

@@ -1,0 +1,95 @@
+//! QEMU's options for memory.
+
+use chv_domain::spec::{Hotplug, HotplugMethod, MemorySpec};
+
+/// The size of a module of memory that can be added, in MiB.
+const MODULE_MIB: u32 = 128;
+
+/// The most modules that a machine has room for.
+const MOST_MODULES: u32 = 255;
+
+/// What is added to `-machine`.
+pub(super) fn machine(memory: &MemorySpec) -> String {
+    let merge = if memory.mergeable { "on" } else { "off" };
+    match is_plain(memory) {
+        true => format!(",mem-merge={merge}"),
+        false => format!(",mem-merge={merge},memory-backend=ram"),
+    }
+}
+
+/// The options that make the memory, and its devices.
+pub(super) fn options(memory: &MemorySpec) -> Vec<(&'static str, String)> {
+    let mut options = vec![("-m", size(memory))];
+    if !is_plain(memory) {
+        options.push(("-object", backend("ram", memory.size.mib(), memory)));
+    }
+    if let Some(Hotplug {
+        size,
+        method: HotplugMethod::VirtioMem,
+    }) = &memory.hotplug
+    {
+        let later = MemorySpec {
+            // What may never be asked for is not taken at the start.
+            prefault: false,
+            ..memory.clone()
+        };
+        options.push((
+            "-object",
+            format!("{},reserve=off", backend("more", size.mib(), &later)),
+        ));
+        options.push((
+            "-device",
+            "virtio-mem-pci,id=more,memdev=more,requested-size=0".to_owned(),
+        ));
+    }
+    if let Some(balloon) = &memory.balloon {
+        options.push((
+            "-device",
+            format!(
+                "virtio-balloon-pci,id=balloon,deflate-on-oom={},free-page-reporting={}",
+                switch(balloon.deflate_on_oom),
+                switch(balloon.free_page_reporting)
+            ),
+        ));
+    }
+    options
+}
+
+/// Whether it needs nothing that QEMU's own memory has not.
+fn is_plain(memory: &MemorySpec) -> bool {
+    memory.hugepages.is_none() && !memory.shared && !memory.prefault
+}
+
+fn size(memory: &MemorySpec) -> String {
+    let size = memory.size.mib();
+    match &memory.hotplug {
+        None => format!("{size}M"),
+        Some(hotplug) => {
+            let most = u64::from(size) + u64::from(hotplug.size.mib());
+            match hotplug.method {
+                HotplugMethod::Acpi => {
+                    let slots = (hotplug.size.mib() / MODULE_MIB).min(MOST_MODULES);
+                    format!("{size}M,slots={slots},maxmem={most}M")
+                }
+                HotplugMethod::VirtioMem => format!("{size}M,maxmem={most}M"),
+            }
+        }
+    }
+}
+
+fn backend(id: &str, mib: u32, memory: &MemorySpec) -> String {
+    let mut backend = format!(
+        "memory-backend-memfd,id={id},size={mib}M,share={},merge={},prealloc={}",
+        switch(memory.shared),
+        switch(memory.mergeable),
+        switch(memory.prefault)
+    );
+    if let Some(pages) = memory.hugepages {
+        backend.push_str(&format!(",hugetlb=on,hugetlbsize={}M", pages.mib()));
+    }
+    backend
+}
+
+const fn switch(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}

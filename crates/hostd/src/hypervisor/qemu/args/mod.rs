@@ -1,0 +1,126 @@
+//! QEMU's command line for a machine. Pure. Paths of this daemon's choosing are relative to the run directory,
+//! where QEMU is started, and a disk's path travels in JSON: nothing needs QEMU's own quoting.
+
+mod cpu;
+mod disk;
+mod memory;
+mod nic;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::os::fd::RawFd;
+
+use chv_domain::HypervisorKind;
+
+use crate::hypervisor::agent::PORT_NAME;
+use crate::hypervisor::error::HypervisorError;
+use crate::hypervisor::instance::marker;
+use crate::hypervisor::machine::Machine;
+use crate::hypervisor::run_dir::{AGENT_SOCKET, CONSOLE_LOG, CONSOLE_SOCKET};
+
+/// PCIe, an ACPI power button, and none of the old devices that can be left out.
+const MACHINE: &str = "q35,usb=off,vmport=off,sata=off,smbus=off";
+
+/// What the QEMU process itself is kept from, by seccomp.
+const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
+/// How QEMU runs a guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Accelerator {
+    Kvm,
+    Tcg,
+}
+
+impl Accelerator {
+    pub(super) const fn kind(self) -> HypervisorKind {
+        match self {
+            Self::Kvm => HypervisorKind::QemuKvm,
+            Self::Tcg => HypervisorKind::QemuTcg,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+}
+
+/// The command line for `machine`, without the program's name; QMP is spoken on the listening socket `qmp_fd`.
+pub(super) fn args(
+    machine: &Machine,
+    accelerator: Accelerator,
+    sandbox: bool,
+    qmp_fd: RawFd,
+) -> Result<Vec<OsString>, HypervisorError> {
+    let (kind, spec) = (accelerator.kind(), &machine.spec);
+    let cmdline = machine.kernel_cmdline(kind)?;
+    let mut args: Vec<OsString> = Vec::new();
+    let mut option = |name: &str, value: OsString| args.extend([name.into(), value]);
+    option("-name", marker(machine.vm, kind).into());
+    option(
+        "-machine",
+        format!("{MACHINE}{}", memory::machine(&spec.memory)).into(),
+    );
+    option("-accel", accelerator.name().into());
+    option("-cpu", cpu::model(&spec.cpu, accelerator).into());
+    option("-smp", cpu::smp(&spec.cpu).into());
+    for (name, value) in memory::options(&spec.memory) {
+        option(name, value.into());
+    }
+    option("-kernel", machine.files.kernel.clone().into());
+    if let Some(initramfs) = &machine.files.initramfs {
+        option("-initrd", initramfs.clone().into());
+    }
+    option("-append", cmdline.into());
+
+    option(
+        "-chardev",
+        format!("socket,id=qmp,fd={qmp_fd},server=on,wait=off").into(),
+    );
+    option("-mon", "chardev=qmp,mode=control".into());
+    option(
+        "-chardev",
+        format!(
+            "socket,id=console,path={CONSOLE_SOCKET},server=on,wait=off,logfile={CONSOLE_LOG},logappend=on"
+        )
+        .into(),
+    );
+    option("-serial", "chardev:console".into());
+    option(
+        "-chardev",
+        format!("socket,id=agent,path={AGENT_SOCKET},server=on,wait=off").into(),
+    );
+    option("-device", "virtio-serial-pci,id=ports,max_ports=2".into());
+    option(
+        "-device",
+        format!("virtserialport,bus=ports.0,chardev=agent,name={PORT_NAME}").into(),
+    );
+    option(
+        "-object",
+        format!("rng-random,id=rng,filename={}", spec.rng.path()).into(),
+    );
+    option("-device", "virtio-rng-pci,rng=rng".into());
+    if spec.watchdog {
+        option("-device", "i6300esb".into());
+        option("-action", "watchdog=reset".into());
+    }
+    for (disk, path) in machine.disks() {
+        for (name, value) in disk::options(disk, path, kind)? {
+            option(name, value.into());
+        }
+    }
+    for nic in &spec.nics {
+        for (name, value) in nic::options(nic, machine.mac(nic)) {
+            option(name, value.into());
+        }
+    }
+    if sandbox {
+        option("-sandbox", SANDBOX.into());
+    }
+    // A guest that reboots ends its process; whether it is started again is the scheduler's business.
+    args.extend(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"].map(OsString::from));
+    Ok(args)
+}

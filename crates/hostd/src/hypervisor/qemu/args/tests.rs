@@ -1,0 +1,192 @@
+//! The command line for a machine, word for word.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::*;
+use crate::hypervisor::machine::MachineFiles;
+use crate::hypervisor::run_dir::RunDir;
+
+fn machine(spec: serde_json::Value, disks: &[&str]) -> Machine {
+    Machine {
+        vm: "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(),
+        run_dir: RunDir::new("/run/x").unwrap(),
+        spec: Arc::new(serde_json::from_value(spec).unwrap()),
+        files: MachineFiles {
+            kernel: "/images/vmlinuz".into(),
+            initramfs: None,
+            disks: disks.iter().map(Into::into).collect(),
+        },
+    }
+}
+
+/// A small machine with these fields beside.
+fn with(more: serde_json::Value, disks: &[&str]) -> Machine {
+    let mut spec =
+        json!({"cpu": 2, "memory": "512MiB", "boot": {"kernel": "vmlinuz", "cmdline": "quiet panic=-1"}});
+    let fields = spec.as_object_mut().unwrap();
+    fields.extend(more.as_object().unwrap().clone());
+    machine(spec, disks)
+}
+
+/// The words of each option in a line of its own.
+fn lines(machine: &Machine, accelerator: Accelerator) -> String {
+    let words = args(machine, accelerator, true, 7).unwrap();
+    let words: Vec<_> = words.iter().map(|word| word.to_str().unwrap()).collect();
+    words
+        .join("\n")
+        .replace("\n-", "\n\u{1}-")
+        .replace('\n', " ")
+        .replace(" \u{1}", "\n")
+}
+
+fn has(lines: &str, expected: &str) {
+    assert!(lines.contains(expected), "{expected}\nis not in\n{lines}");
+}
+
+#[test]
+fn given_the_smallest_machine_then_the_command_line_is_exactly_this() {
+    assert_eq!(
+        lines(&with(json!({}), &[]), Accelerator::Tcg),
+        "-name chv-01ARZ3NDEKTSV4RRFFQ69G5FAV-qemu-tcg
+-machine q35,usb=off,vmport=off,sata=off,smbus=off,mem-merge=off
+-accel tcg
+-cpu max
+-smp 2
+-m 512M
+-kernel /images/vmlinuz
+-append console=ttyS0 quiet panic=-1
+-chardev socket,id=qmp,fd=7,server=on,wait=off
+-mon chardev=qmp,mode=control
+-chardev socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log,logappend=on
+-serial chardev:console
+-chardev socket,id=agent,path=agent.sock,server=on,wait=off
+-device virtio-serial-pci,id=ports,max_ports=2
+-device virtserialport,bus=ports.0,chardev=agent,name=org.chronovisor.agent.0
+-object rng-random,id=rng,filename=/dev/urandom
+-device virtio-rng-pci,rng=rng
+-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+-nodefaults
+-no-user-config
+-no-reboot
+-display none"
+    );
+}
+
+#[test]
+fn given_disks_then_each_image_is_named_by_its_format_and_no_backing_file_is_followed() {
+    let disks = json!({"disks": [
+        {"id": "root", "path": "a.qcow2", "format": "qcow2"},
+        {"id": "data", "path": "d.raw", "format": "raw", "readOnly": true, "direct": true, "queues": 2,
+         "queueSize": 64, "serial": "S-1", "rateLimit": {
+            "bandwidth": {"size": 1_000_000, "refillMs": 100}, "ops": {"size": 100, "refillMs": 10_000},
+         }},
+    ]});
+    let lines = lines(
+        &with(disks, &["/images/a,b \"c\".qcow2", "/d.raw"]),
+        Accelerator::Tcg,
+    );
+    has(
+        &lines,
+        concat!(
+            r#"-blockdev {"backing":null,"driver":"qcow2","file":{"driver":"file","filename":"/images/a,b \"c\".qcow2","#,
+            r#""read-only":false},"node-name":"disk-root","read-only":false}"#,
+            "\n-device virtio-blk-pci,id=disk-root,drive=disk-root,serial=root,num-queues=1\n",
+            r#"-object {"id":"limit-data","limits":{"bps-total":10000000,"iops-total":10,"iops-total-max":100},"#,
+            r#""qom-type":"throttle-group"}"#,
+            "\n",
+            r#"-blockdev {"driver":"throttle","file":{"cache":{"direct":true},"driver":"raw","file":{"cache":{"direct":true},"#,
+            r#""driver":"file","filename":"/d.raw","read-only":true},"read-only":true},"node-name":"disk-data","#,
+            r#""read-only":true,"throttle-group":"limit-data"}"#,
+            "\n-device virtio-blk-pci,id=disk-data,drive=disk-data,serial=S-1,num-queues=2,queue-size=64\n",
+        ),
+    );
+}
+
+#[test]
+fn given_network_cards_then_each_has_its_backend_and_its_address() {
+    let nics = json!({"nics": [
+        {"id": "lan", "backend": {"tap": "tap0"}, "mac": "52:54:00:12:34:56", "mtu": 9000, "queues": 2,
+         "queueSize": 512, "offloads": {"tso": false, "ufo": false, "checksum": false}},
+        {"id": "out", "backend": "user", "mac": "52:54:00:12:34:58"},
+    ]});
+    let lines = lines(&with(nics, &[]), Accelerator::Kvm);
+    has(
+        &lines,
+        concat!(
+            "-netdev tap,id=nic-lan,ifname=tap0,script=no,downscript=no,queues=2\n",
+            "-device virtio-net-pci,id=nic-lan,netdev=nic-lan,mac=52:54:00:12:34:56,romfile=,mq=on,vectors=6,",
+            "rx_queue_size=512,host_mtu=9000,host_tso4=off,host_tso6=off,guest_tso4=off,guest_tso6=off,",
+            "host_ufo=off,guest_ufo=off,csum=off,guest_csum=off\n",
+            "-netdev user,id=nic-out\n",
+            "-device virtio-net-pci,id=nic-out,netdev=nic-out,mac=52:54:00:12:34:58,romfile=\n",
+        ),
+    );
+}
+
+#[test]
+fn given_processors_then_their_model_and_arrangement_are_as_the_spec_says() {
+    let cpu = json!({"cpu": {
+        "vcpus": 2, "max": 8, "nested": false, "hyperv": true, "features": ["+avx2", "-rdtscp"],
+        "topology": {"threadsPerCore": 2, "coresPerDie": 2, "diesPerPackage": 1, "packages": 2},
+    }});
+    let lines = lines(&with(cpu, &[]), Accelerator::Kvm);
+    has(
+        &lines,
+        "-cpu host,svm=off,vmx=off,hv-relaxed=on,hv-vapic=on,hv-spinlocks=0x1fff,hv-vpindex=on,hv-time=on,avx2=on,rdtscp=off\n",
+    );
+    has(&lines, "-smp 2,maxcpus=8,sockets=2,dies=1,cores=2,threads=2\n");
+}
+
+#[test]
+fn given_memory_then_it_is_made_and_can_be_added_as_the_spec_says() {
+    let memory = |memory| lines(&with(json!({"memory": memory}), &[]), Accelerator::Tcg);
+    let huge = memory(json!({
+        "size": "512MiB", "hugepages": "2MiB", "shared": true, "prefault": true,
+        "hotplug": {"size": "256MiB"}, "balloon": {"freePageReporting": true},
+    }));
+    has(&huge, ",mem-merge=off,memory-backend=ram\n");
+    has(
+        &huge,
+        concat!(
+            "-m 512M,slots=2,maxmem=768M\n",
+            "-object memory-backend-memfd,id=ram,size=512M,share=on,merge=off,prealloc=on,hugetlb=on,hugetlbsize=2M\n",
+            "-device virtio-balloon-pci,id=balloon,deflate-on-oom=off,free-page-reporting=on\n",
+        ),
+    );
+    let more = memory(json!({
+        "size": "512MiB", "mergeable": true, "prefault": true, "hotplug": {"size": "1GiB", "method": "virtio-mem"},
+    }));
+    has(&more, ",mem-merge=on,memory-backend=ram\n");
+    has(
+        &more,
+        concat!(
+            "-m 512M,maxmem=1536M\n",
+            "-object memory-backend-memfd,id=ram,size=512M,share=off,merge=on,prealloc=on\n",
+            "-object memory-backend-memfd,id=more,size=1024M,share=off,merge=on,prealloc=off,reserve=off\n",
+            "-device virtio-mem-pci,id=more,memdev=more,requested-size=0\n",
+        ),
+    );
+}
+
+#[test]
+fn given_an_initramfs_a_source_of_random_numbers_and_a_watchdog_then_they_are_there() {
+    let mut machine = with(json!({"rng": "hwrng", "watchdog": true}), &[]);
+    machine.files.initramfs = Some("/images/initramfs.cpio".into());
+    let lines = lines(&machine, Accelerator::Kvm);
+    has(&lines, "-accel kvm\n-cpu host\n");
+    has(&lines, "-initrd /images/initramfs.cpio\n");
+    has(&lines, "-object rng-random,id=rng,filename=/dev/hwrng\n");
+    has(&lines, "-device i6300esb\n-action watchdog=reset\n");
+}
+
+#[test]
+fn given_a_command_line_that_leaves_no_room_for_the_console_then_it_is_refused() {
+    let cmdline = "x".repeat(chv_domain::spec::MAX_CMDLINE);
+    let machine = with(json!({"boot": {"kernel": "vmlinuz", "cmdline": cmdline}}), &[]);
+    assert!(matches!(
+        args(&machine, Accelerator::Tcg, true, 7),
+        Err(HypervisorError::Unsupported { .. })
+    ));
+}

@@ -1,0 +1,67 @@
+//! Memory.
+
+use chv_domain::Memory;
+use chv_domain::spec::{Balloon, Hotplug, HotplugMethod, MemorySpec};
+
+use crate::convert::error::{WireError, parse_optional};
+use crate::v1;
+
+pub(crate) fn memory_to_wire(memory: &MemorySpec) -> v1::Memory {
+    v1::Memory {
+        size_mib: memory.size.mib(),
+        hotplug: memory.hotplug.as_ref().map(hotplug_to_wire),
+        hugepages: memory
+            .hugepages
+            .map(|pages| pages.to_string())
+            .unwrap_or_default(),
+        shared: memory.shared,
+        mergeable: memory.mergeable,
+        prefault: memory.prefault,
+        transparent_hugepages: memory.transparent_hugepages,
+        balloon: memory.balloon.as_ref().map(|balloon| v1::Balloon {
+            deflate_on_oom: balloon.deflate_on_oom,
+            free_page_reporting: balloon.free_page_reporting,
+        }),
+    }
+}
+
+pub(super) fn memory_from_wire(memory: v1::Memory) -> Result<MemorySpec, WireError> {
+    Ok(MemorySpec {
+        size: amount(memory.size_mib)?,
+        hotplug: memory
+            .hotplug
+            .map(hotplug_from_wire)
+            .transpose()
+            .map_err(|error| error.within("hotplug"))?,
+        hugepages: parse_optional("hugepages", &memory.hugepages)?,
+        shared: memory.shared,
+        mergeable: memory.mergeable,
+        prefault: memory.prefault,
+        transparent_hugepages: memory.transparent_hugepages,
+        balloon: memory.balloon.map(|balloon| Balloon {
+            deflate_on_oom: balloon.deflate_on_oom,
+            free_page_reporting: balloon.free_page_reporting,
+        }),
+    })
+}
+
+fn hotplug_to_wire(hotplug: &Hotplug) -> v1::MemoryHotplug {
+    v1::MemoryHotplug {
+        size_mib: hotplug.size.mib(),
+        method: match hotplug.method {
+            HotplugMethod::Acpi => String::new(),
+            other => other.to_string(),
+        },
+    }
+}
+
+fn hotplug_from_wire(hotplug: v1::MemoryHotplug) -> Result<Hotplug, WireError> {
+    Ok(Hotplug {
+        size: amount(hotplug.size_mib)?,
+        method: parse_optional("method", &hotplug.method)?.unwrap_or_default(),
+    })
+}
+
+fn amount(mib: u32) -> Result<Memory, WireError> {
+    Memory::from_mib(mib).map_err(|error| WireError::new("size_mib", error))
+}
