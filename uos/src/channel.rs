@@ -18,7 +18,7 @@ use crate::event::{Event, Why, tell};
 use crate::init::kernel_release;
 use crate::lines::{Line, Lines};
 use crate::protocol::{FromGuest, MAX_LINE, PORT_NAME, READY, Ready, Request, VSOCK_PORT};
-use crate::uptime::uptime_ms;
+use crate::uptime::{boot_id, uptime_ms};
 
 const PORTS: &str = "/sys/class/virtio-ports";
 const DEVICES: &str = "/sys/bus/virtio/devices";
@@ -192,6 +192,7 @@ fn greet(mut channel: &File, addresses: &Addresses) -> io::Result<()> {
     let ready = Ready {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: kernel_release(),
+        boot: boot_id(),
         uptime_ms: uptime_ms(),
         addresses: addresses.get(),
     };

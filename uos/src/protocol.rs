@@ -2,7 +2,7 @@
 //! (a virtio-serial port or vsock) is the caller's.
 //!
 //! ```text
-//! guest → host   ready {"version":"0.1.0","kernel":"6.1.0","uptime_ms":812,"addresses":["10.0.2.15/24"]}
+//! guest → host   ready {"version":"0.1.0","kernel":"6.1.0","boot":"9a0c…","uptime_ms":812,"addresses":["10.0.2.15/24"]}
 //! host → guest   status              the guest answers with `ready`
 //! host → guest   poweroff            the guest answers with `bye`
 //! guest → host   bye
@@ -39,6 +39,9 @@ pub struct Ready {
     pub version: String,
     /// Release of the running kernel.
     pub kernel: String,
+    /// The boot that it is in: the kernel's random id, another one after each boot; empty when it can't be read.
+    #[serde(default)]
+    pub boot: String,
     /// Time since the kernel started, when the line was written, in milliseconds.
     pub uptime_ms: u64,
     /// Addresses of the NIC; empty without one, and while DHCP has not answered.
@@ -137,12 +140,13 @@ mod tests {
         let ready = Ready {
             version: "0.1.0".into(),
             kernel: "6.1.0-56-cloud-amd64".into(),
+            boot: "9a0c".into(),
             uptime_ms: 1234,
             addresses: vec!["10.0.2.15/24".parse().unwrap()],
         };
         assert_eq!(
             FromGuest::Ready(ready).to_string(),
-            r#"ready {"version":"0.1.0","kernel":"6.1.0-56-cloud-amd64","uptime_ms":1234,"addresses":["10.0.2.15/24"]}"#
+            r#"ready {"version":"0.1.0","kernel":"6.1.0-56-cloud-amd64","boot":"9a0c","uptime_ms":1234,"addresses":["10.0.2.15/24"]}"#
         );
     }
 
@@ -168,10 +172,10 @@ mod tests {
     proptest! {
         #[test]
         fn given_any_message_when_written_and_read_then_it_is_the_same(
-            version in ".{0,20}", kernel in ".{0,20}", uptime_ms: u64, bits in proptest::collection::vec(0u32.., 0..4),
+            version in ".{0,20}", kernel in ".{0,20}", boot in ".{0,20}", uptime_ms: u64, bits in proptest::collection::vec(0u32.., 0..4),
         ) {
             let addresses = bits.into_iter().map(|b| Cidr::new(b.into(), 24).unwrap()).collect();
-            let message = FromGuest::Ready(Ready { version, kernel, uptime_ms, addresses });
+            let message = FromGuest::Ready(Ready { version, kernel, boot, uptime_ms, addresses });
             let line = message.to_string();
             prop_assert!(!line.contains('\n'));
             prop_assert_eq!(line.parse::<FromGuest>().unwrap(), message);

@@ -1,4 +1,4 @@
-//! How long the kernel has been running, and nothing else about time.
+//! How long the kernel has been running and which boot this is, and nothing else about time.
 
 use std::time::Duration;
 
@@ -15,4 +15,11 @@ pub(crate) fn uptime() -> Duration {
 /// The same in whole milliseconds.
 pub(crate) fn uptime_ms() -> u64 {
     uptime().as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+/// The kernel's random id of this boot; empty when it can't be read.
+pub(crate) fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|id| id.trim().to_owned())
+        .unwrap_or_default()
 }

@@ -70,6 +70,28 @@ pub enum Command {
         /// Which.
         vm: VmRef,
     },
+    /// Hold a VM that runs, with its memory as it is.
+    PauseVm {
+        /// Which.
+        vm: VmRef,
+    },
+    /// Let a VM run on that is held.
+    ResumeVm {
+        /// Which.
+        vm: VmRef,
+    },
+    /// Boot a VM anew: power button and a new start, after the timeout a reset.
+    RebootVm {
+        /// Which.
+        vm: VmRef,
+        /// The timeout, instead of the spec's stop timeout.
+        timeout: Option<StopTimeout>,
+    },
+    /// Boot a VM anew at once, as by the reset button.
+    ResetVm {
+        /// Which.
+        vm: VmRef,
+    },
     /// Remove a VM.
     DeleteVm {
         /// Which.
@@ -179,6 +201,8 @@ pub enum Observation {
         pid: u32,
         /// How long that process has run, in milliseconds.
         uptime_ms: u64,
+        /// Whether its vCPUs are held.
+        paused: bool,
     },
     /// It ended.
     Exited(ExitReason),
@@ -188,6 +212,15 @@ pub enum Observation {
     Unblocked,
     /// Nothing of it is left on the host.
     Removed,
+    /// Its vCPUs are held.
+    Paused,
+    /// Its vCPUs run again.
+    Resumed,
+    /// It booted anew in the process that it has.
+    Rebooted {
+        /// The order that this carries out; `None` when the guest did it by itself.
+        order: Option<Seq>,
+    },
 }
 
 /// What kind of command, as `noun.verb`: two tokens of the subject that it is published on.
@@ -202,6 +235,14 @@ pub enum Verb {
     VmStop,
     /// [`Command::KillVm`].
     VmKill,
+    /// [`Command::PauseVm`].
+    VmPause,
+    /// [`Command::ResumeVm`].
+    VmResume,
+    /// [`Command::RebootVm`].
+    VmReboot,
+    /// [`Command::ResetVm`].
+    VmReset,
     /// [`Command::DeleteVm`].
     VmDelete,
     /// [`Command::RegisterHost`].
@@ -239,6 +280,10 @@ impl Verb {
         Self::VmStart,
         Self::VmStop,
         Self::VmKill,
+        Self::VmPause,
+        Self::VmResume,
+        Self::VmReboot,
+        Self::VmReset,
         Self::VmDelete,
         Self::HostRegister,
         Self::HostCordon,
@@ -262,6 +307,10 @@ impl Verb {
             Self::VmStart => "vm.start",
             Self::VmStop => "vm.stop",
             Self::VmKill => "vm.kill",
+            Self::VmPause => "vm.pause",
+            Self::VmResume => "vm.resume",
+            Self::VmReboot => "vm.reboot",
+            Self::VmReset => "vm.reset",
             Self::VmDelete => "vm.delete",
             Self::HostRegister => "host.register",
             Self::HostCordon => "host.cordon",
@@ -294,6 +343,10 @@ impl Command {
             Self::StartVm { .. } => Verb::VmStart,
             Self::StopVm { .. } => Verb::VmStop,
             Self::KillVm { .. } => Verb::VmKill,
+            Self::PauseVm { .. } => Verb::VmPause,
+            Self::ResumeVm { .. } => Verb::VmResume,
+            Self::RebootVm { .. } => Verb::VmReboot,
+            Self::ResetVm { .. } => Verb::VmReset,
             Self::DeleteVm { .. } => Verb::VmDelete,
             Self::RegisterHost { .. } => Verb::HostRegister,
             Self::CordonHost { .. } => Verb::HostCordon,

@@ -12,7 +12,7 @@ use crate::ids::{DirectoryId, HostId, ReplicaId, VmId};
 use crate::name::{HostName, ProjectName, VmName};
 use crate::placement::Placed;
 use crate::retention::{Forgotten, Retention};
-use crate::seq::Epoch;
+use crate::seq::{Epoch, Seq};
 use crate::spec::VmSpec;
 use crate::vm::{Power, StopHow};
 
@@ -111,6 +111,23 @@ pub enum Event {
         /// How to stop it.
         how: StopHow,
     },
+    /// The VM should be held.
+    VmPauseRequested {
+        /// The VM.
+        vm: VmId,
+    },
+    /// The VM should run on.
+    VmResumeRequested {
+        /// The VM.
+        vm: VmId,
+    },
+    /// The VM should boot anew, once, after this event.
+    VmRebootRequested {
+        /// The VM.
+        vm: VmId,
+        /// How the guest that runs is ended for it.
+        how: StopHow,
+    },
     /// The VM should be removed.
     VmDeleteRequested {
         /// The VM.
@@ -148,6 +165,8 @@ pub enum Event {
         pid: u32,
         /// How long that process has run, in milliseconds.
         uptime_ms: u64,
+        /// Whether its vCPUs are held.
+        paused: bool,
     },
     /// The guest ended.
     VmExited {
@@ -173,6 +192,29 @@ pub enum Event {
         vm: VmId,
         /// The grant under which the host tried.
         epoch: Epoch,
+    },
+    /// The guest is held.
+    VmPaused {
+        /// The VM.
+        vm: VmId,
+        /// The grant under which it runs.
+        epoch: Epoch,
+    },
+    /// The guest runs again.
+    VmResumed {
+        /// The VM.
+        vm: VmId,
+        /// The grant under which it runs.
+        epoch: Epoch,
+    },
+    /// The guest booted anew in the process that it has.
+    VmRebooted {
+        /// The VM.
+        vm: VmId,
+        /// The grant under which it runs.
+        epoch: Epoch,
+        /// The event that ordered it; `None` when the guest did it by itself.
+        order: Option<Seq>,
     },
     /// Nothing of the VM is left on its host, and its name is free again.
     VmDeleted {
@@ -261,6 +303,9 @@ impl Event {
             | Self::VmPlaced { vm, .. }
             | Self::VmStartRequested { vm }
             | Self::VmStopRequested { vm, .. }
+            | Self::VmPauseRequested { vm }
+            | Self::VmResumeRequested { vm }
+            | Self::VmRebootRequested { vm, .. }
             | Self::VmDeleteRequested { vm }
             | Self::VmStarted { vm, .. }
             | Self::VmReady { vm, .. }
@@ -268,6 +313,9 @@ impl Event {
             | Self::VmExited { vm, .. }
             | Self::VmBlocked { vm, .. }
             | Self::VmUnblocked { vm, .. }
+            | Self::VmPaused { vm, .. }
+            | Self::VmResumed { vm, .. }
+            | Self::VmRebooted { vm, .. }
             | Self::VmDeleted { vm } => Resource::Vm(*vm),
             Self::ClusterFormed { .. }
             | Self::ReplicaAdded { .. }
@@ -293,6 +341,9 @@ impl Event {
             Self::VmPlaced { .. } => "placed",
             Self::VmStartRequested { .. } => "start-requested",
             Self::VmStopRequested { .. } => "stop-requested",
+            Self::VmPauseRequested { .. } => "pause-requested",
+            Self::VmResumeRequested { .. } => "resume-requested",
+            Self::VmRebootRequested { .. } => "reboot-requested",
             Self::VmDeleteRequested { .. } => "delete-requested",
             Self::VmStarted { .. } => "started",
             Self::VmReady { .. } => "ready",
@@ -300,6 +351,9 @@ impl Event {
             Self::VmExited { .. } => "exited",
             Self::VmBlocked { .. } => "blocked",
             Self::VmUnblocked { .. } => "unblocked",
+            Self::VmPaused { .. } => "paused",
+            Self::VmResumed { .. } => "resumed",
+            Self::VmRebooted { .. } => "rebooted",
             Self::VmDeleted { .. } => "deleted",
             Self::ClusterFormed { .. } => "formed",
             Self::ReplicaAdded { .. } => "replica-added",

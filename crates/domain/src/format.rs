@@ -26,6 +26,9 @@ impl Event {
             | Self::VmPlaced { .. }
             | Self::VmStartRequested { .. }
             | Self::VmStopRequested { .. }
+            | Self::VmPauseRequested { .. }
+            | Self::VmResumeRequested { .. }
+            | Self::VmRebootRequested { .. }
             | Self::VmDeleteRequested { .. }
             | Self::VmStarted { .. }
             | Self::VmReady { .. }
@@ -33,6 +36,9 @@ impl Event {
             | Self::VmExited { .. }
             | Self::VmBlocked { .. }
             | Self::VmUnblocked { .. }
+            | Self::VmPaused { .. }
+            | Self::VmResumed { .. }
+            | Self::VmRebooted { .. }
             | Self::VmDeleted { .. }
             | Self::ClusterFormed { .. }
             | Self::ReplicaAdded { .. }

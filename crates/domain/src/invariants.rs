@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::cluster::{Cluster, Member, Standing};
 use crate::host::Capacity;
 use crate::projection::Projection;
+use crate::vm::Power;
 
 /// Every violated invariant, in words; empty when all hold.
 pub fn violations(state: &Projection) -> Vec<String> {
@@ -63,6 +64,12 @@ fn names(state: &Projection, found: &mut Vec<String>) {
 fn reservations(state: &Projection, found: &mut Vec<String>) {
     let mut expected: BTreeMap<_, (Capacity, Vec<_>)> = BTreeMap::new();
     for vm in state.vms.values() {
+        if vm.power == Power::Paused && !vm.is_running() {
+            found.push(format!("VM {} is to be held and does not run", vm.id));
+        }
+        if matches!(vm.power, Power::Rebooting(reboot) if reboot.order > vm.revision()) {
+            found.push(format!("VM {} has an order from after its revision", vm.id));
+        }
         let Some(placement) = vm.placement else {
             found.push(format!("VM {} is not placed", vm.id));
             continue;

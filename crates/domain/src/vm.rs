@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::ExitReason;
 use crate::host::HypervisorKind;
 use crate::ids::{CommandId, HostId, VmId};
+use crate::life::{Found, Level, State};
 use crate::name::{ProjectName, VmName};
 use crate::seq::{Epoch, Seq};
 use crate::spec::{OnHostLoss, StopTimeout, VmSpec};
@@ -26,16 +27,48 @@ pub enum StopHow {
     Hard,
 }
 
+/// An order to boot anew: done once, by a boot after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reboot {
+    /// The event that ordered it.
+    pub order: Seq,
+    /// How the guest that runs is ended for it.
+    pub how: StopHow,
+}
+
 /// What a VM should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Power {
     /// Running, and started again when found otherwise.
     Running,
+    /// Running, booted after this order; running and no more once it is.
+    Rebooting(Reboot),
+    /// Held, with its memory as it is. One whose process ends is stopped.
+    Paused,
     /// Not running.
     Stopped(StopHow),
     /// Gone, with everything that its host made for it.
     Deleted,
+}
+
+impl Power {
+    /// Without the details.
+    pub const fn level(self) -> Level {
+        match self {
+            Self::Running => Level::Running,
+            Self::Rebooting(_) => Level::Rebooting,
+            Self::Paused => Level::Paused,
+            Self::Stopped(_) => Level::Stopped,
+            Self::Deleted => Level::Deleted,
+        }
+    }
+
+    /// Whether it should run, and be started again when found otherwise.
+    pub const fn runs(self) -> bool {
+        matches!(self, Self::Running | Self::Rebooting(_))
+    }
 }
 
 /// What a VM's host last measured.
@@ -54,6 +87,8 @@ pub enum Phase {
         since: Timestamp,
         /// When the log took note that the guest said it is ready.
         ready: Option<Timestamp>,
+        /// Whether its vCPUs are held.
+        paused: bool,
     },
     /// It ran, and ended.
     Stopped {
@@ -131,6 +166,14 @@ pub enum Status {
     Running,
     /// Runs, and the guest said that it is ready.
     Ready,
+    /// Should be held, still runs.
+    Pausing,
+    /// Held.
+    Paused,
+    /// Should run on, is still held.
+    Resuming,
+    /// Runs, and is to boot anew.
+    Rebooting,
     /// Should not run, still does.
     Stopping,
     /// Does not run, and should not.
@@ -148,6 +191,10 @@ impl Status {
             Self::Starting => "starting",
             Self::Running => "running",
             Self::Ready => "ready",
+            Self::Pausing => "pausing",
+            Self::Paused => "paused",
+            Self::Resuming => "resuming",
+            Self::Rebooting => "rebooting",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
             Self::Blocked => "blocked",
@@ -175,19 +222,35 @@ impl Vm {
 
     /// Whether it is to be placed elsewhere when its host's lease is over.
     pub fn fails_over(&self) -> bool {
-        self.spec.on_host_loss == OnHostLoss::Failover && self.power == Power::Running
+        self.spec.on_host_loss == OnHostLoss::Failover && self.power.runs()
     }
 
-    /// The state in one word.
+    /// Its state: what it should be and what was measured.
+    pub const fn state(&self) -> State {
+        let found = match self.phase {
+            Phase::Running { paused: false, .. } => Found::Running,
+            Phase::Running { paused: true, .. } => Found::Paused,
+            Phase::Created | Phase::Stopped { .. } => Found::Absent,
+        };
+        State::of(self.power.level(), found)
+    }
+
+    /// The state in one word, with whether the guest is ready, and whether something stands in the way.
     pub const fn status(&self) -> Status {
-        match (self.power, &self.phase, &self.trouble) {
-            (_, _, Some(_)) => Status::Blocked,
-            (Power::Deleted, _, _) => Status::Deleting,
-            (Power::Running, Phase::Running { ready: Some(_), .. }, _) => Status::Ready,
-            (Power::Running, Phase::Running { ready: None, .. }, _) => Status::Running,
-            (Power::Running, _, _) => Status::Starting,
-            (Power::Stopped(_), Phase::Running { .. }, _) => Status::Stopping,
-            (Power::Stopped(_), _, _) => Status::Stopped,
+        if self.trouble.is_some() {
+            return Status::Blocked;
+        }
+        match (self.state(), &self.phase) {
+            (State::Starting, _) => Status::Starting,
+            (State::Running, Phase::Running { ready: Some(_), .. }) => Status::Ready,
+            (State::Running, _) => Status::Running,
+            (State::Pausing, _) => Status::Pausing,
+            (State::Paused, _) => Status::Paused,
+            (State::Resuming, _) => Status::Resuming,
+            (State::Rebooting, _) => Status::Rebooting,
+            (State::Stopping, _) => Status::Stopping,
+            (State::Stopped, _) => Status::Stopped,
+            (State::Deleting, _) => Status::Deleting,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::data_dir::DataDir;
 use crate::hypervisor::{Instance, Process, marked};
 use crate::ledger::{Ledger, LedgerError, Marker, Noted, VmNote};
-use crate::plan::{Guest, Observed};
+use crate::plan::{Boots, Guest, Observed};
 
 /// One VM that this host has something of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,18 +137,19 @@ fn one(
         leftovers: on_disk || note.is_some(),
         ..Observed::nothing()
     };
-    let (launched, stop, killed) = match &noted {
+    let (launched, stop, killed, boots) = match &noted {
         Some(Noted::Running {
             launched,
             stop,
             killed,
+            boots,
             ..
-        }) => (Some(*launched), *stop, killed.clone()),
-        _ => (marker.map(|marker| marker.launched), None, None),
+        }) => (Some(*launched), *stop, killed.clone(), boots.clone()),
+        _ => (marker.map(|marker| marker.launched), None, None, Boots::default()),
     };
     match found {
         Found::Runs(instance) => {
-            observed.found(ran_under, stop);
+            observed.found(ran_under, stop, boots);
             return Stock {
                 vm,
                 observed,

@@ -96,6 +96,7 @@ impl World {
                 }
             }
             (Power::Running, Some(Guest { pid, .. })) => Observation::Adopted {
+                paused: false,
                 hypervisor,
                 pid,
                 uptime_ms: 1,

@@ -158,6 +158,16 @@ fn details(event: &Event) -> String {
             }
             StopHow::Hard => "the hard way".to_owned(),
         },
+        Event::VmRebootRequested { how, .. } => match how {
+            StopHow::Graceful(timeout) => {
+                format!("power button, a reset after {}s", timeout.seconds())
+            }
+            StopHow::Hard => "a reset".to_owned(),
+        },
+        Event::VmRebooted { order, .. } => match order {
+            Some(order) => format!("as ordered by event {order}"),
+            None => "by the guest itself".to_owned(),
+        },
         Event::VmStarted {
             hypervisor,
             pid,
@@ -168,8 +178,12 @@ fn details(event: &Event) -> String {
             hypervisor,
             pid,
             uptime_ms,
+            paused,
             ..
-        } => format!("{hypervisor}, process {pid}, up {}", millis(*uptime_ms)),
+        } => {
+            let held = if *paused { ", paused" } else { "" };
+            format!("{hypervisor}, process {pid}, up {}{held}", millis(*uptime_ms))
+        }
         Event::VmExited { reason, .. } => reason.to_string(),
         Event::VmBlocked { reason, .. } => reason.clone(),
         Event::HostRegistered { facts, .. } | Event::HostFactsChanged { facts, .. } => {
@@ -213,6 +227,10 @@ fn details(event: &Event) -> String {
         | Event::VmDeleteRequested { .. }
         | Event::VmReady { .. }
         | Event::VmUnblocked { .. }
+        | Event::VmPauseRequested { .. }
+        | Event::VmResumeRequested { .. }
+        | Event::VmPaused { .. }
+        | Event::VmResumed { .. }
         | Event::VmDeleted { .. }
         | Event::HostCordoned { .. }
         | Event::HostUncordoned { .. } => String::new(),

@@ -75,6 +75,8 @@ impl VmView {
             id: vm.id,
             power: match convert::power_from_wire(power).map_err(|error| garbled(&error))? {
                 Power::Running => "running",
+                Power::Rebooting(_) => "rebooting",
+                Power::Paused => "paused",
                 Power::Stopped(_) => "stopped",
                 Power::Deleted => "deleted",
             },

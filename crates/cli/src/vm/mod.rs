@@ -5,7 +5,11 @@ mod delete;
 pub(crate) mod get;
 mod kill;
 pub(crate) mod list;
+mod pause;
+mod reboot;
 pub(crate) mod reference;
+mod reset;
+mod resume;
 mod start;
 mod stop;
 
@@ -28,6 +32,10 @@ pub(crate) enum Verb {
     Start(start::Start),
     Stop(stop::Stop),
     Kill(kill::Kill),
+    Reboot(reboot::Reboot),
+    Reset(reset::Reset),
+    Pause(pause::Pause),
+    Resume(resume::Resume),
     Delete(delete::Delete),
     Get(get::Get),
     #[command(visible_alias = "ls")]
@@ -41,6 +49,10 @@ impl Verb {
             Self::Start(verb) => verb.run(session, to).await,
             Self::Stop(verb) => verb.run(session, to).await,
             Self::Kill(verb) => verb.run(session, to).await,
+            Self::Reboot(verb) => verb.run(session, to).await,
+            Self::Reset(verb) => verb.run(session, to).await,
+            Self::Pause(verb) => verb.run(session, to).await,
+            Self::Resume(verb) => verb.run(session, to).await,
             Self::Delete(verb) => verb.run(session, to).await,
             Self::Get(verb) => verb.run(session, to).await,
             Self::List(verb) => verb.run(session, to).await,

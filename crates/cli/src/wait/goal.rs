@@ -9,6 +9,8 @@ pub(crate) enum Goal {
     Running,
     /// Its guest said that it is ready.
     Ready,
+    /// Its processors are held.
+    Paused,
     /// It does not run.
     Stopped,
     /// Nothing of it is left.
@@ -21,6 +23,7 @@ impl Goal {
         match self {
             Self::Running => "running",
             Self::Ready => "ready",
+            Self::Paused => "paused",
             Self::Stopped => "stopped",
             Self::Deleted => "deleted",
         }

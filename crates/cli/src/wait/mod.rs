@@ -98,7 +98,7 @@ pub(crate) async fn all(
                 };
                 let Resource::Vm(vm) = entry.event.resource() else { continue };
                 for (_, watched) in open.iter_mut().filter(|(target, _)| target.vm == vm) {
-                    watched.apply(entry.seq, &entry.actor, &entry.event);
+                    watched.apply(entry.seq, &entry.actor, entry.cause.follows, &entry.event);
                 }
                 settle(&mut open, &mut lost, progress, reached)?;
             }

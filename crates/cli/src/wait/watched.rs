@@ -1,7 +1,7 @@
 //! What is known of a VM that is waited for, folded from its events, and whether that is what was wanted.
 //! Pure: it is told the events, and says what to show.
 
-use chv_domain::{Actor, Event, ExitReason, Power, Seq, StopHow};
+use chv_domain::{Actor, Event, ExitReason, Power, Reboot, Seq, StopHow};
 
 use chv_proto::convert::{self, WireError};
 use chv_proto::v1;
@@ -23,6 +23,8 @@ pub(crate) struct Watched {
     pub running: Option<String>,
     /// Whether the guest said that it is ready.
     pub ready: bool,
+    /// Whether its processors are held.
+    pub paused: bool,
     /// What stands in the way.
     pub trouble: Option<String>,
     /// How it ended last.
@@ -55,6 +57,7 @@ impl Watched {
             host: vm.host.clone(),
             running: some(&vm.hypervisor),
             ready: vm.ready_since_us != 0,
+            paused: vm.paused,
             trouble: some(&vm.trouble),
             exit: some(&vm.exit),
             gone: false,
@@ -71,6 +74,7 @@ impl Watched {
             host: String::new(),
             running: None,
             ready: false,
+            paused: false,
             trouble: None,
             exit: None,
             gone: true,
@@ -78,8 +82,8 @@ impl Watched {
         }
     }
 
-    /// Folds an event of this VM in; events that were folded in before change nothing.
-    pub(crate) fn apply(&mut self, seq: Seq, actor: &Actor, event: &Event) {
+    /// Folds an event of this VM in, which `follows` an earlier one; events that were folded in before change nothing.
+    pub(crate) fn apply(&mut self, seq: Seq, actor: &Actor, follows: Option<Seq>, event: &Event) {
         if seq <= self.seen {
             return;
         }
@@ -89,12 +93,33 @@ impl Watched {
             Event::VmStartRequested { .. } => self.ordered(Power::Running, actor),
             Event::VmStopRequested { how, .. } => self.ordered(Power::Stopped(*how), actor),
             Event::VmDeleteRequested { .. } => self.ordered(Power::Deleted, actor),
+            Event::VmPauseRequested { .. } => self.ordered(Power::Paused, actor),
+            Event::VmResumeRequested { .. } => self.ordered(Power::Running, actor),
+            Event::VmRebootRequested { how, .. } => {
+                let reboot = Reboot {
+                    order: seq,
+                    how: *how,
+                };
+                self.ordered(Power::Rebooting(reboot), actor);
+            }
             Event::VmStarted { hypervisor, .. } => {
                 self.running = Some(hypervisor.to_string());
-                self.ready = false;
+                (self.ready, self.paused) = (false, false);
                 self.trouble = None;
+                self.booted(follows);
             }
-            Event::VmAdopted { hypervisor, .. } => self.running = Some(hypervisor.to_string()),
+            Event::VmAdopted {
+                hypervisor, paused, ..
+            } => {
+                self.running = Some(hypervisor.to_string());
+                self.paused = *paused;
+            }
+            Event::VmPaused { .. } => self.paused = true,
+            Event::VmResumed { .. } => self.paused = false,
+            Event::VmRebooted { order, .. } => {
+                (self.ready, self.paused) = (false, false);
+                self.booted(*order);
+            }
             Event::VmReady { .. } => self.ready = true,
             Event::VmExited { reason, .. } => self.exited(reason),
             Event::VmBlocked { reason, .. } => self.trouble = Some(reason.clone()),
@@ -123,9 +148,19 @@ impl Watched {
         self.by = Some(by.clone());
     }
 
+    /// It has booted, after the order `after` and those before it.
+    fn booted(&mut self, after: Option<Seq>) {
+        if matches!(self.power, Power::Rebooting(reboot) if Some(reboot.order) <= after) {
+            self.power = Power::Running;
+        }
+    }
+
     fn exited(&mut self, reason: &ExitReason) {
+        if self.power == Power::Paused {
+            self.power = Power::Stopped(StopHow::Hard);
+        }
         self.running = None;
-        self.ready = false;
+        (self.ready, self.paused) = (false, false);
         self.trouble = None;
         self.exit = Some(reason.to_string());
     }
@@ -145,14 +180,22 @@ impl Watched {
         let reached = match (self.goal, self.power) {
             (Goal::Deleted, _) => false,
             (_, Power::Deleted) => return Verdict::Lost(format!("is being deleted{by}")),
-            (Goal::Running | Goal::Ready, Power::Stopped(_)) => {
+            (Goal::Paused, Power::Stopped(_)) if let Some(exit) = &self.exit => {
+                return Verdict::Lost(format!("has ended ({exit}), and is stopped"));
+            }
+            (Goal::Running | Goal::Ready | Goal::Paused, Power::Stopped(_)) => {
                 return Verdict::Lost(format!("is meant to be stopped{by}"));
             }
-            (Goal::Stopped, Power::Running) => {
+            (Goal::Running | Goal::Ready | Goal::Stopped, Power::Paused) => {
+                return Verdict::Lost(format!("is meant to be paused{by}"));
+            }
+            (Goal::Stopped | Goal::Paused, Power::Running | Power::Rebooting(_)) => {
                 return Verdict::Lost(format!("is meant to run again{by}"));
             }
-            (Goal::Running, Power::Running) => self.running.is_some(),
-            (Goal::Ready, Power::Running) => self.ready,
+            (Goal::Running | Goal::Ready, Power::Rebooting(_)) => false,
+            (Goal::Running, Power::Running) => self.running.is_some() && !self.paused,
+            (Goal::Ready, Power::Running) => self.ready && !self.paused,
+            (Goal::Paused, Power::Paused) => self.paused,
             (Goal::Stopped, Power::Stopped(_)) => self.running.is_none(),
         };
         if reached {
@@ -167,6 +210,7 @@ impl Watched {
         match (self.goal, &self.running) {
             (Goal::Running, Some(hypervisor)) => format!("running on {} ({hypervisor})", self.host),
             (Goal::Ready, Some(hypervisor)) => format!("ready on {} ({hypervisor})", self.host),
+            (Goal::Paused, Some(hypervisor)) => format!("paused on {} ({hypervisor})", self.host),
             (Goal::Stopped, _) => match &self.exit {
                 Some(exit) => format!("stopped: {exit}"),
                 None => "stopped".to_owned(),
@@ -182,6 +226,17 @@ impl Watched {
             return format!("blocked on {}, which tries again: {trouble}", self.host);
         }
         match (self.power, &self.running, &self.exit) {
+            (Power::Paused, _, _) => format!("{} holds it", self.host),
+            (Power::Running, Some(_), _) if self.paused => format!("{} lets it run on", self.host),
+            (Power::Rebooting(reboot), Some(_), _) => match reboot.how {
+                StopHow::Graceful(timeout) => format!(
+                    "asked the guest to power off, to start it anew; {} resets it after {}s",
+                    self.host,
+                    timeout.seconds()
+                ),
+                StopHow::Hard => format!("{} resets it", self.host),
+            },
+            (Power::Rebooting(_), None, _) => format!("powered off; {} starts it anew", self.host),
             (Power::Running, Some(_), _) => format!(
                 "running on {}, waiting for the guest to say that it is ready",
                 self.host

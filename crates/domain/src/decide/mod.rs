@@ -132,6 +132,12 @@ fn decide_events(
             user(submission).and_then(|()| vm_power::stop(state, submission, vm, *timeout))
         }
         Command::KillVm { vm } => user(submission).and_then(|()| vm_power::kill(state, submission, vm)),
+        Command::PauseVm { vm } => user(submission).and_then(|()| vm_power::pause(state, submission, vm)),
+        Command::ResumeVm { vm } => user(submission).and_then(|()| vm_power::resume(state, submission, vm)),
+        Command::RebootVm { vm, timeout } => {
+            user(submission).and_then(|()| vm_power::reboot(state, submission, vm, *timeout))
+        }
+        Command::ResetVm { vm } => user(submission).and_then(|()| vm_power::reset(state, submission, vm)),
         Command::DeleteVm { vm, force } => {
             user(submission).and_then(|()| vm_power::delete(state, submission, vm, *force))
         }

@@ -8,7 +8,7 @@ use crate::ids::VmId;
 use crate::name::HostName;
 use crate::projection::Projection;
 use crate::rejection::{Rejection, RejectionCode};
-use crate::seq::Epoch;
+use crate::seq::{Epoch, Seq};
 use crate::vm::{Phase, Power, Vm};
 
 /// The longest reason that is taken from a host, in bytes; what is longer is cut.
@@ -68,14 +68,16 @@ fn event(vm: &Vm, epoch: Epoch, observation: &Observation) -> Result<Option<Even
             hypervisor,
             pid,
             uptime_ms,
+            paused,
         } => {
-            let (hypervisor, pid, uptime_ms) = (*hypervisor, *pid, *uptime_ms);
+            let (hypervisor, pid, uptime_ms, paused) = (*hypervisor, *pid, *uptime_ms, *paused);
             Some(Event::VmAdopted {
                 vm: id,
                 epoch,
                 hypervisor,
                 pid,
                 uptime_ms,
+                paused,
             })
         }
         Observation::Ready => match &vm.phase {
@@ -103,12 +105,33 @@ fn event(vm: &Vm, epoch: Epoch, observation: &Observation) -> Result<Option<Even
             .trouble
             .is_some()
             .then_some(Event::VmUnblocked { vm: id, epoch }),
+        Observation::Paused => holds(vm, false).then_some(Event::VmPaused { vm: id, epoch }),
+        Observation::Resumed => holds(vm, true).then_some(Event::VmResumed { vm: id, epoch }),
+        Observation::Rebooted { order } => rebooted(vm, *order).then_some(Event::VmRebooted {
+            vm: id,
+            epoch,
+            order: *order,
+        }),
         Observation::Removed if vm.power == Power::Deleted => Some(Event::VmDeleted { vm: id }),
         Observation::Removed => {
             let message = format!("VM {id} is not to be deleted, so its host may not remove it");
             return Err(Rejection::new(RejectionCode::State, message));
         }
     })
+}
+
+/// Whether it runs, and is known to be held or not to be.
+fn holds(vm: &Vm, held: bool) -> bool {
+    matches!(vm.phase, Phase::Running { paused, .. } if paused == held)
+}
+
+/// Whether that it booted anew is news. That an order was carried out is, until it is known.
+fn rebooted(vm: &Vm, order: Option<Seq>) -> bool {
+    let open = match (vm.power, order) {
+        (Power::Rebooting(reboot), Some(order)) => reboot.order == order,
+        (_, order) => order.is_none(),
+    };
+    open && vm.is_running()
 }
 
 fn bounded(reason: &ExitReason) -> ExitReason {

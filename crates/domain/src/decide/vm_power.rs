@@ -1,8 +1,9 @@
-//! Start, stop, kill and delete: what a VM that is there should do from now on.
+//! What a VM that is there should be from now on. Whether an order is taken is in the table of [`crate::life`].
 
 use super::{Finding, expects};
 use crate::command::{Submission, VmRef};
 use crate::event::{Event, Resource};
+use crate::life::{Order, Rule, ordered};
 use crate::projection::Projection;
 use crate::rejection::{Rejection, RejectionCode};
 use crate::spec::StopTimeout;
@@ -10,11 +11,34 @@ use crate::vm::{Power, StopHow, Vm};
 
 pub(super) fn start(state: &Projection, submission: &Submission, vm: &VmRef) -> Result<Finding, Rejection> {
     let vm = find(state, submission, vm)?;
-    match vm.power {
-        Power::Deleted => Err(being_deleted(vm)),
-        Power::Running => Ok(already(vm)),
-        Power::Stopped(_) => Ok(Finding::Events(vec![Event::VmStartRequested { vm: vm.id }])),
-    }
+    decide(vm, Order::Start, Event::VmStartRequested { vm: vm.id })
+}
+
+pub(super) fn pause(state: &Projection, submission: &Submission, vm: &VmRef) -> Result<Finding, Rejection> {
+    let vm = find(state, submission, vm)?;
+    decide(vm, Order::Pause, Event::VmPauseRequested { vm: vm.id })
+}
+
+pub(super) fn resume(state: &Projection, submission: &Submission, vm: &VmRef) -> Result<Finding, Rejection> {
+    let vm = find(state, submission, vm)?;
+    decide(vm, Order::Resume, Event::VmResumeRequested { vm: vm.id })
+}
+
+pub(super) fn reboot(
+    state: &Projection,
+    submission: &Submission,
+    vm: &VmRef,
+    timeout: Option<StopTimeout>,
+) -> Result<Finding, Rejection> {
+    let vm = find(state, submission, vm)?;
+    let how = StopHow::Graceful(timeout.unwrap_or(vm.spec.stop_timeout));
+    decide(vm, Order::Reboot, Event::VmRebootRequested { vm: vm.id, how })
+}
+
+pub(super) fn reset(state: &Projection, submission: &Submission, vm: &VmRef) -> Result<Finding, Rejection> {
+    let vm = find(state, submission, vm)?;
+    let how = StopHow::Hard;
+    decide(vm, Order::Reset, Event::VmRebootRequested { vm: vm.id, how })
 }
 
 pub(super) fn stop(
@@ -25,26 +49,13 @@ pub(super) fn stop(
 ) -> Result<Finding, Rejection> {
     let vm = find(state, submission, vm)?;
     let how = StopHow::Graceful(timeout.unwrap_or(vm.spec.stop_timeout));
-    match vm.power {
-        Power::Deleted => Err(being_deleted(vm)),
-        Power::Stopped(_) => Ok(already(vm)),
-        Power::Running => Ok(Finding::Events(vec![Event::VmStopRequested { vm: vm.id, how }])),
-    }
+    decide(vm, Order::Stop, Event::VmStopRequested { vm: vm.id, how })
 }
 
 pub(super) fn kill(state: &Projection, submission: &Submission, vm: &VmRef) -> Result<Finding, Rejection> {
     let vm = find(state, submission, vm)?;
-    match vm.power {
-        Power::Deleted => Err(being_deleted(vm)),
-        Power::Stopped(StopHow::Hard) => Ok(already(vm)),
-        // Also where it does not seem to run: the word that it started may still be on its way.
-        Power::Stopped(StopHow::Graceful(_)) | Power::Running => {
-            Ok(Finding::Events(vec![Event::VmStopRequested {
-                vm: vm.id,
-                how: StopHow::Hard,
-            }]))
-        }
-    }
+    let how = StopHow::Hard;
+    decide(vm, Order::Kill, Event::VmStopRequested { vm: vm.id, how })
 }
 
 pub(super) fn delete(
@@ -54,18 +65,36 @@ pub(super) fn delete(
     force: bool,
 ) -> Result<Finding, Rejection> {
     let vm = find(state, submission, vm)?;
-    match vm.power {
-        Power::Deleted => Ok(already(vm)),
-        Power::Running if !force => {
+    let order = if force { Order::ForceDelete } else { Order::Delete };
+    decide(vm, order, Event::VmDeleteRequested { vm: vm.id })
+}
+
+/// What the table says of `order`, which is the event `taken` where it is taken.
+fn decide(vm: &Vm, order: Order, taken: Event) -> Result<Finding, Rejection> {
+    let state = vm.state();
+    match ordered(state, order) {
+        Rule::Leads(_) if !is_so(vm, &taken) => Ok(Finding::Events(vec![taken])),
+        Rule::Leads(_) | Rule::Already => Ok(already(vm)),
+        Rule::Refused(instead) => {
             let message = format!(
-                "VM {}/{} is meant to run; stop it first, or delete it with --force",
+                "VM {}/{} is {state}, so it can't be told to {order}: {instead}",
                 vm.project, vm.name
             );
             Err(Rejection::new(RejectionCode::State, message))
         }
-        Power::Running | Power::Stopped(_) => {
-            Ok(Finding::Events(vec![Event::VmDeleteRequested { vm: vm.id }]))
+    }
+}
+
+/// Whether a VM is being stopped or rebooted the hard way already, where `order` asks for that.
+fn is_so(vm: &Vm, order: &Event) -> bool {
+    match (order, vm.power) {
+        (Event::VmStopRequested { how, .. }, Power::Stopped(known)) => {
+            (*how, known) == (StopHow::Hard, StopHow::Hard)
         }
+        (Event::VmRebootRequested { how, .. }, Power::Rebooting(known)) => {
+            (*how, known.how) == (StopHow::Hard, StopHow::Hard)
+        }
+        _ => false,
     }
 }
 
@@ -80,9 +109,4 @@ fn find<'a>(state: &'a Projection, submission: &Submission, vm: &VmRef) -> Resul
 
 fn already(vm: &Vm) -> Finding {
     Finding::Already(Resource::Vm(vm.id), vm.revision())
-}
-
-fn being_deleted(vm: &Vm) -> Rejection {
-    let message = format!("VM {}/{} is being deleted", vm.project, vm.name);
-    Rejection::new(RejectionCode::State, message)
 }

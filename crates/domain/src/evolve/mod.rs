@@ -10,6 +10,7 @@ use crate::event::{Event, Resource};
 use crate::projection::Projection;
 use crate::record::Record;
 use crate::seq::Seq;
+use crate::vm::{Power, Reboot};
 
 /// Folds the event `seq` of `record` in. An event about something that isn't there changes nothing.
 pub(crate) fn evolve(state: &mut Projection, record: &Record, seq: Seq, event: &Event) {
@@ -40,19 +41,38 @@ pub(crate) fn evolve(state: &mut Projection, record: &Record, seq: Seq, event: &
             vm::created(state, record, seq, identity, spec, *power);
         }
         Event::VmPlaced { vm, placed } => vm::placed(state, seq, *vm, placed.host),
-        Event::VmStartRequested { vm } => vm::ordered(state, record, seq, *vm, crate::vm::Power::Running),
+        Event::VmStartRequested { vm } => vm::ordered(state, record, seq, *vm, Power::Running),
         Event::VmStopRequested { vm, how } => {
-            vm::ordered(state, record, seq, *vm, crate::vm::Power::Stopped(*how));
+            vm::ordered(state, record, seq, *vm, Power::Stopped(*how));
         }
-        Event::VmDeleteRequested { vm } => vm::ordered(state, record, seq, *vm, crate::vm::Power::Deleted),
+        Event::VmPauseRequested { vm } => vm::ordered(state, record, seq, *vm, Power::Paused),
+        Event::VmResumeRequested { vm } => vm::ordered(state, record, seq, *vm, Power::Running),
+        Event::VmRebootRequested { vm, how } => {
+            let reboot = Reboot {
+                order: seq,
+                how: *how,
+            };
+            vm::ordered(state, record, seq, *vm, Power::Rebooting(reboot));
+        }
+        Event::VmDeleteRequested { vm } => vm::ordered(state, record, seq, *vm, Power::Deleted),
         Event::VmStarted {
             vm, hypervisor, pid, ..
-        } => vm::running(state, record, *vm, *hypervisor, *pid),
+        } => vm::running(state, record, seq, *vm, *hypervisor, *pid),
         Event::VmAdopted {
-            vm, hypervisor, pid, ..
-        } => vm::adopted(state, record, *vm, *hypervisor, *pid),
+            vm,
+            hypervisor,
+            pid,
+            paused,
+            ..
+        } => {
+            vm::adopted(state, record, *vm, *hypervisor, *pid);
+            vm::held(state, *vm, *paused);
+        }
         Event::VmReady { vm, .. } => vm::ready(state, record, *vm),
-        Event::VmExited { vm, reason, .. } => vm::exited(state, record, *vm, reason),
+        Event::VmExited { vm, reason, .. } => vm::exited(state, record, seq, *vm, reason),
+        Event::VmPaused { vm, .. } => vm::held(state, *vm, true),
+        Event::VmResumed { vm, .. } => vm::held(state, *vm, false),
+        Event::VmRebooted { vm, order, .. } => vm::rebooted(state, seq, *vm, *order),
         Event::VmBlocked { vm, reason, .. } => vm::blocked(state, record, *vm, Some(reason)),
         Event::VmUnblocked { vm, .. } => vm::blocked(state, record, *vm, None),
         Event::VmDeleted { vm } => vm::deleted(state, seq, *vm),

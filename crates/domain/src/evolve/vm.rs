@@ -12,7 +12,7 @@ use crate::projection::Projection;
 use crate::record::Record;
 use crate::seq::{Epoch, Seq};
 use crate::spec::VmSpec;
-use crate::vm::{Ordered, Phase, Placement, Power, Trouble, Vm};
+use crate::vm::{Ordered, Phase, Placement, Power, StopHow, Trouble, Vm};
 
 /// Who a new VM is.
 pub(super) struct Identity<'a> {
@@ -117,6 +117,7 @@ pub(super) fn ordered(state: &mut Projection, record: &Record, seq: Seq, id: VmI
 pub(super) fn running(
     state: &mut Projection,
     record: &Record,
+    seq: Seq,
     id: VmId,
     hypervisor: HypervisorKind,
     pid: u32,
@@ -127,9 +128,34 @@ pub(super) fn running(
             pid,
             since: record.time,
             ready: None,
+            paused: false,
         };
         vm.trouble = None;
     });
+    // It was started by a host that knew of the order.
+    if let Some(knew) = record.cause.follows {
+        booted(state, seq, id, knew);
+    }
+}
+
+/// It has booted, after the order `after` and those before it.
+fn booted(state: &mut Projection, seq: Seq, id: VmId, after: Seq) {
+    let ordered = state.vms.get(&id).map(|vm| vm.power);
+    if matches!(ordered, Some(Power::Rebooting(reboot)) if reboot.order <= after) {
+        becomes(state, seq, id, Power::Running);
+    }
+}
+
+/// What it should be changes without an order, by what was measured.
+fn becomes(state: &mut Projection, seq: Seq, id: VmId, power: Power) {
+    let mut placement = None;
+    change(state, id, |vm| {
+        vm.power = power;
+        placement = vm.placement;
+    });
+    if let Some(placement) = placement {
+        host::change(state, placement.host, |host| host.feed = seq);
+    }
 }
 
 pub(super) fn adopted(
@@ -149,6 +175,7 @@ pub(super) fn adopted(
                     pid,
                     since: record.time,
                     ready: None,
+                    paused: false,
                 }
             }
         }
@@ -163,7 +190,30 @@ pub(super) fn ready(state: &mut Projection, record: &Record, id: VmId) {
     });
 }
 
-pub(super) fn exited(state: &mut Projection, record: &Record, id: VmId, reason: &ExitReason) {
+pub(super) fn held(state: &mut Projection, id: VmId, held: bool) {
+    change(state, id, |vm| {
+        if let Phase::Running { paused, .. } = &mut vm.phase {
+            *paused = held;
+        }
+    });
+}
+
+pub(super) fn rebooted(state: &mut Projection, seq: Seq, id: VmId, order: Option<Seq>) {
+    change(state, id, |vm| {
+        if let Phase::Running { ready, paused, .. } = &mut vm.phase {
+            (*ready, *paused) = (None, false);
+        }
+    });
+    if let Some(order) = order {
+        booted(state, seq, id, order);
+    }
+}
+
+pub(super) fn exited(state: &mut Projection, record: &Record, seq: Seq, id: VmId, reason: &ExitReason) {
+    // What was held is lost: it is not made again before somebody asks for it.
+    if state.vms.get(&id).is_some_and(|vm| vm.power == Power::Paused) {
+        becomes(state, seq, id, Power::Stopped(StopHow::Hard));
+    }
     change(state, id, |vm| {
         vm.phase = Phase::Stopped {
             reason: reason.clone(),

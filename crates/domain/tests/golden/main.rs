@@ -92,6 +92,12 @@ fn place(event: &Event) -> usize {
         Event::HistoryForgotten { .. } => 23,
         Event::ReplicaIntroduced { .. } => 24,
         Event::FormatRaised { .. } => 25,
+        Event::VmPauseRequested { .. } => 26,
+        Event::VmResumeRequested { .. } => 27,
+        Event::VmRebootRequested { .. } => 28,
+        Event::VmPaused { .. } => 29,
+        Event::VmResumed { .. } => 30,
+        Event::VmRebooted { .. } => 31,
     }
 }
 
@@ -100,7 +106,7 @@ fn every_kind_of_event_is_among_the_samples() {
     let mut places: Vec<usize> = events().iter().map(place).collect();
     places.sort_unstable();
     places.dedup();
-    assert_eq!(places, (0..=25).collect::<Vec<_>>());
+    assert_eq!(places, (0..=31).collect::<Vec<_>>());
 }
 
 #[test]

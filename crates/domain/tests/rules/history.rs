@@ -129,7 +129,10 @@ impl Cluster {
             epoch: placement.epoch,
             observation,
         };
-        self.send(&format!("host/{host}"), report)
+        let follows = self.state.vm(vm).unwrap().revision();
+        let mut submission = self.submission(&format!("host/{host}"), report);
+        submission.follows = Some(follows);
+        self.submit(&submission)
     }
 
     /// Creates a VM that its host then says is running.

@@ -9,4 +9,5 @@ mod hosts;
 mod properties;
 mod replicas;
 mod retention;
+mod states;
 mod vm_life;

@@ -21,6 +21,10 @@ enum Move {
     Start(u8),
     Stop(u8),
     Kill(u8),
+    Pause(u8),
+    Resume(u8),
+    Reboot(u8),
+    Reset(u8),
     Delete {
         name: u8,
         force: bool,
@@ -47,12 +51,16 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => (0u8..6).prop_map(Move::Start),
         1 => (0u8..6).prop_map(Move::Stop),
         1 => (0u8..6).prop_map(Move::Kill),
+        2 => (0u8..6).prop_map(Move::Pause),
+        1 => (0u8..6).prop_map(Move::Resume),
+        1 => (0u8..6).prop_map(Move::Reboot),
+        1 => (0u8..6).prop_map(Move::Reset),
         2 => (0u8..6, any::<bool>()).prop_map(|(name, force)| Move::Delete { name, force }),
         1 => (1u8..4).prop_map(Move::Cordon),
         1 => (1u8..4).prop_map(Move::Uncordon),
         1 => (1u8..4, 1u32..16).prop_map(|(host, vcpus)| Move::Register { host, vcpus }),
         1 => (1u8..4).prop_map(Move::Die),
-        6 => (0u8..6, 0u8..7).prop_map(|(name, observation)| Move::Report { name, observation }),
+        6 => (0u8..6, 0u8..10).prop_map(|(name, observation)| Move::Report { name, observation }),
         1 => (0u32..4000).prop_map(Move::Wait),
         2 => any::<prop::sample::Index>().prop_map(Move::Retry),
     ];
@@ -67,10 +75,14 @@ fn observation(number: u8) -> Observation {
             hypervisor: HypervisorKind::QemuTcg,
             pid: 7,
             uptime_ms: 5,
+            paused: false,
         },
         3 => Observation::Exited(ExitReason::Vanished),
         4 => Observation::Blocked("the kernel can't be read".to_owned()),
         5 => Observation::Unblocked,
+        6 => Observation::Paused,
+        7 => Observation::Resumed,
+        8 => Observation::Rebooted { order: None },
         _ => Observation::Removed,
     }
 }
@@ -119,6 +131,16 @@ fn play(cluster: &mut Cluster, moves: Vec<Move>) -> Vec<(Submission, Result<Deci
                 },
             ),
             Move::Kill(name) => ("bob".to_owned(), Command::KillVm { vm: vm(name) }),
+            Move::Pause(name) => ("bob".to_owned(), Command::PauseVm { vm: vm(name) }),
+            Move::Resume(name) => ("bob".to_owned(), Command::ResumeVm { vm: vm(name) }),
+            Move::Reboot(name) => (
+                "bob".to_owned(),
+                Command::RebootVm {
+                    vm: vm(name),
+                    timeout: None,
+                },
+            ),
+            Move::Reset(name) => ("bob".to_owned(), Command::ResetVm { vm: vm(name) }),
             Move::Delete { name, force } => ("bob".to_owned(), Command::DeleteVm { vm: vm(name), force }),
             Move::Cordon(host) => (
                 "carol".to_owned(),
@@ -158,7 +180,12 @@ fn play(cluster: &mut Cluster, moves: Vec<Move>) -> Vec<(Submission, Result<Deci
                     epoch: placement.epoch,
                     observation: observation(number),
                 };
-                (format!("host/{host}"), report)
+                // A host says what it acted on.
+                let mut submission = cluster.submission(&format!("host/{host}"), report);
+                submission.follows = Some(found.revision());
+                let answer = cluster.submit(&submission);
+                sent.push((submission, answer));
+                continue;
             }
             Move::Wait(seconds) => {
                 cluster.now = cluster.now.plus(Duration::from_secs(seconds.into()));

@@ -241,6 +241,7 @@ fn a_vm_is_not_blocked_any_more_once_it_was_ordered_otherwise_or_was_found_runni
         hypervisor: HypervisorKind::QemuTcg,
         pid: 7,
         uptime_ms: 1,
+        paused: false,
     };
     cluster.report(vm, found).unwrap();
     assert_eq!(cluster.state.vm(vm).unwrap().status(), Status::Running);

@@ -125,6 +125,7 @@ impl Load {
                 },
             )),
             (Power::Stopped(_), false) => Ok(("alice".parse()?, Command::StartVm { vm: by_id })),
+            (Power::Paused | Power::Rebooting(_), _) => Err("nobody asked for that".into()),
         }
     }
 

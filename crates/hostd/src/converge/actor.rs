@@ -11,13 +11,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info_span};
 
-use super::attached::{Attached, Console, Happened};
+use super::attached::{Attached, Console, Happened, Ready};
 use super::here::Here;
 use super::launch::Fault;
 use crate::hypervisor::{Exit, FromGuest, Operation};
 use crate::lease::{self, SinceBoot};
 use crate::ledger::{Noted, VmNote};
-use crate::plan::{self, Ended, Guest, Observed, Step, Stop, Wanted};
+use crate::plan::{self, BootId, Boots, Ended, Guest, Observed, Step, Stop, Wanted};
 use crate::report::{Outbox, Report};
 use crate::stock::{Running, Stock};
 
@@ -168,7 +168,8 @@ impl Actor {
         tracing::info!(vm = %self.vm, pid = attached.instance.process.pid, %reason, "ended");
         let now = self.here.clock.now();
         // An end with the lease is no crash: it is started again at once when the lease is back.
-        let should_run = self.wanted.borrow().runs() && reason != ExitReason::LeaseEnded;
+        // Nor is one that powered off to boot anew.
+        let should_run = self.wanted.borrow().runs() && reason != ExitReason::LeaseEnded && !asked;
         self.observed
             .ended(reason.clone(), should_run, now, now.since(attached.launched));
         self.console.send_replace(Console::default());
@@ -188,23 +189,39 @@ impl Actor {
             return;
         };
         match said {
-            FromGuest::Ready(_) if attached.ready => {}
-            FromGuest::Ready(_) => {
-                attached.ready = true;
-                tracing::info!(vm = %self.vm, "guest ready");
-                if let Guest::Running {
-                    epoch: Some(epoch),
-                    told: true,
-                    ..
-                } = self.observed.guest
-                {
-                    let wanted = self.wanted.borrow().clone();
-                    let span = step_span_named(self.vm, "ready", &wanted);
-                    span.in_scope(|| self.tell(epoch, Observation::Ready, &wanted));
+            FromGuest::Ready(json) => {
+                let boot = boot_of(&json);
+                let news = attached.is_ready(boot.clone());
+                if let Some(boot) = boot {
+                    self.observed.says(boot);
                 }
+                self.is_ready(news);
             }
             FromGuest::Bye => attached.bye = true,
             FromGuest::Other(line) => tracing::debug!(vm = %self.vm, line, "the guest's agent"),
+        }
+    }
+
+    /// Tells what a guest's being ready has in it.
+    fn is_ready(&self, news: Ready) {
+        let told = match news {
+            Ready::Known => return,
+            Ready::First => vec![Observation::Ready],
+            Ready::BootedAnew => vec![Observation::Rebooted { order: None }, Observation::Ready],
+        };
+        tracing::info!(vm = %self.vm, ?news, "guest ready");
+        if let Guest::Running {
+            epoch: Some(epoch),
+            told: true,
+            ..
+        } = self.observed.guest
+        {
+            let wanted = self.wanted.borrow().clone();
+            let span = step_span_named(self.vm, "ready", &wanted);
+            span.in_scope(|| {
+                told.into_iter()
+                    .for_each(|observation| self.tell(epoch, observation, &wanted));
+            });
         }
     }
 
@@ -266,13 +283,15 @@ impl Actor {
             Guest::Running {
                 epoch: Some(epoch),
                 stop,
+                ran,
                 ..
             },
         ) = (&self.attached, &self.observed.guest)
         else {
             return;
         };
-        self.note(running(attached, *epoch, *stop)).await;
+        self.note(running(attached, *epoch, *stop, ran.boots.clone()))
+            .await;
     }
 
     async fn note(&self, noted: Noted) {
@@ -289,12 +308,23 @@ impl Actor {
     }
 }
 
-fn running(attached: &Attached, epoch: Epoch, stop: Option<Stop>) -> Noted {
+/// Which boot a guest that is ready says it is in.
+fn boot_of(json: &str) -> Option<BootId> {
+    #[derive(serde::Deserialize)]
+    struct Said {
+        boot: String,
+    }
+    let said: Said = serde_json::from_str(json).ok()?;
+    BootId::new(&said.boot)
+}
+
+fn running(attached: &Attached, epoch: Epoch, stop: Option<Stop>, boots: Boots) -> Noted {
     Noted::Running {
         epoch,
         launched: attached.launched,
         stop,
         killed: attached.killed.clone(),
+        boots,
     }
 }
 
@@ -310,7 +340,13 @@ fn step_span(vm: VmId, step: &Step, wanted: &Wanted) -> Span {
             Step::TellUnblocked(_) => "report unblocked",
             Step::TellRemoved(_) => "report removed",
             Step::Launch => "launch",
-            Step::PressPowerButton => "press power button",
+            Step::TellPaused(..) => "report paused",
+            Step::TellRebooted(..) => "report rebooted",
+            Step::Pause => "pause",
+            Step::Resume => "resume",
+            Step::Reset(_) => "reset",
+            Step::Booted(_) => "booted",
+            Step::PressPowerButton(_) => "press power button",
             Step::Kill(_) => "kill",
             Step::Remove => "remove",
             Step::Forget | Step::Wait(_) => "wait",

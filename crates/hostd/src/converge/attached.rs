@@ -13,7 +13,7 @@ use crate::hypervisor::{
     AgentChannel, ConsoleInput, ConsolePump, Exit, FromGuest, Hypervisor, HypervisorError, Instance,
     KILL_LIMIT, Operation, Process, Status, ToGuest,
 };
-use crate::plan::Health;
+use crate::plan::{BootId, Health};
 
 /// Before a console or an agent channel that could not be opened is tried again.
 const REOPEN: Duration = Duration::from_secs(1);
@@ -23,6 +23,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(20);
 
 /// Between two tries to let a guest go on that is held.
 const RESUME_EVERY: Duration = Duration::from_secs(2);
+
+/// Between two reports that a guest booted by itself.
+const TELL_BOOT: Duration = Duration::from_secs(10);
 
 /// How a VM's console can be reached.
 #[derive(Debug, Clone, Default)]
@@ -61,8 +64,24 @@ pub(super) struct Attached {
     console: Option<(ConsoleInput, tokio::task::JoinHandle<()>, DropGuard)>,
     reopen: Instant,
     look: Instant,
-    /// Whether the guest was held when it was last looked at.
-    stalled: bool,
+    /// How the guest was when it was last looked at, or made so.
+    looked: Health,
+    /// The boot that the guest said it is in, and when it was last told that it booted by itself.
+    boot: Option<BootId>,
+    told_boot: Option<Instant>,
+    /// The boot that was ended by a reset: what is still said of it is of the past.
+    past: Option<BootId>,
+}
+
+/// What a guest's being ready tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ready {
+    /// Nothing new.
+    Known,
+    /// It is.
+    First,
+    /// It is again, in another boot than before, by its own doing.
+    BootedAnew,
 }
 
 impl Attached {
@@ -80,7 +99,10 @@ impl Attached {
             console: None,
             reopen: now,
             look: now + RESUME_EVERY,
-            stalled: false,
+            looked: Health::Sound,
+            boot: None,
+            told_boot: None,
+            past: None,
         };
         this.open().await;
         this
@@ -165,9 +187,13 @@ impl Attached {
     }
 
     /// Asks the hypervisor how the guest is, and lets one go on that is held. `None` when nothing has changed.
-    async fn look(&mut self) -> Option<Health> {
+    pub(super) async fn look(&mut self) -> Option<Health> {
         // First: this may be dropped while it waits.
-        self.look = Instant::now() + if self.stalled { RESUME_EVERY } else { LOOK_EVERY };
+        self.look = Instant::now()
+            + match self.looked {
+                Health::Stalled(_) => RESUME_EVERY,
+                _ => LOOK_EVERY,
+            };
         let driver = self.driver.as_ref()?;
         match driver.status(&self.instance).await {
             Status::Broken(how) => Some(Health::Broken(how)),
@@ -177,16 +203,78 @@ impl Attached {
                     tracing::debug!(vm = %self.instance.vm, %error, "held");
                 }
                 self.look = Instant::now() + RESUME_EVERY;
-                let news = !std::mem::replace(&mut self.stalled, true);
-                news.then_some(Health::Stalled(why))
+                let known = matches!(self.looked, Health::Stalled(_));
+                self.looked = Health::Stalled(why.clone());
+                (!known).then_some(Health::Stalled(why))
             }
-            Status::Running => std::mem::take(&mut self.stalled).then_some(Health::Sound),
-            Status::Booting
-            | Status::Paused
-            | Status::ShuttingDown
-            | Status::Gone(_)
-            | Status::Unknown(_) => None,
+            Status::Running => self.is(Health::Sound),
+            Status::Paused => self.is(Health::Paused),
+            Status::Booting | Status::ShuttingDown | Status::Gone(_) | Status::Unknown(_) => None,
         }
+    }
+
+    /// How it is now; `None` when that is known.
+    fn is(&mut self, now: Health) -> Option<Health> {
+        let news = self.looked != now;
+        self.looked = now.clone();
+        news.then_some(now)
+    }
+
+    /// Holds it.
+    pub(super) async fn pause(&mut self) -> Result<(), HypervisorError> {
+        let driver = self.driver(Operation::Pause)?;
+        driver.pause(&self.instance).await?;
+        self.looked = Health::Paused;
+        Ok(())
+    }
+
+    /// Lets it run on.
+    pub(super) async fn resume(&mut self) -> Result<(), HypervisorError> {
+        let driver = self.driver(Operation::Resume)?;
+        driver.resume(&self.instance).await?;
+        self.looked = Health::Sound;
+        Ok(())
+    }
+
+    /// Presses its reset button.
+    pub(super) async fn reset(&mut self) -> Result<(), HypervisorError> {
+        let driver = self.driver(Operation::Reset)?;
+        driver.reset(&self.instance).await?;
+        self.looked = Health::Sound;
+        Ok(())
+    }
+
+    /// It has been reset: what its guest said of itself is of the past.
+    pub(super) fn booted(&mut self) {
+        self.past = self.boot.take();
+        self.ready = false;
+        self.bye = false;
+    }
+
+    /// The guest says that it is ready, in this boot, if it says in which.
+    pub(super) fn is_ready(&mut self, boot: Option<BootId>) -> Ready {
+        if boot.is_some() && boot == self.past {
+            return Ready::Known;
+        }
+        let before = match &boot {
+            Some(_) => std::mem::replace(&mut self.boot, boot.clone()),
+            None => None,
+        };
+        if !std::mem::replace(&mut self.ready, true) {
+            return Ready::First;
+        }
+        let anew = before.is_some() && before != boot;
+        // Its word is a guest's: it must not fill the log.
+        let often = self.told_boot.is_some_and(|told| told.elapsed() < TELL_BOOT);
+        if !anew || often {
+            return Ready::Known;
+        }
+        self.told_boot = Some(Instant::now());
+        Ready::BootedAnew
+    }
+
+    fn driver(&self, operation: Operation) -> Result<Arc<dyn Hypervisor>, HypervisorError> {
+        self.driver.clone().ok_or_else(|| self.no_driver(operation))
     }
 
     /// Asks the guest to power off, in every way that there is. Says whether any of them was taken.

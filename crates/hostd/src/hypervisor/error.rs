@@ -19,6 +19,10 @@ pub enum Operation {
     Remove,
     /// Letting a held guest go on.
     Resume,
+    /// Holding it.
+    Pause,
+    /// Pressing its reset button.
+    Reset,
     /// Ending its process.
     Kill,
 }
@@ -30,6 +34,8 @@ impl std::fmt::Display for Operation {
             Self::PowerButton => "power button",
             Self::Remove => "removal",
             Self::Resume => "resume",
+            Self::Pause => "pause",
+            Self::Reset => "reset",
             Self::Kill => "kill",
         })
     }

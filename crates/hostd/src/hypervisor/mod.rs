@@ -61,11 +61,15 @@ pub trait Hypervisor: std::fmt::Debug + Send + Sync {
     /// until it is gone, or the caller's patience is. Pressing for a machine that is gone is an error.
     async fn press_power_button(&self, instance: &Instance) -> Result<(), HypervisorError>;
 
-    /// Lets a machine go on that is [`Status::Stalled`]; it may be held again at once. Does nothing where the
-    /// hypervisor holds no machine of itself.
-    async fn resume(&self, _: &Instance) -> Result<(), HypervisorError> {
-        Ok(())
-    }
+    /// Holds the machine's vCPUs, with its memory as it is; done already, when they are.
+    async fn pause(&self, instance: &Instance) -> Result<(), HypervisorError>;
+
+    /// Lets the machine's vCPUs run on, of one that is [`Status::Paused`] or [`Status::Stalled`]; the latter may be held
+    /// again at once. Done already, when they run.
+    async fn resume(&self, instance: &Instance) -> Result<(), HypervisorError>;
+
+    /// Presses the machine's reset button: it boots anew in the process that it has, and its vCPUs run.
+    async fn reset(&self, instance: &Instance) -> Result<(), HypervisorError>;
 
     /// Ends the machine's process at once, and waits until it is gone; done already, when it is.
     async fn kill(&self, instance: &Instance) -> Result<Exit, HypervisorError> {

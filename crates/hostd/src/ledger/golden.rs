@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use chv_domain::{Epoch, ExitReason, Timestamp};
 
 use super::*;
-use crate::plan::Stop;
+use crate::plan::{Begun, BootId, Boots, Stop};
 
 const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/ledger.txt");
 
@@ -18,11 +18,20 @@ const VM: VmId = VmId::from_bytes([3; 16]);
 
 fn notes() -> Vec<(&'static str, VmNote)> {
     let (older, newest) = (Epoch(Seq(9)), Epoch(Seq(1 << 40)));
-    let running = |stop, killed| Noted::Running {
+    let ran = |stop, killed, boots| Noted::Running {
         epoch: older,
         launched: Timestamp(1_700_000_000_000),
         stop,
         killed,
+        boots,
+    };
+    let running = |stop, killed| ran(stop, killed, Boots::default());
+    let resetting = Boots {
+        after: Seq(11),
+        begun: Some(Begun {
+            order: Seq(12),
+            ends: BootId::new("6d1f"),
+        }),
     };
     let stop = Stop {
         revision: Seq(7),
@@ -36,6 +45,7 @@ fn notes() -> Vec<(&'static str, VmNote)> {
         ("running", running(None, None)),
         ("stopping", running(Some(stop), None)),
         ("ending", running(None, Some(ExitReason::LeaseEnded))),
+        ("resetting", ran(None, None, resetting)),
         ("powered-off", ended(ExitReason::PoweredOff)),
         ("killed", ended(ExitReason::Killed)),
         ("stop-timed-out", ended(ExitReason::StopTimedOut)),

@@ -3,7 +3,7 @@
 use chv_domain::{Epoch, ExitReason, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Stop;
+use crate::plan::{Boots, Stop};
 
 /// What is noted of one VM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ pub enum Noted {
         stop: Option<Stop>,
         /// Why it is being ended by this daemon, when it is.
         killed: Option<ExitReason>,
+        /// Which orders to boot anew it has behind it.
+        boots: Boots,
     },
     /// It ended, and the log may not know.
     Ended {

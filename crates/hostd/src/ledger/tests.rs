@@ -29,6 +29,7 @@ fn running() -> VmNote {
                 pressed: Timestamp(3),
             }),
             killed: Some(ExitReason::StopTimedOut),
+            boots: crate::plan::Boots::default(),
         },
     }
 }

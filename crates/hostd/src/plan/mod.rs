@@ -3,6 +3,7 @@
 //! Pure: what it knows was handed to it, and it does nothing. Whoever executes the step observes again and
 //! asks again, so a step that fails or is overtaken by a newer wish needs no rule of its own.
 
+mod boots;
 mod ending;
 mod observed;
 mod pace;
@@ -14,10 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chv_domain::spec::OnHostLoss;
-use chv_domain::{DesiredVm, Epoch, ExitReason, Power, Seq, StopHow, Timestamp};
+use chv_domain::{DesiredVm, Epoch, ExitReason, Power, Reboot, Seq, StopHow, Timestamp};
 
+pub use boots::{Begun, BootId, Boots, Doubt};
 pub use ending::{Ended, reason};
-pub use observed::{Guest, Health, Observed, Stop};
+pub use observed::{Guest, Health, Observed, Ran, Stop};
 pub use pace::Pace;
 
 /// Between two presses of the power button: a guest that is still booting does not hear the first.
@@ -58,7 +60,18 @@ impl Wanted {
 
     /// Whether it should run.
     pub fn runs(&self) -> bool {
-        matches!(self, Self::Vm(vm) if vm.power == Power::Running)
+        matches!(self, Self::Vm(vm) if vm.power.runs())
+    }
+
+    /// The order to boot anew that is to be carried out, if one is.
+    pub fn reboot(&self) -> Option<Reboot> {
+        match self {
+            Self::Vm(vm) => match vm.power {
+                Power::Rebooting(reboot) => Some(reboot),
+                _ => None,
+            },
+            Self::Unheard | Self::NotOurs(_) => None,
+        }
     }
 }
 
@@ -81,8 +94,20 @@ pub enum Step {
     TellRemoved(Epoch),
     /// Resolve its files and start it.
     Launch,
-    /// Ask the guest to power off.
-    PressPowerButton,
+    /// Report that its vCPUs are held, or run again.
+    TellPaused(Epoch, bool),
+    /// Report that it has booted after this order.
+    TellRebooted(Epoch, Seq),
+    /// Hold it.
+    Pause,
+    /// Let it run on.
+    Resume,
+    /// Press its reset button, for this order.
+    Reset(Seq),
+    /// Note that it has booted after this order.
+    Booted(Seq),
+    /// Ask the guest to power off, for this order.
+    PressPowerButton(Seq),
     /// End its process; this is why.
     Kill(ExitReason),
     /// Remove what this host made for it.
@@ -134,59 +159,130 @@ fn toward(vm: &DesiredVm, observed: &Observed, now: Timestamp) -> Step {
         // It was elsewhere in between: what runs here is of the past.
         return paced(Step::Kill(ExitReason::Killed), observed, now);
     }
+    if let Guest::Running { health, ran, .. } = &observed.guest
+        && let Some(held) = health.held()
+        && held != ran.told_paused
+    {
+        return Step::TellPaused(vm.epoch, held);
+    }
     match (vm.power, &observed.guest) {
         (
-            Power::Running,
+            Power::Running | Power::Rebooting(_) | Power::Paused,
             Guest::Running {
                 health: Health::Broken(how),
                 ..
             },
         ) => paced(Step::Kill(ExitReason::Crashed(how.clone())), observed, now),
         (
-            Power::Running,
+            Power::Running | Power::Rebooting(_) | Power::Paused,
             Guest::Running {
                 health: Health::Stalled(why),
                 ..
             },
         ) if observed.blocked.as_ref() != Some(why) => Step::TellBlocked(vm.epoch, why.clone()),
         (
+            Power::Paused,
+            Guest::Running {
+                health: Health::Sound,
+                ..
+            },
+        ) => paced(Step::Pause, observed, now),
+        // Also where it should power off: what is held hears no button.
+        (
+            Power::Running | Power::Rebooting(_) | Power::Stopped(StopHow::Graceful(_)),
+            Guest::Running {
+                health: Health::Paused,
+                ..
+            },
+        ) => paced(Step::Resume, observed, now),
+        (
             Power::Running,
             Guest::Running {
                 health: Health::Sound,
                 ..
             },
+        )
+        | (
+            Power::Paused,
+            Guest::Running {
+                health: Health::Paused,
+                ..
+            },
         ) if observed.blocked.is_some() => Step::TellUnblocked(vm.epoch),
-        (Power::Running, Guest::Running { .. }) => Step::Wait(None),
+        (Power::Rebooting(reboot), Guest::Running { stop, ran, .. }) => {
+            boot_anew(reboot, *stop, ran, vm.epoch, observed, now)
+        }
+        (Power::Running | Power::Paused, Guest::Running { .. }) => Step::Wait(None),
         // Whoever waits for the lease is told when it is there.
-        (Power::Running, _) if vm.spec.on_host_loss == OnHostLoss::Failover && !observed.leased => {
+        (Power::Running | Power::Rebooting(_), _)
+            if vm.spec.on_host_loss == OnHostLoss::Failover && !observed.leased =>
+        {
             Step::Wait(None)
         }
-        (Power::Running, _) => paced(Step::Launch, observed, now),
+        (Power::Running | Power::Rebooting(_), _) => paced(Step::Launch, observed, now),
         (Power::Stopped(StopHow::Graceful(timeout)), Guest::Running { stop, .. }) => {
-            let ordered = stop.filter(|stop| stop.revision == vm.revision);
-            graceful(ordered, timeout.duration(), observed, now)
+            let late = Step::Kill(ExitReason::StopTimedOut);
+            graceful(vm.revision, *stop, timeout.duration(), late, observed, now)
         }
         (Power::Stopped(StopHow::Hard) | Power::Deleted, Guest::Running { .. }) => {
             paced(Step::Kill(ExitReason::Killed), observed, now)
         }
-        (Power::Stopped(_), _) if observed.blocked.is_some() => Step::TellUnblocked(vm.epoch),
-        (Power::Stopped(_), _) => Step::Wait(None),
+        (Power::Stopped(_) | Power::Paused, _) if observed.blocked.is_some() => Step::TellUnblocked(vm.epoch),
+        (Power::Stopped(_) | Power::Paused, _) => Step::Wait(None),
         (Power::Deleted, _) if observed.leftovers => paced(Step::Remove, observed, now),
         (Power::Deleted, _) if !observed.removed_told => Step::TellRemoved(vm.epoch),
         (Power::Deleted, _) => Step::Wait(None),
     }
 }
 
-fn graceful(stop: Option<Stop>, timeout: Duration, observed: &Observed, now: Timestamp) -> Step {
-    let Some(stop) = stop else {
-        return Step::PressPowerButton;
+/// Toward a boot after an order, of a guest that runs. One that powers off for it is started again.
+fn boot_anew(
+    Reboot { order, how }: Reboot,
+    stop: Option<Stop>,
+    ran: &Ran,
+    epoch: Epoch,
+    observed: &Observed,
+    now: Timestamp,
+) -> Step {
+    if ran.boots.after >= order {
+        return match ran.told_boot >= order {
+            true => Step::Wait(None),
+            false => Step::TellRebooted(epoch, order),
+        };
+    }
+    if let Some(begun) = ran.boots.begun.as_ref().filter(|begun| begun.order == order) {
+        return match begun.doubt(ran.says.as_ref(), ran.found, now) {
+            Doubt::Done => Step::Booted(order),
+            Doubt::Open => paced(Step::Reset(order), observed, now),
+            Doubt::Until(at) => Step::Wait(Some(at)),
+        };
+    }
+    match how {
+        StopHow::Hard => paced(Step::Reset(order), observed, now),
+        StopHow::Graceful(timeout) => {
+            graceful(order, stop, timeout.duration(), Step::Reset(order), observed, now)
+        }
+    }
+}
+
+/// Asks the guest to power off for `order`, and does `late` when it has not after `timeout`.
+fn graceful(
+    order: Seq,
+    stop: Option<Stop>,
+    timeout: Duration,
+    late: Step,
+    observed: &Observed,
+    now: Timestamp,
+) -> Step {
+    let Some(stop) = stop.filter(|stop| stop.revision == order) else {
+        return Step::PressPowerButton(order);
     };
     // A clock that was set back must not make the wait longer.
     let deadline = stop.since.min(now).plus(timeout);
     let press = stop.pressed.min(now).plus(PRESS_EVERY);
     match () {
-        () if deadline <= now => paced(Step::Kill(ExitReason::StopTimedOut), observed, now),
-        () if press <= now => Step::PressPowerButton,
+        () if deadline <= now => paced(late, observed, now),
+        () if press <= now => Step::PressPowerButton(order),
         () => Step::Wait(Some(press.min(deadline))),
     }
 }

@@ -6,6 +6,7 @@ use chv_domain::{Epoch, ExitReason, Seq, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Wanted;
+use super::boots::{Begun, BootId, Boots};
 use super::pace::Pace;
 
 /// A graceful stop under way.
@@ -25,12 +26,53 @@ pub struct Stop {
 pub enum Health {
     /// Nothing is known to be wrong.
     Sound,
+    /// Its vCPUs are held, by a pause.
+    Paused,
     /// It is held until something on this host changes. Its memory is as it was: it is never killed for that.
     Stalled(String),
     /// Its hypervisor gave it up, in this way.
     Broken(String),
     /// The lease that it was started under has ended, also when the host has another one by now: it may run elsewhere.
     Unleased,
+}
+
+impl Health {
+    /// Whether its vCPUs are held by a pause; `None` where that says nothing.
+    pub const fn held(&self) -> Option<bool> {
+        match self {
+            Self::Sound => Some(false),
+            Self::Paused => Some(true),
+            Self::Stalled(_) | Self::Broken(_) | Self::Unleased => None,
+        }
+    }
+}
+
+/// What a process that runs has behind it, and what the log was told of that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    /// Its boots, as noted.
+    pub boots: Boots,
+    /// Since when it is looked after.
+    pub found: Timestamp,
+    /// The boot that its guest says it is in.
+    pub says: Option<BootId>,
+    /// Whether it was reported as held.
+    pub told_paused: bool,
+    /// The last order to boot anew that was reported as carried out.
+    pub told_boot: Seq,
+}
+
+impl Ran {
+    /// Of a process that is looked after since `found`.
+    pub const fn new(boots: Boots, found: Timestamp) -> Self {
+        Self {
+            boots,
+            found,
+            says: None,
+            told_paused: false,
+            told_boot: Seq::ZERO,
+        }
+    }
 }
 
 /// The process that runs a VM, as far as steps depend on it.
@@ -46,6 +88,8 @@ pub enum Guest {
         epoch: Option<Epoch>,
         /// A graceful stop that was under way.
         stop: Option<Stop>,
+        /// Its boots, as noted.
+        boots: Boots,
     },
     /// It runs and is looked after.
     Running {
@@ -57,6 +101,8 @@ pub enum Guest {
         stop: Option<Stop>,
         /// How it is.
         health: Health,
+        /// What it has behind it.
+        ran: Ran,
     },
     /// It ended, and that was not reported yet.
     Ended {
@@ -112,43 +158,108 @@ impl Observed {
         if wanted.runs()
             && let Guest::Running { stop, .. } | Guest::Found { stop, .. } = &mut self.guest
         {
-            *stop = None;
+            // One for the order to boot anew goes on.
+            let order = wanted.reboot().map(|reboot| reboot.order);
+            *stop = stop.filter(|stop| Some(stop.revision) == order);
         }
     }
 
     /// A process was found that nobody looks after.
-    pub fn found(&mut self, epoch: Option<Epoch>, stop: Option<Stop>) {
-        self.guest = Guest::Found { epoch, stop };
+    pub fn found(&mut self, epoch: Option<Epoch>, stop: Option<Stop>, boots: Boots) {
+        self.guest = Guest::Found { epoch, stop, boots };
         self.leftovers = true;
         self.removed_told = false;
     }
 
     /// The process that was found is looked after.
-    pub fn adopted(&mut self) {
-        if let Guest::Found { epoch, stop } = self.guest {
+    pub fn adopted(&mut self, now: Timestamp) {
+        if let Guest::Found { epoch, stop, boots } = &self.guest {
             self.guest = Guest::Running {
-                epoch,
+                epoch: *epoch,
                 told: false,
-                stop,
+                stop: *stop,
                 health: Health::Sound,
+                ran: Ran::new(boots.clone(), now),
             };
         }
     }
 
-    /// It was reported that it runs under `granted`.
+    /// It was reported that it runs under `granted`, and whether it is held.
     pub fn told_adopted(&mut self, granted: Epoch) {
-        if let Guest::Running { epoch, told, .. } = &mut self.guest {
+        if let Guest::Running {
+            epoch,
+            told,
+            health,
+            ran,
+            ..
+        } = &mut self.guest
+        {
             (*epoch, *told) = (Some(granted), true);
+            ran.told_paused = *health == Health::Paused;
         }
     }
 
-    /// The hypervisor runs it, and that was reported.
-    pub fn launched(&mut self, epoch: Epoch) {
+    /// It was reported that it is held, or not.
+    pub fn told_paused(&mut self, paused: bool) {
+        if let Guest::Running { ran, .. } = &mut self.guest {
+            ran.told_paused = paused;
+        }
+    }
+
+    /// It was reported that it has booted after `order`.
+    pub fn told_rebooted(&mut self, order: Seq) {
+        if let Guest::Running { ran, .. } = &mut self.guest {
+            ran.told_boot = order;
+        }
+    }
+
+    /// Its guest says which boot it is in.
+    pub fn says(&mut self, boot: BootId) {
+        if let Guest::Running { ran, .. } = &mut self.guest {
+            ran.says = Some(boot);
+        }
+    }
+
+    /// A reset for `order` is about to be done.
+    pub fn resetting(&mut self, order: Seq) {
+        if let Guest::Running { ran, .. } = &mut self.guest {
+            let ends = ran.says.clone();
+            ran.boots.begun = Some(Begun { order, ends });
+        }
+    }
+
+    /// It has booted after `order`, in the process that it has.
+    pub fn booted(&mut self, order: Seq) {
+        if let Guest::Running {
+            ran, stop, health, ..
+        } = &mut self.guest
+        {
+            ran.boots = Boots {
+                after: order,
+                begun: None,
+            };
+            ran.says = None;
+            *stop = None;
+            if *health != Health::Unleased {
+                *health = Health::Sound;
+            }
+        }
+        self.pace.succeeded();
+    }
+
+    /// The hypervisor runs it since `now`, and that was reported; it was started for `reboot`, if for that.
+    pub fn launched(&mut self, epoch: Epoch, reboot: Option<Seq>, now: Timestamp) {
+        let after = reboot.unwrap_or_default();
+        let boots = Boots { after, begun: None };
         self.guest = Guest::Running {
             epoch: Some(epoch),
             told: true,
             stop: None,
             health: Health::Sound,
+            ran: Ran {
+                told_boot: after,
+                ..Ran::new(boots, now)
+            },
         };
         self.leftovers = true;
         self.blocked = None;

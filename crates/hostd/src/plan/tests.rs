@@ -20,12 +20,17 @@ struct Host {
     /// Steps that fail, before all of them succeed.
     failures: u32,
     told: Vec<Step>,
+    /// How often its guest was booted.
+    boots: u32,
 }
 
 impl Host {
     /// Does the step; says whether there is nothing left to do.
     fn execute(&mut self, wanted: &Wanted, step: &Step) -> bool {
-        let effect = matches!(step, Step::Launch | Step::Kill(_) | Step::Remove);
+        let effect = matches!(
+            step,
+            Step::Launch | Step::Kill(_) | Step::Remove | Step::Pause | Step::Resume | Step::Reset(_)
+        );
         if effect && self.failures > 0 {
             self.failures -= 1;
             self.observed.pace.failed(self.now, 0.5);
@@ -37,9 +42,9 @@ impl Host {
         match step {
             Step::Find => match self.processes {
                 0 => self.observed.guest = Guest::Absent,
-                _ => self.observed.found(None, None),
+                _ => self.observed.found(None, None, Boots::default()),
             },
-            Step::Adopt => self.observed.adopted(),
+            Step::Adopt => self.observed.adopted(self.now),
             Step::TellAdopted(epoch) => self.observed.told_adopted(*epoch),
             Step::TellExited(..) => self.observed.told_exited(),
             Step::TellBlocked(_, why) => self.observed.blocked = Some(why.clone()),
@@ -51,12 +56,23 @@ impl Host {
                 let Wanted::Vm(vm) = wanted else {
                     panic!("launched what nobody wants")
                 };
-                self.observed.launched(vm.epoch);
+                let reboot = wanted.reboot().map(|reboot| reboot.order);
+                self.observed.launched(vm.epoch, reboot, self.now);
+                self.boots += 1;
             }
-            Step::PressPowerButton => {
-                let revision = wanted.revision().expect("pressed for nobody");
-                self.observed.pressed(revision, self.now);
+            Step::PressPowerButton(order) => {
+                self.observed.pressed(*order, self.now);
             }
+            Step::TellPaused(_, paused) => self.observed.told_paused(*paused),
+            Step::TellRebooted(_, order) => self.observed.told_rebooted(*order),
+            Step::Pause => self.observed.is(Health::Paused),
+            Step::Resume => self.observed.is(Health::Sound),
+            Step::Reset(order) => {
+                self.observed.resetting(*order);
+                self.observed.booted(*order);
+                self.boots += 1;
+            }
+            Step::Booted(order) => self.observed.booted(*order),
             Step::Kill(reason) => {
                 self.processes -= 1;
                 self.observed
@@ -119,6 +135,18 @@ fn powers() -> impl Strategy<Value = Power> {
         Just(Power::Stopped(StopHow::Graceful(timeout()))),
         Just(Power::Stopped(StopHow::Hard)),
         Just(Power::Deleted),
+        Just(Power::Paused),
+        (4u64..9, any::<bool>()).prop_map(|(order, hard)| {
+            let how = if hard {
+                StopHow::Hard
+            } else {
+                StopHow::Graceful(timeout())
+            };
+            Power::Rebooting(Reboot {
+                order: Seq(order),
+                how,
+            })
+        }),
     ]
 }
 
@@ -134,18 +162,34 @@ fn epochs() -> impl Strategy<Value = Option<Epoch>> {
     prop_oneof![Just(None), (4u64..7).prop_map(|seq| Some(Epoch(Seq(seq))))]
 }
 
+fn says() -> impl Strategy<Value = Option<BootId>> {
+    proptest::option::of(prop::sample::select(vec!["one", "two"]).prop_map(|id| BootId::new(id).unwrap()))
+}
+
+fn boots() -> impl Strategy<Value = Boots> {
+    let begun = (4u64..9, says()).prop_map(|(order, ends)| Begun {
+        order: Seq(order),
+        ends,
+    });
+    (3u64..9, proptest::option::of(begun)).prop_map(|(after, begun)| Boots {
+        after: Seq(after),
+        begun,
+    })
+}
+
 prop_compose! {
     fn hosts()(
-        guest in 0..5, hidden: bool, epoch in epochs(), told: bool, stopping: bool, revision in 4u64..8, health in 0..3, files: bool,
+        guest in 0..5, hidden: bool, epoch in epochs(), told: bool, stopping: bool, revision in 4u64..8, health in 0..4, boots in boots(), says in says(), told_paused: bool, files: bool,
         blocked: bool, failures in 0u32..6, now in 10_000_000_000_u64..20_000_000_000,
     ) -> Host {
         let now = Timestamp(now);
         let stop = stopping.then(|| Stop { revision: Seq(revision), since: now.minus(Duration::from_secs(3)), pressed: now });
         let guest = match guest {
             0 => Guest::Absent,
-            1 => Guest::Found { epoch, stop },
-            2 => Guest::Running { epoch, told, stop, health: match health {
+            1 => Guest::Found { epoch, stop, boots },
+            2 => Guest::Running { epoch, told, stop, ran: Ran { says, told_paused, ..Ran::new(boots, now) }, health: match health {
                 0 => Health::Sound,
+                3 => Health::Paused,
                 1 => Health::Stalled("no room".to_owned()),
                 _ => Health::Broken("panicked".to_owned()),
             } },
@@ -167,7 +211,7 @@ prop_compose! {
             leased: false,
             pace: Pace::new(),
         };
-        Host { processes: u32::from(process), files: files || process, observed, now, failures, told: vec![] }
+        Host { processes: u32::from(process), files: files || process, observed, now, failures, told: vec![], boots: 0 }
     }
 }
 
@@ -193,6 +237,17 @@ proptest! {
                 Wanted::NotOurs(_) => prop_assert_eq!((host.processes, host.files), (0, false)),
                 Wanted::Vm(vm) => match vm.power {
                     Power::Running => prop_assert_eq!(host.processes, 1),
+                    Power::Paused => match &host.observed.guest {
+                        Guest::Running { health, .. } => prop_assert!(*health != Health::Sound),
+                        _ => prop_assert_eq!(host.processes, 0),
+                    },
+                    Power::Rebooting(reboot) => {
+                        prop_assert_eq!(host.processes, 1);
+                        let Guest::Running { ran, health, .. } = &host.observed.guest else { panic!("it runs") };
+                        let held = matches!(health, Health::Stalled(_));
+                        prop_assert!(held || ran.boots.after >= reboot.order);
+                        prop_assert!(held || ran.told_boot >= reboot.order);
+                    }
                     Power::Stopped(_) => {
                         prop_assert_eq!(host.processes, 0);
                         prop_assert_eq!(&host.observed.blocked, &None);
@@ -248,6 +303,37 @@ proptest! {
     }
 
     #[test]
+    fn given_an_order_to_boot_anew_then_it_is_carried_out_once(
+        mut host in hosts(), boots in boots(), says in says(), found: bool, order in 4u64..9, hard: bool,
+    ) {
+        let how = if hard { StopHow::Hard } else { StopHow::Graceful(timeout()) };
+        let order = Seq(order);
+        let wanted = desired(7, Power::Rebooting(Reboot { order, how }));
+        // Given a process, found or looked after, with a reset begun or not, of which the guest may say more.
+        let epoch = Some(Epoch(Seq(7)));
+        host.processes = 1;
+        host.files = true;
+        host.observed.epoch = epoch;
+        host.observed.leftovers = true;
+        host.observed.guest = if found {
+            Guest::Found { epoch, stop: None, boots: boots.clone() }
+        } else {
+            let ran = Ran { says: says.clone(), ..Ran::new(boots.clone(), host.now) };
+            Guest::Running { epoch, told: true, stop: None, health: Health::Sound, ran }
+        };
+        let says = says.filter(|_| !found);
+        let begun = boots.begun.filter(|begun| begun.order == order);
+        let seen = matches!(&begun, Some(Begun { ends: Some(ended), .. }) if says.is_some_and(|says| says != *ended));
+        let expected = u32::from(boots.after < order && !seen);
+        // When it is heard of, and once more, then it is carried out, unless it was.
+        for _ in 0..2 {
+            host.observed.asked(&wanted);
+            host.converge(&wanted);
+            prop_assert_eq!(host.boots, expected);
+        }
+    }
+
+    #[test]
     fn given_a_wish_that_is_reached_then_nothing_more_is_done_or_told(mut host in hosts(), wanted in wishes()) {
         host.observed.asked(&wanted);
         host.converge(&wanted);
@@ -269,12 +355,14 @@ fn given_a_guest_that_ended_then_its_end_is_told_before_it_is_started_again() {
         now: Timestamp(1_000_000_000),
         failures: 0,
         told: vec![],
+        boots: 0,
     };
     host.observed.guest = Guest::Running {
         epoch: Some(Epoch(Seq(5))),
         told: true,
         stop: None,
         health: Health::Sound,
+        ran: Ran::new(Boots::default(), Timestamp(0)),
     };
     host.observed
         .ended(ExitReason::Vanished, true, host.now, Duration::from_secs(5));
@@ -315,7 +403,7 @@ fn given_a_guest_that_outlived_its_lease_then_it_is_ended_whatever_is_wanted_and
  {
     let now = Timestamp(1_000_000_000);
     let mut observed = Observed::nothing();
-    observed.launched(Epoch(Seq(5)));
+    observed.launched(Epoch(Seq(5)), None, now);
     observed.is(Health::Unleased);
     observed.is(Health::Sound);
     let wishes =

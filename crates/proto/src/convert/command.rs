@@ -138,6 +138,19 @@ fn command_to_wire(command: &Command) -> Wire {
         Command::KillVm { vm } => Wire::KillVm(v1::KillVm {
             vm: Some(vm_ref_to_wire(vm)),
         }),
+        Command::PauseVm { vm } => Wire::PauseVm(v1::PauseVm {
+            vm: Some(vm_ref_to_wire(vm)),
+        }),
+        Command::ResumeVm { vm } => Wire::ResumeVm(v1::ResumeVm {
+            vm: Some(vm_ref_to_wire(vm)),
+        }),
+        Command::RebootVm { vm, timeout } => Wire::RebootVm(v1::RebootVm {
+            vm: Some(vm_ref_to_wire(vm)),
+            timeout_s: timeout.map_or(0, |timeout| timeout.seconds()),
+        }),
+        Command::ResetVm { vm } => Wire::ResetVm(v1::ResetVm {
+            vm: Some(vm_ref_to_wire(vm)),
+        }),
         Command::DeleteVm { vm, force } => Wire::DeleteVm(v1::DeleteVm {
             vm: Some(vm_ref_to_wire(vm)),
             force: *force,
@@ -202,6 +215,19 @@ fn command_from_wire(command: Wire) -> Result<Command, WireError> {
         }),
         Wire::KillVm(kill) => Ok(Command::KillVm {
             vm: vm_ref_from_wire(kill.vm, "kill_vm.vm")?,
+        }),
+        Wire::PauseVm(pause) => Ok(Command::PauseVm {
+            vm: vm_ref_from_wire(pause.vm, "pause_vm.vm")?,
+        }),
+        Wire::ResumeVm(resume) => Ok(Command::ResumeVm {
+            vm: vm_ref_from_wire(resume.vm, "resume_vm.vm")?,
+        }),
+        Wire::RebootVm(reboot) => Ok(Command::RebootVm {
+            vm: vm_ref_from_wire(reboot.vm, "reboot_vm.vm")?,
+            timeout: stop_timeout("reboot_vm.timeout_s", reboot.timeout_s)?,
+        }),
+        Wire::ResetVm(reset) => Ok(Command::ResetVm {
+            vm: vm_ref_from_wire(reset.vm, "reset_vm.vm")?,
         }),
         Wire::DeleteVm(delete) => Ok(Command::DeleteVm {
             vm: vm_ref_from_wire(delete.vm, "delete_vm.vm")?,

@@ -77,12 +77,14 @@ pub(super) fn kind_to_wire(event: &Event) -> Wire {
             hypervisor,
             pid,
             uptime_ms,
+            paused,
         } => Wire::VmAdopted(v1::VmAdopted {
             vm: vm.to_string(),
             epoch: epoch.0.0,
             hypervisor: hypervisor.to_string(),
             pid: *pid,
             uptime_ms: *uptime_ms,
+            paused: *paused,
         }),
         Event::VmExited { vm, epoch, reason } => Wire::VmExited(v1::VmExited {
             vm: vm.to_string(),
@@ -97,6 +99,27 @@ pub(super) fn kind_to_wire(event: &Event) -> Wire {
         Event::VmUnblocked { vm, epoch } => Wire::VmUnblocked(v1::VmUnblocked {
             vm: vm.to_string(),
             epoch: epoch.0.0,
+        }),
+        Event::VmPauseRequested { vm } => Wire::VmPauseRequested(v1::VmPauseRequested { vm: vm.to_string() }),
+        Event::VmResumeRequested { vm } => {
+            Wire::VmResumeRequested(v1::VmResumeRequested { vm: vm.to_string() })
+        }
+        Event::VmRebootRequested { vm, how } => Wire::VmRebootRequested(v1::VmRebootRequested {
+            vm: vm.to_string(),
+            timeout_s: stop_how_to_wire(*how),
+        }),
+        Event::VmPaused { vm, epoch } => Wire::VmPaused(v1::VmPaused {
+            vm: vm.to_string(),
+            epoch: epoch.0.0,
+        }),
+        Event::VmResumed { vm, epoch } => Wire::VmResumed(v1::VmResumed {
+            vm: vm.to_string(),
+            epoch: epoch.0.0,
+        }),
+        Event::VmRebooted { vm, epoch, order } => Wire::VmRebooted(v1::VmRebooted {
+            vm: vm.to_string(),
+            epoch: epoch.0.0,
+            order: order.unwrap_or_default().0,
         }),
         Event::VmDeleted { vm } => Wire::VmDeleted(v1::VmDeleted { vm: vm.to_string() }),
         Event::ClusterFormed { replicas } => Wire::ClusterFormed(v1::ClusterFormed {
@@ -187,6 +210,37 @@ pub(super) fn kind_from_wire(event: Wire) -> Result<Event, WireError> {
             parse("vm", &event.vm).map(|vm| Event::VmUnblocked {
                 vm,
                 epoch: epoch(event.epoch),
+            }),
+        ),
+        Wire::VmPauseRequested(event) => (
+            "vm_pause_requested",
+            parse("vm", &event.vm).map(|vm| Event::VmPauseRequested { vm }),
+        ),
+        Wire::VmResumeRequested(event) => (
+            "vm_resume_requested",
+            parse("vm", &event.vm).map(|vm| Event::VmResumeRequested { vm }),
+        ),
+        Wire::VmRebootRequested(event) => ("vm_reboot_requested", vm_reboot_requested(&event)),
+        Wire::VmPaused(event) => (
+            "vm_paused",
+            parse("vm", &event.vm).map(|vm| Event::VmPaused {
+                vm,
+                epoch: epoch(event.epoch),
+            }),
+        ),
+        Wire::VmResumed(event) => (
+            "vm_resumed",
+            parse("vm", &event.vm).map(|vm| Event::VmResumed {
+                vm,
+                epoch: epoch(event.epoch),
+            }),
+        ),
+        Wire::VmRebooted(event) => (
+            "vm_rebooted",
+            parse("vm", &event.vm).map(|vm| Event::VmRebooted {
+                vm,
+                epoch: epoch(event.epoch),
+                order: (event.order != 0).then_some(Seq(event.order)),
             }),
         ),
         Wire::VmDeleted(event) => (
@@ -287,6 +341,13 @@ fn vm_stop_requested(event: &v1::VmStopRequested) -> Result<Event, WireError> {
     })
 }
 
+fn vm_reboot_requested(event: &v1::VmRebootRequested) -> Result<Event, WireError> {
+    Ok(Event::VmRebootRequested {
+        vm: parse("vm", &event.vm)?,
+        how: stop_how_from_wire(event.timeout_s)?,
+    })
+}
+
 fn vm_started(event: &v1::VmStarted) -> Result<Event, WireError> {
     Ok(Event::VmStarted {
         vm: parse("vm", &event.vm)?,
@@ -304,6 +365,7 @@ fn vm_adopted(event: &v1::VmAdopted) -> Result<Event, WireError> {
         hypervisor: parse("hypervisor", &event.hypervisor)?,
         pid: event.pid,
         uptime_ms: event.uptime_ms,
+        paused: event.paused,
     })
 }
 

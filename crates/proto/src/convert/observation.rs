@@ -1,6 +1,6 @@
 //! What a host measured of a VM, in reports and in the events that they become.
 
-use chv_domain::{ExitReason, Observation};
+use chv_domain::{ExitReason, Observation, Seq};
 
 use super::error::{WireError, parse};
 use crate::v1;
@@ -23,10 +23,12 @@ pub(super) fn observation_to_wire(observation: &Observation) -> Wire {
             hypervisor,
             pid,
             uptime_ms,
+            paused,
         } => Wire::Adopted(report_vm::Adopted {
             hypervisor: hypervisor.to_string(),
             pid: *pid,
             uptime_ms: *uptime_ms,
+            paused: *paused,
         }),
         Observation::Exited(reason) => Wire::Exited(report_vm::Exited {
             reason: Some(exit_to_wire(reason)),
@@ -36,6 +38,11 @@ pub(super) fn observation_to_wire(observation: &Observation) -> Wire {
         }),
         Observation::Unblocked => Wire::Unblocked(report_vm::Unblocked {}),
         Observation::Removed => Wire::Removed(report_vm::Removed {}),
+        Observation::Paused => Wire::Paused(report_vm::Paused {}),
+        Observation::Resumed => Wire::Resumed(report_vm::Resumed {}),
+        Observation::Rebooted { order } => Wire::Rebooted(report_vm::Rebooted {
+            order: order.unwrap_or_default().0,
+        }),
     }
 }
 
@@ -51,6 +58,7 @@ pub(super) fn observation_from_wire(observation: Wire) -> Result<Observation, Wi
             hypervisor: parse("adopted.hypervisor", &adopted.hypervisor)?,
             pid: adopted.pid,
             uptime_ms: adopted.uptime_ms,
+            paused: adopted.paused,
         },
         Wire::Exited(exited) => {
             Observation::Exited(exit_from_wire(exited.reason).map_err(|error| error.within("exited"))?)
@@ -58,6 +66,11 @@ pub(super) fn observation_from_wire(observation: Wire) -> Result<Observation, Wi
         Wire::Blocked(blocked) => Observation::Blocked(blocked.reason),
         Wire::Unblocked(report_vm::Unblocked {}) => Observation::Unblocked,
         Wire::Removed(report_vm::Removed {}) => Observation::Removed,
+        Wire::Paused(report_vm::Paused {}) => Observation::Paused,
+        Wire::Resumed(report_vm::Resumed {}) => Observation::Resumed,
+        Wire::Rebooted(report_vm::Rebooted { order }) => Observation::Rebooted {
+            order: (order != 0).then_some(Seq(order)),
+        },
     })
 }
 

@@ -1,6 +1,6 @@
 //! VMs: how they are named, what they should do, and what is known of them.
 
-use chv_domain::{HostName, Phase, Power, StopHow, Vm, VmRef};
+use chv_domain::{HostName, Phase, Power, Reboot, Seq, StopHow, Vm, VmRef};
 
 use super::error::{WireError, parse};
 use super::spec::{spec_to_wire, stop_timeout};
@@ -43,6 +43,11 @@ pub fn power_to_wire(power: Power) -> v1::Power {
             timeout_s: stop_how_to_wire(how),
         }),
         Power::Deleted => v1::power::Power::Deleted(v1::power::Deleted {}),
+        Power::Paused => v1::power::Power::Paused(v1::power::Paused {}),
+        Power::Rebooting(Reboot { order, how }) => v1::power::Power::Rebooting(v1::power::Rebooting {
+            order: order.0,
+            timeout_s: stop_how_to_wire(how),
+        }),
     };
     v1::Power { power: Some(power) }
 }
@@ -55,6 +60,14 @@ pub fn power_from_wire(power: v1::Power) -> Result<Power, WireError> {
             .map(Power::Stopped)
             .map_err(|error| error.within("stopped")),
         v1::power::Power::Deleted(v1::power::Deleted {}) => Ok(Power::Deleted),
+        v1::power::Power::Paused(v1::power::Paused {}) => Ok(Power::Paused),
+        v1::power::Power::Rebooting(rebooting) => match stop_how_from_wire(rebooting.timeout_s) {
+            Ok(how) => Ok(Power::Rebooting(Reboot {
+                order: Seq(rebooting.order),
+                how,
+            })),
+            Err(error) => Err(error.within("rebooting")),
+        },
     }
 }
 
@@ -102,9 +115,11 @@ pub fn vm_to_wire(vm: &Vm, host: Option<&HostName>) -> v1::Vm {
             pid,
             since,
             ready,
+            paused,
         } => {
             wire.hypervisor = hypervisor.to_string();
             wire.pid = *pid;
+            wire.paused = *paused;
             wire.running_since_us = since.0;
             wire.ready_since_us = ready.map_or(0, |ready| ready.0);
         }

@@ -36,15 +36,21 @@ fn observation() -> impl Strategy<Value = Observation> {
             took_us
         }),
         Just(Observation::Ready),
-        (kind(), any::<u32>(), any::<u64>()).prop_map(|(hypervisor, pid, uptime_ms)| Observation::Adopted {
-            hypervisor,
-            pid,
-            uptime_ms
-        }),
+        (kind(), any::<u32>(), any::<u64>(), any::<bool>()).prop_map(
+            |(hypervisor, pid, uptime_ms, paused)| Observation::Adopted {
+                hypervisor,
+                pid,
+                uptime_ms,
+                paused
+            }
+        ),
         exit_reason().prop_map(Observation::Exited),
         ".{0,20}".prop_map(Observation::Blocked),
         Just(Observation::Unblocked),
         Just(Observation::Removed),
+        Just(Observation::Paused),
+        Just(Observation::Resumed),
+        option::of(some_seq()).prop_map(|order| Observation::Rebooted { order }),
     ]
 }
 
@@ -104,6 +110,10 @@ fn vm_or_host_command() -> impl Strategy<Value = Command> {
         (vm_id(), epoch()).prop_map(|(vm, epoch)| Command::FailOverVm { vm, epoch }),
         (vm_ref(), option::of(stop_timeout())).prop_map(|(vm, timeout)| Command::StopVm { vm, timeout }),
         vm_ref().prop_map(|vm| Command::KillVm { vm }),
+        vm_ref().prop_map(|vm| Command::PauseVm { vm }),
+        vm_ref().prop_map(|vm| Command::ResumeVm { vm }),
+        (vm_ref(), option::of(stop_timeout())).prop_map(|(vm, timeout)| Command::RebootVm { vm, timeout }),
+        vm_ref().prop_map(|vm| Command::ResetVm { vm }),
         (vm_ref(), any::<bool>()).prop_map(|(vm, force)| Command::DeleteVm { vm, force }),
         (host_id(), facts()).prop_map(|(host, facts)| Command::RegisterHost { host, facts }),
         name().prop_map(|host| Command::CordonHost { host }),

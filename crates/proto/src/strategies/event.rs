@@ -96,15 +96,24 @@ fn vm_event() -> impl Strategy<Value = Event> {
             }
         ),
         (vm_id(), epoch()).prop_map(|(vm, epoch)| Event::VmReady { vm, epoch }),
-        (vm_id(), epoch(), kind(), any::<u32>(), any::<u64>()).prop_map(
-            |(vm, epoch, hypervisor, pid, uptime_ms)| Event::VmAdopted {
-                vm,
-                epoch,
-                hypervisor,
-                pid,
-                uptime_ms
-            }
-        ),
+        (
+            vm_id(),
+            epoch(),
+            kind(),
+            any::<u32>(),
+            any::<u64>(),
+            any::<bool>()
+        )
+            .prop_map(
+                |(vm, epoch, hypervisor, pid, uptime_ms, paused)| Event::VmAdopted {
+                    vm,
+                    epoch,
+                    hypervisor,
+                    pid,
+                    uptime_ms,
+                    paused
+                }
+            ),
         (vm_id(), epoch(), exit_reason()).prop_map(|(vm, epoch, reason)| Event::VmExited {
             vm,
             epoch,
@@ -113,6 +122,16 @@ fn vm_event() -> impl Strategy<Value = Event> {
         (vm_id(), epoch(), ".{0,20}").prop_map(|(vm, epoch, reason)| Event::VmBlocked { vm, epoch, reason }),
         (vm_id(), epoch()).prop_map(|(vm, epoch)| Event::VmUnblocked { vm, epoch }),
         vm_id().prop_map(|vm| Event::VmDeleted { vm }),
+        vm_id().prop_map(|vm| Event::VmPauseRequested { vm }),
+        vm_id().prop_map(|vm| Event::VmResumeRequested { vm }),
+        (vm_id(), stop_how()).prop_map(|(vm, how)| Event::VmRebootRequested { vm, how }),
+        (vm_id(), epoch()).prop_map(|(vm, epoch)| Event::VmPaused { vm, epoch }),
+        (vm_id(), epoch()).prop_map(|(vm, epoch)| Event::VmResumed { vm, epoch }),
+        (vm_id(), epoch(), option::of(some_seq())).prop_map(|(vm, epoch, order)| Event::VmRebooted {
+            vm,
+            epoch,
+            order
+        }),
     ]
 }
 

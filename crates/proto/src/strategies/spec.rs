@@ -12,7 +12,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 
-use super::ids::vm_id;
+use super::ids::{some_seq, vm_id};
 
 pub(super) fn kind() -> impl Strategy<Value = HypervisorKind> {
     prop::sample::select(HypervisorKind::ALL.to_vec())
@@ -238,7 +238,9 @@ pub(crate) fn power() -> impl Strategy<Value = Power> {
     prop_oneof![
         Just(Power::Running),
         stop_how().prop_map(Power::Stopped),
-        Just(Power::Deleted)
+        Just(Power::Deleted),
+        Just(Power::Paused),
+        (some_seq(), stop_how()).prop_map(|(order, how)| Power::Rebooting(Reboot { order, how })),
     ]
 }
 

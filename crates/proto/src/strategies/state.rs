@@ -64,14 +64,17 @@ pub(crate) fn delta() -> impl Strategy<Value = crate::convert::FeedDelta> {
 pub(crate) fn vm() -> impl Strategy<Value = Vm> {
     let phase = prop_oneof![
         Just(Phase::Created),
-        (kind(), any::<u32>(), time(), option::of(time())).prop_map(|(hypervisor, pid, since, ready)| {
-            Phase::Running {
-                hypervisor,
-                pid,
-                since,
-                ready,
+        (kind(), any::<u32>(), time(), option::of(time()), any::<bool>()).prop_map(
+            |(hypervisor, pid, since, ready, paused)| {
+                Phase::Running {
+                    hypervisor,
+                    pid,
+                    since,
+                    ready,
+                    paused,
+                }
             }
-        }),
+        ),
         (exit_reason(), time()).prop_map(|(reason, since)| Phase::Stopped { reason, since }),
     ];
     let ordered =

@@ -15,6 +15,7 @@ fn new(goal: Goal) -> Watched {
         host: "h1".to_owned(),
         running: None,
         ready: false,
+        paused: false,
         trouble: None,
         exit: None,
         gone: false,
@@ -25,7 +26,7 @@ fn new(goal: Goal) -> Watched {
 fn after(goal: Goal, events: &[Event]) -> Watched {
     let mut watched = new(goal);
     for (seq, event) in (3..).map(Seq).zip(events) {
-        watched.apply(seq, &"bob".parse().unwrap(), event);
+        watched.apply(seq, &"bob".parse().unwrap(), Some(Seq(seq.0 - 1)), event);
     }
     watched
 }
@@ -142,6 +143,49 @@ fn given_a_stop_and_a_delete_when_done_then_reached() {
 fn given_an_event_that_was_seen_when_it_comes_again_then_nothing_changes() {
     let mut watched = after(Goal::Running, &[started(), exited()]);
     let before = watched.clone();
-    watched.apply(Seq(3), &"bob".parse().unwrap(), &started());
+    watched.apply(Seq(3), &"bob".parse().unwrap(), None, &started());
     assert_eq!(watched, before);
+}
+
+#[test]
+fn given_a_reboot_then_a_boot_after_it_is_waited_for_and_a_start_from_before_it_is_not_taken_for_one() {
+    let how = StopHow::Hard;
+    let ordered = Event::VmRebootRequested { vm: VM, how };
+    let rebooted = |order| Event::VmRebooted {
+        vm: VM,
+        epoch: EPOCH,
+        order,
+    };
+    let waits = after(Goal::Running, &[started(), ordered.clone()]);
+    assert_eq!(waits.verdict(), Verdict::Underway);
+    assert_eq!(waits.underway(), "h1 resets it");
+    let by_itself = after(Goal::Running, &[started(), ordered.clone(), rebooted(None)]);
+    assert_eq!(by_itself.verdict(), Verdict::Underway);
+    let done = after(
+        Goal::Running,
+        &[started(), ordered.clone(), rebooted(Some(Seq(4)))],
+    );
+    assert_eq!(done.verdict(), Verdict::Reached);
+    let anew = after(Goal::Running, &[started(), ordered.clone(), exited(), started()]);
+    assert_eq!(anew.verdict(), Verdict::Reached);
+    let mut late = after(Goal::Running, &[started(), ordered]);
+    late.apply(Seq(9), &"host/h1".parse().unwrap(), Some(Seq(2)), &started());
+    assert_eq!(late.verdict(), Verdict::Underway);
+}
+
+#[test]
+fn given_a_pause_then_it_is_reached_when_held_and_lost_when_it_ends() {
+    let pause = Event::VmPauseRequested { vm: VM };
+    let paused = Event::VmPaused { vm: VM, epoch: EPOCH };
+    let resume = Event::VmResumeRequested { vm: VM };
+    let waits = after(Goal::Paused, &[started(), pause.clone()]);
+    assert_eq!(waits.verdict(), Verdict::Underway);
+    let held = [started(), pause.clone(), paused.clone()];
+    assert_eq!(after(Goal::Paused, &held).verdict(), Verdict::Reached);
+    assert_eq!(after(Goal::Paused, &held).outcome(), "paused on h1 (qemu-tcg)");
+    assert!(matches!(after(Goal::Running, &held).verdict(), Verdict::Lost(why) if why.contains("paused")));
+    let resumed = [started(), pause.clone(), paused, resume];
+    assert_eq!(after(Goal::Running, &resumed).verdict(), Verdict::Underway);
+    let ended = after(Goal::Paused, &[started(), pause, exited()]);
+    assert!(matches!(ended.verdict(), Verdict::Lost(why) if why.contains("has ended")));
 }

@@ -234,6 +234,12 @@ impl State {
                 vec![Observation::Exited(ExitReason::Killed), Observation::Removed]
             }
             (Power::Deleted, false, _) => vec![Observation::Removed],
+            (Power::Paused, true, _) => vec![Observation::Paused],
+            (Power::Running, true, _) => vec![Observation::Resumed],
+            (Power::Rebooting(reboot), true, _) => {
+                let order = Some(reboot.order);
+                vec![Observation::Rebooted { order }, Observation::Ready]
+            }
             _ => Vec::new(),
         };
         let epoch = found.placement.unwrap().epoch;

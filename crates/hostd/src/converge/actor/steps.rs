@@ -1,6 +1,6 @@
 //! What each step does, and how what came of it changes what is known.
 
-use chv_domain::{Epoch, ExitReason, Observation, Timestamp};
+use chv_domain::{Epoch, ExitReason, Observation, Seq, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::super::attached::Attached;
@@ -8,7 +8,7 @@ use super::super::launch::{self, Fault, Launched};
 use super::Actor;
 use crate::hypervisor::{Instance, Operation};
 use crate::lease::{self, SinceBoot};
-use crate::plan::{Guest, Health, Step, Wanted};
+use crate::plan::{Boots, Guest, Health, Step, Wanted};
 use crate::stock::{self, Running};
 use crate::uptime;
 
@@ -36,7 +36,26 @@ impl Actor {
                 self.observed.removed_told = true;
             }
             Step::Launch => self.launch(wanted, stop).await,
-            Step::PressPowerButton => self.press_power_button(wanted).await,
+            Step::TellPaused(epoch, paused) => {
+                let observation = match paused {
+                    true => Observation::Paused,
+                    false => Observation::Resumed,
+                };
+                self.tell(epoch, observation, wanted);
+                self.observed.told_paused(paused);
+            }
+            Step::TellRebooted(epoch, order) => {
+                self.tell(epoch, Observation::Rebooted { order: Some(order) }, wanted);
+                self.observed.told_rebooted(order);
+            }
+            Step::Pause => self.pause(wanted).await,
+            Step::Resume => self.resume(wanted).await,
+            Step::Reset(order) => self.reset(order, wanted, stop).await,
+            Step::Booted(order) => {
+                self.observed.booted(order);
+                self.note_running().await;
+            }
+            Step::PressPowerButton(order) => self.press_power_button(order).await,
             Step::Kill(reason) => self.kill(reason, wanted).await,
             Step::Remove => self.remove(wanted).await,
             Step::Forget | Step::Wait(_) => {}
@@ -63,7 +82,8 @@ impl Actor {
                 let took = self.here.clock.now().since(begun);
                 let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 let pid = instance.process.pid;
-                self.observed.launched(desired.epoch);
+                let reboot = wanted.reboot().map(|reboot| reboot.order);
+                self.observed.launched(desired.epoch, reboot, begun);
                 if outlived {
                     tracing::warn!(vm = %self.vm, pid, "started, and the host's lease has ended meanwhile: it is ended");
                     self.observed.is(Health::Unleased);
@@ -91,7 +111,7 @@ impl Actor {
     async fn find(&mut self) {
         match Instance::find(self.here.data.run_dir(self.vm)).await {
             Ok(Some(instance)) if instance.vm == self.vm => {
-                self.observed.found(None, None);
+                self.observed.found(None, None, Boots::default());
                 let launched = self.here.clock.now();
                 self.found = Some(Running {
                     instance,
@@ -139,10 +159,14 @@ impl Actor {
             return;
         };
         tracing::info!(vm = %self.vm, hypervisor = %instance.kind, pid = instance.process.pid, "found running");
-        self.observed.adopted();
+        self.observed.adopted(self.here.clock.now());
         self.attach(instance, launched, lease::now()).await;
         if let Some(attached) = &mut self.attached {
             attached.killed = killed;
+            // As it is, not as it is expected to be: it may have been held, or given up, meanwhile.
+            if let Some(health) = attached.look().await {
+                self.observed.is(health);
+            }
         }
     }
 
@@ -162,12 +186,15 @@ impl Actor {
         let uptime = uptime::of(process).unwrap_or_else(|_| self.here.clock.now().since(attached.launched));
         let uptime_ms = u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX);
         let (hypervisor, pid) = (*hypervisor, process.pid);
+        let paused =
+            matches!(&self.observed.guest, Guest::Running { health, .. } if health.held() == Some(true));
         self.tell(
             epoch,
             Observation::Adopted {
                 hypervisor,
                 pid,
                 uptime_ms,
+                paused,
             },
             wanted,
         );
@@ -178,14 +205,62 @@ impl Actor {
         self.observed.told_adopted(epoch);
     }
 
-    async fn press_power_button(&mut self, wanted: &Wanted) {
-        let (Some(attached), Some(revision)) = (&mut self.attached, wanted.revision()) else {
+    async fn pause(&mut self, wanted: &Wanted) {
+        let Some(attached) = &mut self.attached else {
+            return;
+        };
+        match attached.pause().await {
+            Ok(()) => {
+                self.observed.is(Health::Paused);
+                self.observed.pace.succeeded();
+            }
+            Err(error) => self.failed(Operation::Pause, &Fault::Passing(error.to_string()), wanted),
+        }
+    }
+
+    async fn resume(&mut self, wanted: &Wanted) {
+        let Some(attached) = &mut self.attached else {
+            return;
+        };
+        match attached.resume().await {
+            Ok(()) => {
+                self.observed.is(Health::Sound);
+                self.observed.pace.succeeded();
+            }
+            Err(error) => self.failed(Operation::Resume, &Fault::Passing(error.to_string()), wanted),
+        }
+    }
+
+    async fn reset(&mut self, order: Seq, wanted: &Wanted, stop: &CancellationToken) {
+        // Before the effect: should this daemon end now, the next one knows that it has to find out whether it was done.
+        self.observed.resetting(order);
+        self.note_running().await;
+        let Some(attached) = &mut self.attached else {
+            return;
+        };
+        let reset = tokio::select! {
+            reset = attached.reset() => reset,
+            () = stop.cancelled() => return,
+        };
+        match reset {
+            Ok(()) => {
+                tracing::info!(vm = %self.vm, %order, "reset");
+                attached.booted();
+                self.observed.booted(order);
+                self.note_running().await;
+            }
+            Err(error) => self.failed(Operation::Reset, &Fault::Passing(error.to_string()), wanted),
+        }
+    }
+
+    async fn press_power_button(&mut self, order: Seq) {
+        let Some(attached) = &mut self.attached else {
             return;
         };
         if let Err(error) = attached.press_power_button().await {
             tracing::info!(vm = %self.vm, %error, "power button not pressed; tried again");
         }
-        if self.observed.pressed(revision, self.here.clock.now()) {
+        if self.observed.pressed(order, self.here.clock.now()) {
             self.note_running().await;
         }
     }

@@ -3,6 +3,7 @@
 mod leases;
 mod restart;
 pub(crate) mod rig;
+mod verbs;
 
 use std::sync::Arc;
 

@@ -54,6 +54,11 @@ pub(crate) struct Fake {
     /// Why it holds its machines, while it does.
     pub(crate) held: Mutex<Option<String>>,
     pub(crate) resumed: Mutex<u32>,
+    /// Whether its machines are paused.
+    pub(crate) paused: Mutex<bool>,
+    pub(crate) resets: Mutex<u32>,
+    /// Whether a reset is done, and never returns.
+    pub(crate) reset_hangs: Mutex<bool>,
     /// Kills that fail.
     pub(crate) unkillable: Mutex<u32>,
     pub(crate) launches: Mutex<u32>,
@@ -72,6 +77,9 @@ impl Fake {
             deaf: Mutex::default(),
             held: Mutex::default(),
             resumed: Mutex::default(),
+            paused: Mutex::default(),
+            resets: Mutex::default(),
+            reset_hangs: Mutex::default(),
             unkillable: Mutex::default(),
             launches: Mutex::default(),
             goes_on: Semaphore::new(0),
@@ -181,12 +189,27 @@ impl Hypervisor for Fake {
     async fn status(&self, _: &Instance) -> Status {
         match &*self.held.lock().unwrap() {
             Some(why) => Status::Stalled(why.clone()),
+            None if *self.paused.lock().unwrap() => Status::Paused,
             None => Status::Running,
         }
     }
 
+    async fn pause(&self, _: &Instance) -> Result<(), HypervisorError> {
+        *self.paused.lock().unwrap() = true;
+        Ok(())
+    }
+
     async fn resume(&self, _: &Instance) -> Result<(), HypervisorError> {
         *self.resumed.lock().unwrap() += 1;
+        *self.paused.lock().unwrap() = false;
+        Ok(())
+    }
+
+    async fn reset(&self, _: &Instance) -> Result<(), HypervisorError> {
+        *self.resets.lock().unwrap() += 1;
+        if *self.reset_hangs.lock().unwrap() {
+            std::future::pending::<()>().await;
+        }
         Ok(())
     }
 

@@ -116,6 +116,47 @@ impl Hypervisor for CloudHypervisor {
         )
         .await
     }
+
+    async fn pause(&self, instance: &Instance) -> Result<(), HypervisorError> {
+        // It refuses what is so already.
+        match self.status(instance).await {
+            Status::Paused => Ok(()),
+            _ => {
+                call(
+                    instance,
+                    Operation::Pause,
+                    ANSWER_LIMIT,
+                    client(instance).pause_vm(),
+                )
+                .await
+            }
+        }
+    }
+
+    async fn resume(&self, instance: &Instance) -> Result<(), HypervisorError> {
+        match self.status(instance).await {
+            Status::Running => Ok(()),
+            _ => {
+                call(
+                    instance,
+                    Operation::Resume,
+                    ANSWER_LIMIT,
+                    client(instance).resume_vm(),
+                )
+                .await
+            }
+        }
+    }
+
+    async fn reset(&self, instance: &Instance) -> Result<(), HypervisorError> {
+        call(
+            instance,
+            Operation::Reset,
+            LAUNCH_LIMIT,
+            client(instance).reboot_vm(),
+        )
+        .await
+    }
 }
 
 fn client(instance: &Instance) -> SocketBasedApiClient {

@@ -119,8 +119,18 @@ impl Hypervisor for Qemu {
         order(instance, Operation::PowerButton, "system_powerdown").await
     }
 
+    async fn pause(&self, instance: &Instance) -> Result<(), HypervisorError> {
+        order(instance, Operation::Pause, "stop").await
+    }
+
     async fn resume(&self, instance: &Instance) -> Result<(), HypervisorError> {
         order(instance, Operation::Resume, "cont").await
+    }
+
+    async fn reset(&self, instance: &Instance) -> Result<(), HypervisorError> {
+        order(instance, Operation::Reset, "system_reset").await?;
+        // One that was held stays so otherwise.
+        order(instance, Operation::Reset, "cont").await
     }
 }
 
