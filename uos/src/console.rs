@@ -4,14 +4,16 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::mpsc::SyncSender;
 
 use crate::event::{Event, Why, tell};
 use crate::lines::{Line, Lines};
+use crate::machine::Machine;
 use crate::uptime::uptime;
 
 const CONSOLE: &str = "/dev/console";
-const HELP: &str = "help, hostname, uptime, echo <words>, poweroff";
+const HELP: &str = "help, hostname, uptime, machine, echo <words>, poweroff";
 const MAX_COMMAND: usize = 1024;
 
 /// Writes one line, whole. A console that doesn't take it loses it.
@@ -63,6 +65,10 @@ pub(crate) fn serve(events: &SyncSender<Event>) {
                     Err(error) => say!("can't read the hostname: {error}"),
                 },
                 Command::Uptime => say!("up {:.3} s", uptime().as_secs_f64()),
+                Command::Machine => match serde_json::to_string(&Machine::look(Path::new("/"))) {
+                    Ok(json) => say!("machine {json}"),
+                    Err(error) => say!("can't say what the machine is: {error}"),
+                },
                 Command::Echo(words) => say!("{words}"),
                 Command::PowerOff => tell(events, Event::PowerOff(Why::Console)),
                 Command::Nothing => {}
@@ -78,6 +84,7 @@ enum Command {
     Help,
     Hostname,
     Uptime,
+    Machine,
     Echo(String),
     PowerOff,
     Nothing,
@@ -97,6 +104,7 @@ impl Command {
             ("help", "") => Self::Help,
             ("hostname", "") => Self::Hostname,
             ("uptime", "") => Self::Uptime,
+            ("machine", "") => Self::Machine,
             ("poweroff", "") => Self::PowerOff,
             ("echo", words) => Self::Echo(words.to_owned()),
             _ => Self::Unknown(text.to_owned()),

@@ -18,6 +18,7 @@ mod channel;
 mod console;
 mod event;
 mod lines;
+mod machine;
 mod modules;
 mod mount;
 mod net;

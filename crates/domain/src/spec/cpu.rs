@@ -127,7 +127,12 @@ impl Rules for CpuSpec {
     }
 }
 
-impl Rules for Topology {}
+impl Rules for Topology {
+    fn lacking(&self, kind: HypervisorKind) -> Option<Lack> {
+        let threads = self.threads_per_core.get() > 1;
+        (kind == HypervisorKind::QemuTcg && threads).then(|| Lack::new("threadsPerCore", "is 1 there"))
+    }
+}
 
 impl Topology {
     fn product(&self) -> u64 {

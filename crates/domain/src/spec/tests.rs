@@ -159,6 +159,15 @@ fn what_a_hypervisor_lacks_is_named_by_its_field() {
     assert_eq!(lack(&read(EVERYTHING), CloudHypervisor), None);
     assert_eq!(lack(&read(EVERYTHING), QemuTcg).as_deref(), Some("cpu.hyperv"));
     assert_eq!(lack(&read(EVERYTHING), QemuKvm).as_deref(), Some("cpu.affinity"));
+    let threads = read(
+        "cpu: {vcpus: 4, topology: {threadsPerCore: 2, coresPerDie: 2, diesPerPackage: 1, packages: 1}}
+memory: 1GiB\nboot: {kernel: k}\n",
+    );
+    assert_eq!(
+        lack(&threads, QemuTcg).as_deref(),
+        Some("cpu.topology.threadsPerCore")
+    );
+    assert_eq!(lack(&threads, QemuKvm), None);
     let user = small("nics: [{id: a, backend: {tap: t}}, {id: b, backend: user}]\n");
     assert_eq!(
         lack(&user, CloudHypervisor).as_deref(),

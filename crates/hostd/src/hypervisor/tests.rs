@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chv_domain::{VmId, VmSpec};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
 
 use super::*;
 
@@ -224,7 +226,63 @@ async fn boots_with_devices(hypervisor: &dyn Hypervisor) {
         }
     })
     .await;
+    let seen = soon("the guest says what it finds", seen_from_inside(&instance)).await;
+    assert_eq!(seen["cpus"], "0-1", "{seen}");
+    assert_eq!(seen["cpus_possible"], "0-3", "{seen}");
+    assert_eq!(seen["topology"], serde_json::json!([1, 2, 1]), "{seen}");
+    let mib = seen["memory_kib"].as_u64().unwrap() / 1024;
+    assert!((140..256).contains(&mib), "{seen}");
+    let disks = &seen["disks"];
+    assert_eq!(disks.as_array().unwrap().len(), 2, "{seen}");
+    for (place, serial, read_only, queues) in [(0, "data", true, 1), (1, "S-1", false, 2)] {
+        let disk = &disks[place];
+        assert_eq!(
+            (
+                &disk["serial"],
+                &disk["read_only"],
+                &disk["queues"],
+                &disk["bytes"]
+            ),
+            (
+                &serial.into(),
+                &read_only.into(),
+                &queues.into(),
+                &(1 << 20).into()
+            ),
+            "{seen}"
+        );
+    }
+    let virtio = seen["virtio"].as_array().unwrap();
+    for (device, number) in [("balloon", 5), ("memory", 24)] {
+        assert!(virtio.contains(&number.into()), "no {device} in {seen}");
+    }
+    if user_network {
+        let [lan, wan] = ["lan", "wan"].map(|id| {
+            let mac = chv_domain::spec::MacAddress::of(machine.vm, &id.parse().unwrap()).to_string();
+            let nics = seen["nics"].as_array().unwrap();
+            nics.iter()
+                .find(|nic| nic["mac"] == mac.as_str())
+                .unwrap_or_else(|| panic!("no {id} in {seen}"))
+        });
+        assert_eq!((&lan["mtu"], &wan["mtu"]), (&1400.into(), &1500.into()), "{seen}");
+    }
     hypervisor.kill(&instance).await.unwrap();
+}
+
+/// What the guest says of its machine, on its console.
+async fn seen_from_inside(instance: &Instance) -> serde_json::Value {
+    let console = UnixStream::connect(instance.run_dir.console_socket())
+        .await
+        .unwrap();
+    let (from, mut to) = console.into_split();
+    to.write_all(b"machine\n").await.unwrap();
+    let mut lines = BufReader::new(from).lines();
+    loop {
+        let line = lines.next_line().await.unwrap().expect("the console goes on");
+        if let Some((_, json)) = line.split_once("chv-uos: machine ") {
+            return serde_json::from_str(json).unwrap();
+        }
+    }
 }
 
 /// Files that the host can't read, and files that are no kernel.

@@ -9,6 +9,9 @@ use super::Accelerator;
 /// Enlightenments that every Windows since 8 knows, and that need nothing of each other but this order of things.
 const HYPERV: &str = ",hv-relaxed=on,hv-vapic=on,hv-spinlocks=0x1fff,hv-vpindex=on,hv-time=on";
 
+/// Without SVM, QEMU leaves out the leaf of CPUID that says how cores are arranged, unless it is asked for.
+const NO_NESTING: &str = ",svm=off,vmx=off,min-xlevel=0x80000008";
+
 /// The value of `-cpu`: everything that the accelerator can offer a guest, for guests don't move between hosts yet, and
 /// what the spec switches on or off.
 pub(super) fn model(cpu: &CpuSpec, accelerator: Accelerator) -> String {
@@ -18,7 +21,16 @@ pub(super) fn model(cpu: &CpuSpec, accelerator: Accelerator) -> String {
     }
     .to_owned();
     if cpu.nested == Some(false) {
-        model.push_str(",svm=off,vmx=off");
+        model.push_str(NO_NESTING);
+    }
+    if accelerator == Accelerator::Kvm
+        && cpu
+            .topology
+            .as_ref()
+            .is_some_and(|topology| topology.threads_per_core.get() > 1)
+    {
+        // An AMD guest takes threads for cores without it.
+        model.push_str(",topoext=on");
     }
     if cpu.hyperv {
         model.push_str(HYPERV);

@@ -134,7 +134,7 @@ fn given_processors_then_their_model_and_arrangement_are_as_the_spec_says() {
     let lines = lines(&with(cpu, &[]), Accelerator::Kvm);
     has(
         &lines,
-        "-cpu host,svm=off,vmx=off,hv-relaxed=on,hv-vapic=on,hv-spinlocks=0x1fff,hv-vpindex=on,hv-time=on,avx2=on,rdtscp=off\n",
+        "-cpu host,svm=off,vmx=off,min-xlevel=0x80000008,topoext=on,hv-relaxed=on,hv-vapic=on,hv-spinlocks=0x1fff,hv-vpindex=on,hv-time=on,avx2=on,rdtscp=off\n",
     );
     has(&lines, "-smp 2,maxcpus=8,sockets=2,dies=1,cores=2,threads=2\n");
 }
