@@ -9,6 +9,9 @@ use serde::Serialize;
 /// A disk's sectors are of 512 bytes there, whatever its own are.
 const SECTOR: u64 = 512;
 
+/// The largest disk that is read, in bytes.
+const SMALL: u64 = 4 << 20;
+
 /// The machine as its guest finds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Machine {
@@ -35,6 +38,8 @@ struct Disk {
     bytes: u64,
     read_only: bool,
     queues: usize,
+    /// The CRC-32 of what is on it, where that is little.
+    crc32: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -60,7 +65,7 @@ impl Machine {
                 .map_or(0, number),
             disks: names(&root.join("sys/block"), "vd")
                 .into_iter()
-                .map(|name| Disk::look(&root.join("sys/block"), name))
+                .map(|name| Disk::look(root, name))
                 .collect(),
             nics: names(&root.join("sys/class/net"), "")
                 .into_iter()
@@ -74,11 +79,16 @@ impl Machine {
 }
 
 impl Disk {
-    fn look(block: &Path, name: String) -> Self {
-        let dir = block.join(&name);
+    fn look(root: &Path, name: String) -> Self {
+        let dir = root.join("sys/block").join(&name);
+        let bytes = number(&text(&dir.join("size"))) * SECTOR;
+        let content = (bytes <= SMALL).then(|| fs::read(root.join("dev").join(&name)));
         Self {
             serial: text(&dir.join("serial")),
-            bytes: number(&text(&dir.join("size"))) * SECTOR,
+            bytes,
+            crc32: content
+                .and_then(Result::ok)
+                .map(|content| crc32fast::hash(&content)),
             read_only: text(&dir.join("ro")) == "1",
             queues: names(&dir.join("mq"), "").len(),
             name,
@@ -175,6 +185,7 @@ mod tests {
             ("sys/block/vda/size", "2048\n"),
             ("sys/block/vda/ro", "1\n"),
             ("sys/block/vda/mq/0/nr_tags", "64\n"),
+            ("dev/vda", "123456789"),
             ("sys/block/loop0/size", "0\n"),
             ("sys/class/net/lo/mtu", "65536\n"),
             ("sys/class/net/eth0/address", "52:54:00:12:34:56\n"),
@@ -190,7 +201,7 @@ mod tests {
             serde_json::to_value(Machine::look(root.path())).unwrap(),
             serde_json::json!({
                 "cpus": "0-1", "cpus_possible": "0-3", "topology": [1, 2, 1], "memory_kib": 210_000,
-                "disks": [{"name": "vda", "serial": "root", "bytes": 1_048_576, "read_only": true, "queues": 1}],
+                "disks": [{"name": "vda", "serial": "root", "bytes": 1_048_576, "read_only": true, "queues": 1, "crc32": 0xcbf4_3926_u32}],
                 "nics": [{"name": "eth0", "mac": "52:54:00:12:34:56", "mtu": 1400}],
                 "virtio": [5, 24],
                 "cmdline": "console=ttyS0 quiet",

@@ -263,7 +263,7 @@ mod needs_guest {
         assert!(guest.console().contains("chv-uos: chv.nett=off: unknown setting"));
         let mut tty = guest.connect("tty");
         for (typed, answer) in [
-            ("help", "chv-uos: help, hostname, uptime, echo"),
+            ("help", "chv-uos: help, hostname, uptime, machine, echo"),
             ("hostname", "chv-uos: hello"),
             ("uptime", "chv-uos: up "),
             ("echo hello there", "chv-uos: hello there"),

@@ -76,7 +76,7 @@ impl Files {
         })
     }
 
-    /// Where the files of `spec` are. Blocks on the file system.
+    /// Where the files of `spec` are that an operator put on this host. Blocks on the file system.
     pub fn of(&self, spec: &VmSpec) -> Result<MachineFiles, FileError> {
         let VmSpec { boot, disks, .. } = spec;
         Ok(MachineFiles {
@@ -90,6 +90,7 @@ impl Files {
                 .iter()
                 .map(|disk| self.resolve(&disk.path))
                 .collect::<Result<_, _>>()?,
+            seed: None,
         })
     }
 }

@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod plan;
 pub mod probe;
 pub mod report;
+mod seed;
 pub mod stock;
 mod uptime;
 pub mod version;

@@ -6,6 +6,7 @@
 
 mod boot;
 mod choice;
+mod cloud_init;
 mod cpu;
 mod device_id;
 mod disk;
@@ -28,6 +29,7 @@ use fields::{Rules, spec};
 use part::FULL;
 
 pub use boot::{Boot, Cmdline, CmdlineError, HostPath, HostPathError, MAX_CMDLINE};
+pub use cloud_init::{CloudInit, CloudText, CloudTextError, SshKey, SshKeyError};
 pub use cpu::{Affinity, CpuFeature, CpuFeatureError, CpuNumber, CpuSpec, Level, Topology};
 pub use device_id::{DeviceId, DeviceIdError};
 pub use disk::{Disk, DiskFormat, DiskSerial, DiskSerialError};
@@ -68,6 +70,8 @@ spec! {
             rng: RngSource = "urandom", on(FULL);
             /// Whether it has a watchdog device: a guest that has opened it and then falls silent is reset.
             watchdog: bool = "false", on(FULL);
+            /// What the guest is told at its first boot, on a disk of its own that its host makes.
+            cloud_init: Option<CloudInit> = "no such disk";
         }
     }
 }
@@ -86,6 +90,7 @@ impl VmSpec {
             on_host_loss: OnHostLoss::default(),
             rng: RngSource::default(),
             watchdog: false,
+            cloud_init: None,
         }
     }
 }
@@ -99,6 +104,11 @@ impl Rules for VmSpec {
                 format!("{id} is another one's; each has an id of its own"),
             ))
         };
+        let seed = self.cloud_init.as_ref().map(|_| CloudInit::disk());
+        if let Some(index) = self.disks.iter().position(|disk| Some(&disk.id) == seed.as_ref()) {
+            let why = "cidata is the disk that cloudInit is on; give this one another id";
+            return Some(Fault::new(&format!("disks[{index}].id"), why));
+        }
         taken("disks", twice(self.disks.iter().map(|disk| &disk.id)))
             .or_else(|| taken("nics", twice(self.nics.iter().map(|nic| &nic.id))))
     }

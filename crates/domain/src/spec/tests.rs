@@ -27,6 +27,13 @@ nics:
 - {id: lan, backend: {tap: tap0}, mtu: 9000, offloads: {tso: false}, hostMac: 52:54:00:00:00:02}
 rng: hwrng
 watchdog: true
+cloudInit:
+  userData: |
+    #cloud-config
+    packages: [nginx]
+  networkConfig: \"version: 2\"
+  metaData: \"colour: red\"
+  sshKeys: [ssh-ed25519 AAAA me@home]
 ";
 
 fn read(text: &str) -> VmSpec {
@@ -129,6 +136,11 @@ fn fields_that_exclude_each_other_are_found_with_their_path() {
             "disks: [{id: a, path: p, format: raw}, {id: a, path: q, format: raw}]",
             "disks[1].id",
         ),
+        (
+            "disks: [{id: cidata, path: p, format: raw}]\ncloudInit: {}",
+            "disks[0].id",
+        ),
+        ("cloudInit: {userData: nothing}", "cloudInit.userData"),
         (
             "disks: [{id: a, path: p, format: raw, rateLimit: {}}]",
             "disks[0].rateLimit",

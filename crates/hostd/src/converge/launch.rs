@@ -13,6 +13,7 @@ use super::here::Here;
 use crate::hypervisor::{HypervisorError, Instance, Machine, Remedy};
 use crate::lease::{self, SinceBoot, asks};
 use crate::ledger::{Marker, Noted, VmNote};
+use crate::seed;
 
 /// A machine that runs.
 pub(super) struct Launched {
@@ -113,9 +114,19 @@ async fn prepare(
 ) -> Result<Machine, Fault> {
     let (files, dir, desired) = (here.files.clone(), here.data.run_dir(desired.vm), desired.clone());
     let prepared = tokio::task::spawn_blocking(move || {
-        let files = files
+        let mut files = files
             .of(&desired.spec)
             .map_err(|error| Fault::Blocked(error.to_string()))?;
+        let seed = match &desired.spec.cloud_init {
+            Some(cloud_init) => Some(seed::image(desired.vm, &desired.name, cloud_init)),
+            None => None,
+        };
+        let seed = seed.transpose().map_err(|error| {
+            Fault::Blocked(format!(
+                "the disk for cloud-init can't be made: {error}; make its texts shorter"
+            ))
+        })?;
+        files.seed = seed.is_some().then(|| dir.seed());
         let machine = Machine {
             vm: desired.vm,
             run_dir: dir.clone(),
@@ -145,6 +156,9 @@ async fn prepare(
             .mode(0o700)
             .create(dir.path())
             .map_err(failed)?;
+        if let Some(seed) = seed {
+            std::fs::write(dir.seed(), seed).map_err(failed)?;
+        }
         asks::write(&dir, marker.spec.on_host_loss).map_err(failed)?;
         marker.write(&dir).map_err(failed)?;
         Ok(machine)

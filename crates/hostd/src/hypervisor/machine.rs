@@ -1,11 +1,12 @@
 //! A machine as a hypervisor is asked to run it: a VM's spec, and where on this host its files are.
 
+use std::borrow::Cow;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chv_domain::spec::{Disk, MAX_CMDLINE, MacAddress, Nic};
+use chv_domain::spec::{CloudInit, Disk, DiskFormat, MAX_CMDLINE, MacAddress, Nic};
 use chv_domain::{HypervisorKind, VmId, VmSpec};
 
 use super::error::{HypervisorError, Part};
@@ -36,13 +37,17 @@ pub struct MachineFiles {
     pub initramfs: Option<PathBuf>,
     /// The image files of its disks, in the spec's order.
     pub disks: Vec<PathBuf>,
+    /// The disk that cloud-init reads, which comes after them.
+    pub seed: Option<PathBuf>,
 }
 
 impl Machine {
     /// Its disks, each with its image file.
-    pub(super) fn disks(&self) -> impl Iterator<Item = (&Disk, &Path)> {
+    pub(super) fn disks(&self) -> impl Iterator<Item = (Cow<'_, Disk>, &Path)> {
         let files = self.files.disks.iter().map(PathBuf::as_path);
-        self.spec.disks.iter().zip(files)
+        let disks = self.spec.disks.iter().map(Cow::Borrowed).zip(files);
+        let seed = self.files.seed.as_deref().map(|path| (Cow::Owned(seed()), path));
+        disks.chain(seed)
     }
 
     /// The hardware address of one of its network cards.
@@ -88,6 +93,16 @@ impl Machine {
                     source,
                 })
             })
+    }
+}
+
+/// The disk that cloud-init reads, as a disk of a spec.
+fn seed() -> Disk {
+    let path = "cidata.img".to_owned().try_into();
+    let path = path.expect("a name without a directory");
+    Disk {
+        read_only: true,
+        ..Disk::new(CloudInit::disk(), path, DiskFormat::Raw)
     }
 }
 

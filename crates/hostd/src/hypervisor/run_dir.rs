@@ -78,6 +78,11 @@ impl RunDir {
         self.0.join("hypervisor.log")
     }
 
+    /// The disk that cloud-init reads.
+    pub(crate) fn seed(&self) -> PathBuf {
+        self.0.join("cidata.img")
+    }
+
     /// QEMU's end of the agent channel.
     pub(super) fn agent_socket(&self) -> PathBuf {
         self.0.join(AGENT_SOCKET)

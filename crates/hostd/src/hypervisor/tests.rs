@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chv_domain::spec::CloudInit;
 use chv_domain::{VmId, VmSpec};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -37,6 +38,7 @@ pub(crate) fn machine(run_dir: &Path) -> Machine {
             kernel: guest_file("vmlinuz"),
             initramfs: Some(guest_file("initramfs.cpio")),
             disks: Vec::new(),
+            seed: None,
         },
     }
 }
@@ -188,6 +190,12 @@ async fn boots_with_devices(hypervisor: &dyn Hypervisor) {
     let second = dir.path().join("second.raw");
     std::fs::File::create(&second).unwrap().set_len(1 << 20).unwrap();
     machine.files.disks = vec![path, second];
+    let seed = dir.path().join("cidata.img");
+    let cloud_init: CloudInit =
+        serde_json::from_value(serde_json::json!({"userData": "#cloud-config\nhostname: web\n"})).unwrap();
+    let told = crate::seed::image(machine.vm, &"web".parse().unwrap(), &cloud_init).unwrap();
+    std::fs::write(&seed, &told).unwrap();
+    machine.files.seed = Some(seed);
     let user_network = hypervisor.kind().is_qemu();
     let nics = match user_network {
         true => serde_json::json!([
@@ -233,7 +241,9 @@ async fn boots_with_devices(hypervisor: &dyn Hypervisor) {
     let mib = seen["memory_kib"].as_u64().unwrap() / 1024;
     assert!((140..256).contains(&mib), "{seen}");
     let disks = &seen["disks"];
-    assert_eq!(disks.as_array().unwrap().len(), 2, "{seen}");
+    assert_eq!(disks.as_array().unwrap().len(), 3, "{seen}");
+    assert_eq!(disks[2]["serial"], "cidata", "{seen}");
+    assert_eq!(disks[2]["crc32"], crc32fast::hash(&told), "{seen}");
     for (place, serial, read_only, queues) in [(0, "data", true, 1), (1, "S-1", false, 2)] {
         let disk = &disks[place];
         assert_eq!(

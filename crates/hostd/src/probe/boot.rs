@@ -107,6 +107,7 @@ fn machine(guest: &ProbeGuest, dir: &Path) -> Result<Machine, String> {
             kernel: guest.kernel.clone(),
             initramfs: Some(guest.initramfs.clone()),
             disks: Vec::new(),
+            seed: None,
         },
     })
 }

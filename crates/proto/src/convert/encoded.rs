@@ -13,7 +13,7 @@ use super::event_kind::kind_to_wire;
 use super::fields::Fields;
 use super::host::FeedDelta;
 use super::placement::finding_to_wire;
-use super::spec::{cpu_to_wire, disk_to_wire, memory_to_wire, nic_to_wire, rng_to_wire};
+use super::spec::{cloud_init_to_wire, cpu_to_wire, disk_to_wire, memory_to_wire, nic_to_wire, rng_to_wire};
 use super::vm::power_to_wire;
 use crate::subject;
 
@@ -160,6 +160,9 @@ fn spec_fields(fields: &mut Fields<'_>, spec: &VmSpec) {
     fields.text(8, spec.on_host_loss.as_str());
     fields.text(9, rng_to_wire(spec.rng));
     fields.number(10, spec.watchdog.into());
+    if let Some(cloud_init) = &spec.cloud_init {
+        fields.ready(11, &cloud_init_to_wire(cloud_init));
+    }
 }
 
 fn boot_fields(fields: &mut Fields<'_>, boot: &Boot) {

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use chv_domain::spec::{
-    Affinity, Balloon, Boot, Cmdline, CpuSpec, DeviceId, Disk, DiskFormat, DiskSerial, HostPath, Hotplug,
-    HotplugMethod, HugePages, IfName, MacAddress, MemorySpec, Nic, NicBackend, Offloads, OnHostLoss,
-    QueueSize, RateLimit, RngSource, StopTimeout, TokenBucket, Topology, Within,
+    Affinity, Balloon, Boot, CloudInit, CloudText, Cmdline, CpuSpec, DeviceId, Disk, DiskFormat, DiskSerial,
+    HostPath, Hotplug, HotplugMethod, HugePages, IfName, MacAddress, MemorySpec, Nic, NicBackend, Offloads,
+    OnHostLoss, QueueSize, RateLimit, RngSource, StopTimeout, TokenBucket, Topology, Within,
 };
 use chv_domain::*;
 use proptest::collection::{btree_map, vec};
@@ -200,6 +200,19 @@ pub(super) fn stop_timeout() -> impl Strategy<Value = StopTimeout> {
     (1u32..=3600).prop_map(|seconds| StopTimeout::try_from(seconds).unwrap())
 }
 
+fn cloud_init() -> impl Strategy<Value = CloudInit> {
+    let text = || option::of("[^\\x00]{1,20}".prop_map(|text| CloudText::try_from(text).unwrap()));
+    let key = "ssh-ed25519 [A-Za-z0-9+/=]{1,20} [a-z]{1,5}".prop_map(|text| text.parse().unwrap());
+    (text(), text(), text(), vec(key, 0..3)).prop_map(|(user_data, network_config, meta_data, ssh_keys)| {
+        CloudInit {
+            user_data,
+            network_config,
+            meta_data,
+            ssh_keys,
+        }
+    })
+}
+
 /// Any spec that can be written down; its fields need not go together.
 pub(crate) fn spec() -> impl Strategy<Value = VmSpec> {
     (
@@ -209,11 +222,20 @@ pub(crate) fn spec() -> impl Strategy<Value = VmSpec> {
         option::of(kind()),
         stop_timeout(),
         prop_oneof![Just(OnHostLoss::Stay), Just(OnHostLoss::Failover)],
-        prop::sample::select(RngSource::ALL),
-        any::<bool>(),
+        (prop::sample::select(RngSource::ALL), any::<bool>()),
+        option::of(cloud_init()),
     )
         .prop_map(
-            |((cpu, memory, boot), disks, nics, hypervisor, stop_timeout, on_host_loss, rng, watchdog)| {
+            |(
+                (cpu, memory, boot),
+                disks,
+                nics,
+                hypervisor,
+                stop_timeout,
+                on_host_loss,
+                (rng, watchdog),
+                cloud_init,
+            )| {
                 VmSpec {
                     cpu,
                     memory,
@@ -225,6 +247,7 @@ pub(crate) fn spec() -> impl Strategy<Value = VmSpec> {
                     on_host_loss,
                     rng,
                     watchdog,
+                    cloud_init,
                 }
             },
         )

@@ -1,5 +1,6 @@
 //! Specifications of VMs: the whole, and what boots. Processors, memory and devices have files of their own.
 
+mod cloud_init;
 mod cpu;
 mod device;
 mod memory;
@@ -10,6 +11,7 @@ use chv_domain::spec::{Boot, Cmdline, HostPath, RngSource, StopTimeout};
 use super::error::{WireError, parse_optional};
 use crate::v1;
 
+pub(super) use cloud_init::cloud_init_to_wire;
 pub(super) use cpu::cpu_to_wire;
 pub(super) use device::{disk_to_wire, nic_to_wire};
 pub(super) use memory::memory_to_wire;
@@ -27,6 +29,7 @@ pub fn spec_to_wire(spec: &VmSpec) -> v1::VmSpec {
         on_host_loss: spec.on_host_loss.to_string(),
         rng: rng_to_wire(spec.rng).to_owned(),
         watchdog: spec.watchdog,
+        cloud_init: spec.cloud_init.as_ref().map(cloud_init_to_wire),
     }
 }
 
@@ -48,6 +51,11 @@ pub fn spec_from_wire(spec: v1::VmSpec) -> Result<VmSpec, WireError> {
         on_host_loss: parse_optional("on_host_loss", &spec.on_host_loss)?.unwrap_or_default(),
         rng: parse_optional("rng", &spec.rng)?.unwrap_or_default(),
         watchdog: spec.watchdog,
+        cloud_init: spec
+            .cloud_init
+            .map(cloud_init::cloud_init_from_wire)
+            .transpose()
+            .map_err(|error| error.within("cloud_init"))?,
     })
 }
 

@@ -31,7 +31,7 @@ pub(super) fn config(machine: &Machine) -> Result<VmConfig, HypervisorError> {
     let spec = &machine.spec;
     let disks: Vec<_> = machine
         .disks()
-        .map(|(disk, path)| device::disk(disk, path))
+        .map(|(disk, path)| device::disk(&disk, path))
         .collect::<Result<_, _>>()?;
     let nics = spec.nics.iter().map(|nic| device::nic(nic, machine.mac(nic)));
     let nics: Vec<_> = nics.collect::<Result<_, _>>()?;

@@ -108,7 +108,7 @@ pub(super) fn args(
         option("-action", "watchdog=reset".into());
     }
     for (disk, path) in machine.disks() {
-        for (name, value) in disk::options(disk, path, kind)? {
+        for (name, value) in disk::options(&disk, path, kind)? {
             option(name, value.into());
         }
     }

@@ -17,6 +17,7 @@ fn machine(spec: serde_json::Value, disks: &[&str]) -> Machine {
             kernel: "/images/vmlinuz".into(),
             initramfs: None,
             disks: disks.iter().map(Into::into).collect(),
+            seed: None,
         },
     }
 }
