@@ -1,11 +1,12 @@
 //! The daemon: puts its parts together in the order in which they need one another, and takes them apart again.
 //! Guests are found and looked after first, whether or not anything else can be reached.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chv_domain::{Capacity, HostFacts, HostId, HostName, HypervisorKind};
+use chv_domain::{Capacity, HostFacts, HostId, HostName, HypervisorKind, VmId};
 use chv_proto::client::{Client, ConnectError, ConnectOptions, new_command_id};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::probe::{Freshness, Outcome, ProbeGuest, Probed, probe};
 use crate::report::Reporter;
 use crate::stock::{self, StockError};
+use crate::wall::{self, Walls};
 
 /// Between two tries to reach NATS for the first time. Once reached, it is reached again by the client itself.
 const CONNECT_AGAIN: Duration = Duration::from_secs(1);
@@ -55,6 +57,10 @@ pub struct Config {
     pub offer: Offer,
     /// The hypervisors that may be used; all, when there are none here.
     pub hypervisors: Vec<HypervisorKind>,
+    /// What VMs' processes are put behind.
+    pub walls: wall::Options,
+    /// Whether nothing of that may be missing.
+    pub walls_required: bool,
 }
 
 /// Why the daemon can't run.
@@ -83,6 +89,9 @@ pub enum DaemonError {
         /// Why.
         source: std::io::Error,
     },
+    /// A wall has a hole.
+    #[error("this host can't keep VMs apart as --require-walls asks: {0}")]
+    Walls(String),
     /// Nothing more is heard of what is wanted.
     #[error(
         "the connection to NATS is closed for good, or the feed can't be subscribed to; start chv-hostd again"
@@ -132,6 +141,7 @@ async fn start(
     let id = data.host();
     let membership = data.membership()?;
     let clock = Clock::new();
+    let walls = walls(config, &data, &ledger).await?;
     let stock = stock::take(&data, &ledger, clock).await?;
     tracing::info!(host = %config.name, %id, vms = stock.len(), "started");
 
@@ -145,12 +155,13 @@ async fn start(
         files,
         clock,
         lease: lease.clone(),
+        walls,
         hypervisors: installed(&config.hypervisors).await,
         facts: facts_seen.clone(),
         launches: Semaphore::new(facts::cores().map_err(DaemonError::Facts)?),
     });
     let reporter = Reporter::new(config.name.clone(), leader.clone(), tasks.clone(), stop.clone());
-    let converge = Converge::start(here, reporter, stock, tasks.clone(), stop.clone());
+    let converge = Converge::start(here.clone(), reporter, stock, tasks.clone(), stop.clone());
 
     tasks.spawn(lease.clone().keep(stop.clone()));
     tasks.spawn(trim::keep_short(converge.clone(), stop.clone()));
@@ -164,6 +175,7 @@ async fn start(
             cache: probe_cache,
             dir: probes,
             facts,
+            walls: &here.walls,
         };
         check.once(Freshness::Kept).await;
         let follow = Follower {
@@ -221,6 +233,27 @@ async fn open(config: &Config) -> Result<(DataDir, Arc<Lease>, Ledger, Files), D
     opened.await?
 }
 
+/// Finds out what this host can put VMs' processes behind, and says what is missing.
+async fn walls(config: &Config, data: &DataDir, ledger: &Ledger) -> Result<Walls, DaemonError> {
+    let (options, dir) = (config.walls.clone(), data.trial());
+    let mut users = ledger.users()?;
+    // A ledger that was lost is made up for by what is on the disk.
+    let known: BTreeSet<VmId> = users.iter().map(|(vm, _)| *vm).collect();
+    let vms = data.vms_on_disk().unwrap_or_default();
+    let others = vms.into_iter().filter(|vm| !known.contains(vm));
+    users.extend(others.filter_map(|vm| Some((vm, data.run_dir(vm).user()?))));
+    let walls = tokio::task::spawn_blocking(move || Walls::find(&options, users, &dir)).await?;
+    match walls.missing() {
+        [] => {}
+        missing if config.walls_required => return Err(DaemonError::Walls(missing.join("; "))),
+        missing => tracing::warn!(
+            ?missing,
+            "VMs' processes are kept apart less well than they could be"
+        ),
+    }
+    Ok(walls)
+}
+
 /// The drivers of what is installed, also of what may not be used: it may still run something.
 async fn installed(allowed: &[HypervisorKind]) -> Hypervisors {
     let found = futures::future::join_all(HypervisorKind::ALL.map(hypervisor::find)).await;
@@ -257,6 +290,7 @@ struct Check<'a> {
     cache: PathBuf,
     dir: PathBuf,
     facts: watch::Sender<HostFacts>,
+    walls: &'a Walls,
 }
 
 impl Check<'_> {
@@ -267,7 +301,7 @@ impl Check<'_> {
             .into_iter()
             .filter(|kind| allowed.is_empty() || allowed.contains(kind))
             .collect();
-        let probed = probe(&kinds, &guest, &self.dir, &self.cache, freshness).await;
+        let probed = probe(&kinds, &guest, &self.dir, &self.cache, freshness, self.walls).await;
         say(&probed);
         self.facts.send_replace(facts::facts(self.capacity, &probed));
     }

@@ -134,6 +134,11 @@ impl DataDir {
         self.path.join("probe")
     }
 
+    /// Where it is tried out what this host can put VMs' processes behind.
+    pub fn trial(&self) -> PathBuf {
+        self.path.join("trial")
+    }
+
     /// The directory that all VMs' directories are in.
     pub fn vms(&self) -> PathBuf {
         self.path.join("vms")

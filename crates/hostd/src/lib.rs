@@ -23,3 +23,4 @@ mod seed;
 pub mod stock;
 mod uptime;
 pub mod version;
+pub mod wall;

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use chv_domain::{HostName, HypervisorKind, Memory};
@@ -12,6 +12,7 @@ use chv_hostd::daemon::{self, Config};
 use chv_hostd::facts::Offer;
 use chv_hostd::lease::guard::{self, Shared};
 use chv_hostd::probe::{Freshness, ProbeReport, probe};
+use chv_hostd::wall::{self, UidRange, Walls};
 use chv_proto::client::ConnectOptions;
 use chv_proto::subject;
 use chv_telemetry::Verbosity;
@@ -37,7 +38,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon. When it ends, guests run on.
-    Run(Run),
+    Run(Box<Run>),
     /// Tell which hypervisors run guests on this host, by booting one with each. Fails when none does.
     Check(Check),
     /// End the guests that run under this host's lease once it has ended. The daemon starts this by itself.
@@ -92,6 +93,15 @@ struct Run {
     /// The hypervisors that may be used, instead of all: cloud-hypervisor, qemu-kvm, qemu-tcg.
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     hypervisor: Vec<HypervisorKind>,
+    /// The users that VMs' processes may be, one for each VM; they must be nobody's else.
+    #[arg(long, value_name = "FIRST-LAST", default_value_t)]
+    vm_uids: UidRange,
+    /// The cgroup (v2) that VMs' cgroups are made in, as a path beneath /sys/fs/cgroup; the daemon's own when not given.
+    #[arg(long, value_name = "DIR")]
+    cgroup: Option<PathBuf>,
+    /// Refuse to run where VMs' processes can't be kept apart in every way.
+    #[arg(long)]
+    require_walls: bool,
 }
 
 #[derive(Debug, Args)]
@@ -113,6 +123,13 @@ enum Output {
 }
 
 fn main() -> ExitCode {
+    // Before anything has a thread: what it does is for a process of one.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == wall::LAUNCH)
+    {
+        return wall::launcher::main();
+    }
     let cli = Cli::parse();
     let quiet = match &cli.command {
         Command::Run(_) => Verbosity::Info,
@@ -131,7 +148,7 @@ fn main() -> ExitCode {
     };
     let done = runtime.block_on(async {
         match cli.command {
-            Command::Run(run) => daemon(run).await.map(|()| ExitCode::SUCCESS),
+            Command::Run(run) => daemon(*run).await.map(|()| ExitCode::SUCCESS),
             Command::Check(check) => check_host(check).await,
             Command::Guard(args) => Ok(stand_guard(&args)),
         }
@@ -195,6 +212,11 @@ async fn daemon(run: Run) -> anyhow::Result<()> {
             memory: run.offer_memory,
         },
         hypervisors: run.hypervisor,
+        walls: wall::Options {
+            uids: run.vm_uids,
+            cgroup: run.cgroup,
+        },
+        walls_required: run.require_walls,
     };
     let running = daemon::run(config, stop.clone());
     tokio::pin!(running);
@@ -214,9 +236,11 @@ async fn check_host(check: Check) -> anyhow::Result<ExitCode> {
     let images = std::path::absolute(&check.images).context("--images")?;
     let guest = daemon::probe_guest(&images);
     let cache = dir.0.join("probe.json");
+    let trial = dir.0.join("trial");
+    let walls = tokio::task::spawn_blocking(move || Walls::for_check(&trial)).await?;
     // Dropped, a probe ends its guests; the directory goes after them.
     let probed = tokio::select! {
-        probed = probe(&HypervisorKind::ALL, &guest, &dir.0, &cache, Freshness::Afresh) => probed,
+        probed = probe(&HypervisorKind::ALL, &guest, &dir.0, &cache, Freshness::Afresh, &walls) => probed,
         _ = terminated.recv() => anyhow::bail!("terminated"),
         _ = interrupted.recv() => anyhow::bail!("interrupted"),
     };
@@ -234,6 +258,9 @@ async fn check_host(check: Check) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// How long the ends of guests may take to be noted in it.
+const NOTED: Duration = Duration::from_secs(2);
+
 /// A directory of this check's own; removed on every way out.
 struct OwnDir(PathBuf);
 
@@ -247,8 +274,13 @@ impl OwnDir {
 
 impl Drop for OwnDir {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("chv-hostd: {}: {error}; remove it", self.0.display());
+        let until = Instant::now() + NOTED;
+        while let Err(error) = std::fs::remove_dir_all(&self.0) {
+            if Instant::now() >= until {
+                eprintln!("chv-hostd: {}: {error}; remove it", self.0.display());
+                return;
+            }
+            std::thread::sleep(NOTED / 200);
         }
     }
 }

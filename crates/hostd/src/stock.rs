@@ -224,11 +224,10 @@ fn strays(vms: &Path) -> std::io::Result<BTreeMap<VmId, (HypervisorKind, Process
         ) else {
             continue;
         };
-        // The kernel adds " (deleted)" to a directory that is gone.
-        let here = dir.parent() == Some(vms)
-            && dir
-                .file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with(&vm.to_string()));
+        // The kernel adds " (deleted)" to a directory that is gone, which is the hypervisor's own in the VM's.
+        let here = dir
+            .strip_prefix(vms)
+            .is_ok_and(|dir| dir.starts_with(vm.to_string()));
         if here {
             strays.insert(vm, (kind, process));
         }

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, fallocate};
@@ -36,9 +36,14 @@ pub struct Chunk {
     pub data: Vec<u8>,
 }
 
-/// Reads from the log at `path`; nothing at offset 0 when there is none. Blocks on the file system.
+/// Reads from the log at `path`, where no link is followed; nothing at offset 0 when there is none. Blocks on the file
+/// system.
 pub fn read(path: &Path, from: From) -> io::Result<Chunk> {
-    let file = match File::open(path) {
+    let file = match File::options()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+    {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Chunk::default()),
         Err(error) => return Err(error),
@@ -59,7 +64,11 @@ pub fn read(path: &Path, from: From) -> io::Result<Chunk> {
 /// Gives back the disk space of what can't be read any more, once it is as much as what can. Blocks on the file
 /// system.
 pub fn trim(path: &Path) -> io::Result<()> {
-    let file = match File::options().write(true).open(path) {
+    let file = match File::options()
+        .write(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+    {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),

@@ -159,6 +159,9 @@ impl Actor {
         let ended_with_it = leased && self.here.lease.has_ended_since(self.ran_from);
         let lease_ended = ended_with_it.then_some(ExitReason::LeaseEnded);
         let last_words = attached.instance.last_words().await;
+        if self.here.walls.out_of_memory(self.vm) > 0 {
+            tracing::warn!(vm = %self.vm, "its processes were ended because they used more memory than they may");
+        }
         let reason = plan::reason(Ended {
             exit,
             killed: attached.killed.as_ref().or(lease_ended.as_ref()),

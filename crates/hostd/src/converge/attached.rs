@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::here::Hypervisors;
 use crate::hypervisor::{
     AgentChannel, ConsoleInput, ConsolePump, Exit, FromGuest, Hypervisor, HypervisorError, Instance,
-    KILL_LIMIT, Operation, Process, Status, ToGuest,
+    KILL_LIMIT, Operation, Status, ToGuest,
 };
 use crate::plan::{BootId, Health};
 
@@ -149,7 +149,7 @@ impl Attached {
             tokio::select! {
                 // An end is told before what was said before it: whoever ended is not spoken to.
                 biased;
-                exit = self.instance.process.exited() => match exit {
+                exit = self.instance.exited() => match exit {
                     Ok(exit) => return Happened::Exited(exit),
                     // A fault of the looking is no end.
                     Err(error) => {
@@ -308,9 +308,8 @@ impl Attached {
             vm,
             why: error.to_string(),
         };
-        let process: &Process = &self.instance.process;
-        process.kill().map_err(failed)?;
-        match tokio::time::timeout(KILL_LIMIT, process.exited()).await {
+        self.instance.process.kill().map_err(failed)?;
+        match tokio::time::timeout(KILL_LIMIT, self.instance.exited()).await {
             Ok(exit) => exit.map_err(failed),
             Err(_) => Err(HypervisorError::Timeout {
                 operation,

@@ -12,6 +12,7 @@ use crate::files::Files;
 use crate::hypervisor::Hypervisor;
 use crate::lease::Lease;
 use crate::ledger::Ledger;
+use crate::wall::Walls;
 
 /// The drivers of the hypervisors that are installed here, whether or not they can run guests.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +49,8 @@ pub struct Here {
     pub clock: Clock,
     /// Its lease.
     pub lease: Arc<Lease>,
+    /// What VMs' processes are put behind.
+    pub walls: Walls,
     /// Its hypervisors' drivers.
     pub hypervisors: Hypervisors,
     /// What it offers; hypervisors are listed once the check has seen them run a guest.

@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use chv_domain::spec::OnHostLoss;
-use chv_domain::{DesiredVm, HypervisorKind, Timestamp};
+use chv_domain::{DesiredVm, HypervisorKind, Timestamp, VmId};
 use tracing::Instrument;
 
 use super::here::Here;
@@ -14,6 +14,7 @@ use crate::hypervisor::{HypervisorError, Instance, Machine, Remedy};
 use crate::lease::{self, SinceBoot, asks};
 use crate::ledger::{Marker, Noted, VmNote};
 use crate::seed;
+use crate::wall::Wall;
 
 /// A machine that runs.
 pub(super) struct Launched {
@@ -59,9 +60,10 @@ pub(super) async fn launch(here: &Here, desired: &DesiredVm, now: Timestamp) -> 
             "{kind} is not installed on this host any more; install it, or restart chv-hostd"
         ))
     })?;
-    let machine = prepare(here, desired, kind, now)
+    let mut machine = prepare(here, desired, kind, now)
         .instrument(tracing::info_span!("prepare"))
         .await?;
+    machine.wall = wall(here, desired.vm)?;
     let note = VmNote {
         epoch: desired.epoch,
         noted: Noted::Launching { epoch: desired.epoch },
@@ -86,6 +88,19 @@ pub(super) async fn launch(here: &Here, desired: &DesiredVm, now: Timestamp) -> 
         looked,
         outlived,
     })
+}
+
+/// What the VM's process is put behind. Noted before anything is its user's.
+fn wall(here: &Here, vm: VmId) -> Result<Wall, Fault> {
+    let wall = here
+        .walls
+        .of(vm)
+        .map_err(|error| Fault::Blocked(error.to_string()))?;
+    if let Some(user) = wall.user {
+        let noted = here.ledger.set_user(vm, user);
+        noted.map_err(|error| Fault::Passing(error.to_string()))?;
+    }
+    Ok(wall)
 }
 
 /// The last look before a guest is started, and when it was: for one that asks for failover there is a guard, and the
@@ -132,6 +147,7 @@ async fn prepare(
             run_dir: dir.clone(),
             spec: Arc::clone(&desired.spec),
             files,
+            wall: Wall::default(),
         };
         let DesiredVm {
             vm,

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::instance::{Instance, on_a_blocking_thread};
+use super::socket;
 use super::spawn::remove_if_there;
 
 /// The virtio-serial port that the guest's agent looks for.
@@ -222,7 +223,7 @@ impl AgentChannel {
 
 /// Connects, and asks the guest to say `ready`: at once when it is up, else when it is.
 async fn greeted(path: &Path) -> io::Result<UnixStream> {
-    let mut stream = UnixStream::connect(path).await?;
+    let mut stream = socket::connect(path).await?;
     // A new connection has room for this, whether the guest reads or not.
     stream.write_all(b"status\n").await?;
     Ok(stream)
@@ -330,6 +331,7 @@ mod tests {
             run_dir: RunDir::new(dir.path()).unwrap(),
             process: Process::of(std::process::id()).unwrap().unwrap(),
         };
+        std::fs::create_dir(instance.run_dir.own()).unwrap();
         let channel = AgentChannel::open(&instance).await.unwrap();
         (dir, channel)
     }
@@ -337,7 +339,7 @@ mod tests {
     #[tokio::test]
     async fn given_an_agent_that_connects_anew_then_the_newer_connection_is_the_channel() {
         let (dir, mut channel) = listening().await;
-        let path = dir.path().join("vsock_1024");
+        let path = dir.path().join("own/vsock_1024");
 
         let mut first = UnixStream::connect(&path).await.unwrap();
         first.write_all(b"ready {}\nhalf a li").await.unwrap();
@@ -370,7 +372,7 @@ mod tests {
         let (dir, channel) = listening().await;
         let instance = channel.instance.clone();
         drop(channel);
-        assert!(dir.path().join("vsock_1024").exists());
+        assert!(dir.path().join("own/vsock_1024").exists());
         AgentChannel::open(&instance).await.unwrap();
     }
 

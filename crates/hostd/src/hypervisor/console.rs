@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::instance::Instance;
+use super::socket;
 
 /// Messages of input that may wait for a guest that doesn't read.
 const INPUT_BOUND: usize = 64;
@@ -48,13 +49,14 @@ impl ConsoleInput {
 impl ConsolePump {
     /// Connects to the console of a machine, after its launch or its adoption.
     pub async fn open(instance: &Instance) -> io::Result<(Self, ConsoleInput)> {
-        let stream = UnixStream::connect(instance.run_dir.console_socket()).await?;
+        let stream = socket::connect(&instance.run_dir.console_socket()).await?;
         let log = match instance.kind {
             HypervisorKind::QemuKvm | HypervisorKind::QemuTcg => None,
             HypervisorKind::CloudHypervisor => Some(
                 OpenOptions::new()
                     .create(true)
                     .append(true)
+                    .custom_flags(libc::O_NOFOLLOW)
                     .open(instance.run_dir.console_log())
                     .await?,
             ),
@@ -103,6 +105,12 @@ mod tests {
     use crate::hypervisor::{Process, RunDir};
     use tokio::net::UnixListener;
 
+    fn directory() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("own")).unwrap();
+        dir
+    }
+
     fn instance(dir: &tempfile::TempDir, kind: HypervisorKind) -> Instance {
         Instance {
             vm: "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(),
@@ -114,9 +122,9 @@ mod tests {
 
     #[tokio::test]
     async fn given_cloud_hypervisor_then_output_is_appended_to_the_log_and_input_reaches_the_guest() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("console.log"), "before ").unwrap();
-        let listener = UnixListener::bind(dir.path().join("console.sock")).unwrap();
+        let dir = directory();
+        std::fs::write(dir.path().join("own/console.log"), "before ").unwrap();
+        let listener = UnixListener::bind(dir.path().join("own/console.sock")).unwrap();
         let (pump, input) = ConsolePump::open(&instance(&dir, HypervisorKind::CloudHypervisor))
             .await
             .unwrap();
@@ -134,7 +142,7 @@ mod tests {
         let (input, done) = tokio::join!(guest, pump.run(CancellationToken::new()));
         done.unwrap();
         assert_eq!(
-            std::fs::read_to_string(dir.path().join("console.log")).unwrap(),
+            std::fs::read_to_string(dir.path().join("own/console.log")).unwrap(),
             "before hello"
         );
         assert_eq!(input.send(Bytes::new()).await, Err(ConsoleClosed));
@@ -142,8 +150,8 @@ mod tests {
 
     #[tokio::test]
     async fn given_qemu_which_logs_by_itself_then_the_pump_writes_nothing_and_stops_when_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(dir.path().join("console.sock")).unwrap();
+        let dir = directory();
+        let listener = UnixListener::bind(dir.path().join("own/console.sock")).unwrap();
         let (pump, _input) = ConsolePump::open(&instance(&dir, HypervisorKind::QemuTcg))
             .await
             .unwrap();
@@ -153,6 +161,6 @@ mod tests {
         let stop = CancellationToken::new();
         let (done, ()) = tokio::join!(pump.run(stop.clone()), async { stop.cancel() });
         done.unwrap();
-        assert!(!dir.path().join("console.log").exists());
+        assert!(!dir.path().join("own/console.log").exists());
     }
 }

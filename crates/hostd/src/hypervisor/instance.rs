@@ -7,14 +7,18 @@ use chv_domain::{HypervisorKind, VmId};
 use serde::{Deserialize, Serialize};
 
 use super::lock::LockFile;
-use super::process::Process;
+use super::process::{Exit, Process};
 use super::run_dir::RunDir;
+use crate::wall::read_end;
 
 /// How much of a hypervisor's log its last words are taken from, in bytes, and how many lines they are.
 const LAST_WORDS: (u64, usize) = (4096, 10);
 
 /// How long a process that holds a run directory may have no marker: from fork to exec, and while it ends.
 const SETTLE: Duration = Duration::from_millis(500);
+
+/// How long the end of a process may take to be noted by the one who waits for it, and how often it is looked.
+const NOTED: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(1));
 
 /// A machine and the process that runs it, or ran it. Everything needed to speak to it after a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +109,41 @@ impl Instance {
             Some((vm, kind)) => Held::Machine(vm, kind, process),
             None => Held::Other(NoMachine { pid, words }),
         })
+    }
+
+    /// Resolves when its process has ended. May be dropped and called again.
+    pub async fn exited(&self) -> io::Result<Exit> {
+        match self.process.exited().await? {
+            Exit::Unobserved => {}
+            exit => return Ok(exit),
+        }
+        let deadline = Instant::now() + NOTED.0;
+        loop {
+            // It is waited for no longer once its end was noted: so this is looked at first.
+            let waited_for = Process::of(self.process.pid)? == Some(self.process);
+            match self.noted_end() {
+                Exit::Unobserved if waited_for && Instant::now() < deadline => {
+                    tokio::time::sleep(NOTED.1).await
+                }
+                exit => return Ok(exit),
+            }
+        }
+    }
+
+    /// How its process ended, when it has. Doesn't wait, not for the end to be noted either.
+    pub fn has_ended(&self) -> io::Result<Option<Exit>> {
+        let ended = self.process.has_ended()?;
+        Ok(ended.map(|exit| match exit {
+            Exit::Unobserved => self.noted_end(),
+            exit => exit,
+        }))
+    }
+
+    fn noted_end(&self) -> Exit {
+        match read_end(&self.run_dir.end()) {
+            Some((process, exit)) if process == self.process => exit,
+            Some(_) | None => Exit::Unobserved,
+        }
     }
 
     /// The last lines that its hypervisor wrote; a stand-in when it wrote none.

@@ -6,21 +6,13 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-/// A process loses its POSIX lock as soon as it closes any descriptor of the file, and starting a program
-/// closes those that this daemon had open when it forked. So they are open one at a time.
-static OPEN: Mutex<()> = Mutex::new(());
-
 /// A run directory's lock file, open; not yet locked.
-pub(super) struct LockFile {
-    file: File,
-    _alone: MutexGuard<'static, ()>,
-}
+pub(super) struct LockFile(File);
 
 impl LockFile {
     /// Opens the lock file at `path`, and makes it where there is none.
@@ -38,16 +30,12 @@ impl LockFile {
     }
 
     fn open_with(options: &mut OpenOptions, path: &Path) -> io::Result<Self> {
-        let alone = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Self {
-            file: options.read(true).write(true).open(path)?,
-            _alone: alone,
-        })
+        Ok(Self(options.read(true).write(true).open(path)?))
     }
 
     /// The process that holds the lock; `None` when no process does.
     pub(super) fn holder(&self) -> io::Result<Option<u32>> {
-        match fcntl_getlk(&self.file, &Flock::from(FlockType::WriteLock))? {
+        match fcntl_getlk(&self.0, &Flock::from(FlockType::WriteLock))? {
             None => Ok(None),
             Some(Flock { pid: Some(pid), .. }) => Ok(Some(pid.as_raw_nonzero().get().unsigned_abs())),
             Some(Flock { pid: None, .. }) => Err(io::Error::other(
@@ -58,13 +46,13 @@ impl LockFile {
 
     /// The descriptor, for [`take`].
     pub(super) fn fd(&self) -> RawFd {
-        self.file.as_raw_fd()
+        self.0.as_raw_fd()
     }
 }
 
 /// Takes the lock for this process, and keeps `file` open when it becomes another program. Fails when another
-/// process holds it. Only system calls: it may run between fork and exec.
-pub(super) fn take(file: BorrowedFd<'_>) -> io::Result<()> {
+/// process holds it. The lock is lost when this process closes any descriptor of the file: it must have no other.
+pub(crate) fn take(file: BorrowedFd<'_>) -> io::Result<()> {
     fcntl_lock(file, FlockOperation::NonBlockingLockExclusive)?;
     fcntl_setfd(file, FdFlags::empty())?;
     Ok(())

@@ -11,6 +11,7 @@ use chv_domain::{HypervisorKind, VmId, VmSpec};
 
 use super::error::{HypervisorError, Part};
 use super::run_dir::RunDir;
+use crate::wall::Wall;
 
 /// What puts the kernel's console on the first serial port. Before the spec's own, which may add to it.
 const CONSOLE: &str = "console=ttyS0";
@@ -26,6 +27,8 @@ pub struct Machine {
     pub spec: Arc<VmSpec>,
     /// Where its files are.
     pub files: MachineFiles,
+    /// What its process is put behind.
+    pub wall: Wall,
 }
 
 /// A spec's files, each an absolute path on this host.
@@ -73,8 +76,8 @@ impl Machine {
         Ok(whole)
     }
 
-    /// Opens every file that the machine is made of, as the hypervisor will. Blocks on the file system.
-    pub(super) fn check_files(&self) -> Result<(), HypervisorError> {
+    /// The files that the machine is made of, and whether its hypervisor writes to them.
+    pub(super) fn files(&self) -> impl Iterator<Item = (Part, &Path, bool)> {
         let MachineFiles {
             kernel, initramfs, ..
         } = &self.files;
@@ -86,13 +89,17 @@ impl Machine {
             .into_iter()
             .chain(initramfs)
             .chain(disks)
-            .try_for_each(|(part, path, write)| {
-                open_file(path, write).map_err(|source| HypervisorError::Unreadable {
-                    part,
-                    path: path.to_owned(),
-                    source,
-                })
+    }
+
+    /// Opens every file that the machine is made of, as the hypervisor will. Blocks on the file system.
+    pub(super) fn check_files(&self) -> Result<(), HypervisorError> {
+        self.files().try_for_each(|(part, path, write)| {
+            open_file(path, write).map_err(|source| HypervisorError::Unreadable {
+                part,
+                path: path.to_owned(),
+                source,
             })
+        })
     }
 }
 

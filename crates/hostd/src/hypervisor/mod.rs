@@ -32,6 +32,7 @@ pub use console::{ConsoleClosed, ConsoleInput, ConsolePump};
 pub use error::{HypervisorError, Operation, Part, Remedy};
 pub use instance::Instance;
 pub(crate) use instance::{Held, last_lines, marked};
+pub(crate) use lock::take as take_lock;
 pub use machine::{Machine, MachineFiles};
 pub(crate) use process::KILL_LIMIT;
 pub use process::{Exit, Process};

@@ -33,8 +33,8 @@ pub enum Exit {
     Code(i32),
     /// This signal ended it.
     Signal(i32),
-    /// It is gone, and how is not known: it was not this daemon's child (an adopted one never is), or its
-    /// end was told to another waiter already.
+    /// It is gone, and how is not known: it was not this daemon's child, or its end was told to another waiter
+    /// already.
     Unobserved,
 }
 

@@ -1,6 +1,8 @@
-//! The directory that one running machine has on its host, and what is in it. Names only; nothing here
-//! creates or removes a file.
+//! The directory that one running machine has on its host, and what is in it. The hypervisor may write to the directory
+//! [`RunDir::own`] in it, and to nothing else: the rest is the daemon's. Nothing here creates or removes a
+//! file.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +11,7 @@ use serde::{Deserialize, Serialize};
 const MAX_SOCKET_PATH: usize = 107;
 
 /// The longest name that is put into a run directory.
-const LONGEST_NAME: &str = "console.sock";
+const LONGEST_NAME: &str = "own/console.sock";
 
 /// The port on the host that a guest connects to over vsock to reach its agent channel.
 const AGENT_VSOCK_PORT: u32 = 1024;
@@ -53,6 +55,24 @@ impl RunDir {
         &self.0
     }
 
+    /// The hypervisor's own directory, where it is started. It may put there what it likes, links too: nothing in it is
+    /// opened by following one.
+    pub(crate) fn own(&self) -> PathBuf {
+        self.0.join(OWN)
+    }
+
+    /// The user that the hypervisor's own directory belongs to; `None` when that is not one of its own. Blocks on the
+    /// file system.
+    pub(crate) fn user(&self) -> Option<u32> {
+        let owner = std::fs::symlink_metadata(self.own()).ok()?.uid();
+        (owner != rustix::process::geteuid().as_raw()).then_some(owner)
+    }
+
+    /// How the hypervisor's process ended, once it has.
+    pub(super) fn end(&self) -> PathBuf {
+        self.0.join("end")
+    }
+
     /// Held by the hypervisor's process as long as it lives.
     pub(super) fn lock(&self) -> PathBuf {
         self.0.join("lock")
@@ -65,12 +85,12 @@ impl RunDir {
 
     /// The serial console's socket. One client at a time.
     pub(crate) fn console_socket(&self) -> PathBuf {
-        self.0.join(CONSOLE_SOCKET)
+        self.own().join(CONSOLE_SOCKET)
     }
 
     /// What the guest wrote on its serial console.
     pub fn console_log(&self) -> PathBuf {
-        self.0.join(CONSOLE_LOG)
+        self.own().join(CONSOLE_LOG)
     }
 
     /// What the hypervisor itself wrote, since its launch.
@@ -85,28 +105,32 @@ impl RunDir {
 
     /// QEMU's end of the agent channel.
     pub(super) fn agent_socket(&self) -> PathBuf {
-        self.0.join(AGENT_SOCKET)
+        self.own().join(AGENT_SOCKET)
     }
 
     /// Where cloud-hypervisor connects to when the guest connects to the host's agent port.
     pub(super) fn agent_listener(&self) -> PathBuf {
-        self.0.join(format!("{VSOCK}_{AGENT_VSOCK_PORT}"))
+        self.own().join(format!("{VSOCK}_{AGENT_VSOCK_PORT}"))
     }
 
-    /// The sockets that a hypervisor makes for itself, and fails to make when an earlier one left them.
-    pub(super) fn left_behind(&self) -> [PathBuf; 4] {
+    /// The sockets that a hypervisor makes for itself, and fails to make when an earlier one left them; and how that one
+    /// ended.
+    pub(super) fn left_behind(&self) -> [PathBuf; 5] {
         [
+            self.end(),
             self.api_socket(),
             self.console_socket(),
             self.agent_socket(),
-            self.0.join(VSOCK),
+            self.own().join(VSOCK),
         ]
     }
 }
 
-// Relative to the run directory, which is the hypervisor's working directory: no path needs quoting.
-pub(super) const API_SOCKET: &str = "api.sock";
-pub(super) const CONSOLE_SOCKET: &str = LONGEST_NAME;
+const OWN: &str = "own";
+const API_SOCKET: &str = "api.sock";
+
+// Relative to its own directory, which is the hypervisor's working directory: no path needs quoting.
+pub(super) const CONSOLE_SOCKET: &str = "console.sock";
 pub(super) const CONSOLE_LOG: &str = "console.log";
 pub(super) const AGENT_SOCKET: &str = "agent.sock";
 pub(super) const VSOCK: &str = "vsock";

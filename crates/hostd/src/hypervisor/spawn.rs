@@ -1,30 +1,23 @@
-//! Starts a hypervisor's process so that it outlives this daemon: in a session of its own, with nothing of
-//! the daemon's open, holding its run directory's lock. Knows nothing of what the program is told afterwards.
+//! Makes a machine's run directory ready and has its hypervisor started: behind the machine's wall, as nobody's child
+//! here, with nothing of the daemon's open, holding its run directory's lock. Knows nothing of what the program is told
+//! afterwards.
 
 use std::ffi::OsString;
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, lchown};
 use std::os::unix::net::UnixListener;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use chv_domain::HypervisorKind;
-use rustix::io::{FdFlags, fcntl_setfd};
 
 use super::error::HypervisorError;
 use super::instance::{Instance, marker};
-use super::lock::{self, LockFile};
+use super::lock::LockFile;
 use super::machine::Machine;
-use super::process::{KILL_LIMIT, Process};
-
-/// The first descriptor that is not one of the three standard ones.
-const FIRST_OWN_FD: libc::c_uint = 3;
-
-/// Close when another program starts, not now.
-const CLOEXEC: libc::c_int = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
+use super::process::KILL_LIMIT;
+use crate::wall::{self, Order, Shown};
 
 /// A process that has not yet shown that it runs its machine. Dropped, it is killed, and may be there a moment more.
 #[derive(Debug)]
@@ -45,11 +38,11 @@ impl Fledgling {
     /// The machine does not run, because of `error`. Kills its process, and waits until it is gone: a launch
     /// that is tried again must not find it.
     pub(super) async fn given_up(self, error: HypervisorError) -> HypervisorError {
-        let process = self.instance().process;
+        let instance = self.instance().clone();
         drop(self);
-        if tokio::time::timeout(KILL_LIMIT, process.ended()).await.is_err() {
+        if tokio::time::timeout(KILL_LIMIT, instance.exited()).await.is_err() {
             tracing::error!(
-                pid = process.pid,
+                pid = instance.process.pid,
                 "a hypervisor that was not launched is still there"
             );
         }
@@ -64,10 +57,6 @@ impl Drop for Fledgling {
         };
         if let Err(error) = process.kill() {
             tracing::error!(%vm, pid = process.pid, %error, "a hypervisor that was not launched can't be killed");
-        }
-        // Reaps it. Ends by itself: the process was just killed.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { process.exited().await });
         }
     }
 }
@@ -103,12 +92,12 @@ fn spawn_now(
         }
     };
     machine.check_files()?;
-    let dir = run_dir.path();
+    let (dir, own) = (run_dir.path(), run_dir.own());
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(dir)
-        .map_err(unusable(dir))?;
+        .create(&own)
+        .map_err(unusable(&own))?;
 
     let held_path = run_dir.lock();
     let held = LockFile::create(&held_path).map_err(unusable(&held_path))?;
@@ -119,41 +108,30 @@ fn spawn_now(
             run_dir: dir.to_owned(),
         });
     }
-    for socket in run_dir.left_behind() {
-        remove_if_there(&socket).map_err(unusable(&socket))?;
+    for left in run_dir.left_behind() {
+        remove_if_there(&left).map_err(unusable(&left))?;
+    }
+    if let Some(user) = machine.wall.user {
+        give(&own, &run_dir.console_log(), user).map_err(unusable(&own))?;
     }
     let api_path = run_dir.api_socket();
     let api = UnixListener::bind(&api_path).map_err(unusable(&api_path))?;
     let log_path = run_dir.hypervisor_log();
     let log = File::create(&log_path).map_err(unusable(&log_path))?;
 
-    let (held_fd, api_fd) = (held.fd(), api.as_raw_fd());
     let failed = |source| HypervisorError::Spawn {
         binary: binary.to_owned(),
         source,
     };
-    let mut command = Command::new(binary);
-    command
-        .arg0(marker(*vm, kind))
-        .args(args(api_fd))
-        .current_dir(dir)
-        // What the daemon's environment holds, secrets perhaps, is none of the hypervisor's business.
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().map_err(failed)?)
-        .stderr(log);
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed; `become_independent` makes only
-    // system calls and allocates nothing. Both descriptors stay open in the parent, and so in the child,
-    // until `spawn` has returned.
-    unsafe { command.pre_exec(move || become_independent(held_fd, api_fd)) };
-    let child = command.spawn().map_err(failed)?;
-
-    // It is this daemon's child and not waited for yet, so its number can't have become another's.
-    let process = match Process::of(child.id()) {
-        Ok(Some(process)) => process,
-        Ok(None) => return Err(failed(io::Error::other("it is not in /proc; is /proc mounted?"))),
-        Err(error) => return Err(failed(error)),
-    };
+    let order = order(
+        &machine,
+        kind,
+        binary,
+        args(api.as_raw_fd()),
+        (held.fd(), api.as_raw_fd()),
+    )
+    .map_err(failed)?;
+    let process = wall::start(*vm, &order, log).map_err(failed)?;
     let Machine { vm, run_dir, .. } = machine;
     Ok(Fledgling(Some(Instance {
         vm,
@@ -163,18 +141,49 @@ fn spawn_now(
     })))
 }
 
-/// Runs in the child: cuts it loose from the daemon, and hands it the two descriptors that it keeps.
-fn become_independent(held: RawFd, api: RawFd) -> io::Result<()> {
-    rustix::process::setsid()?;
-    // Also those that the daemon itself inherited open, which a program that waits for their end would miss.
-    // SAFETY: takes no pointers; marks descriptors of this process only.
-    if unsafe { libc::close_range(FIRST_OWN_FD, libc::c_uint::MAX, CLOEXEC) } != 0 {
-        return Err(io::Error::last_os_error());
+/// What a launcher is told of `machine`: `held` is the lock's descriptor, `api` the one that the control socket listens on.
+fn order(
+    machine: &Machine,
+    kind: HypervisorKind,
+    binary: &Path,
+    args: Vec<OsString>,
+    (held, api): (RawFd, RawFd),
+) -> io::Result<Order> {
+    let Machine {
+        vm, run_dir, wall, ..
+    } = machine;
+    let program = binary.canonicalize()?;
+    let cell = match wall.user {
+        Some(user) => {
+            let files = machine.files().map(|(_, path, write)| Shown::data(path, write));
+            Some(wall::cell(user, &program, files, kind, machine.nic.is_some())?)
+        }
+        None => None,
+    };
+    let limits = wall::limits(kind, machine.vcpus, machine.memory);
+    let cgroups = wall.cgroups.as_ref();
+    Ok(Order {
+        program,
+        arg0: marker(*vm, kind),
+        args,
+        own: run_dir.own(),
+        lock: held,
+        open: vec![api],
+        end: run_dir.end(),
+        cgroup: cgroups.map(|cgroups| cgroups.make(*vm, limits)).transpose()?,
+        keepers: cgroups.map(|cgroups| cgroups.keepers()),
+        cell,
+    })
+}
+
+/// Makes `own`, and what an earlier user left in `log`, the user's.
+fn give(own: &Path, log: &Path, user: u32) -> io::Result<()> {
+    lchown(own, Some(user), Some(user))?;
+    std::fs::set_permissions(own, Permissions::from_mode(0o700))?;
+    match lchown(log, Some(user), Some(user)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
-    // SAFETY: open since before the fork, and not closed before exec.
-    let (held, api) = unsafe { (BorrowedFd::borrow_raw(held), BorrowedFd::borrow_raw(api)) };
-    fcntl_setfd(api, FdFlags::empty())?;
-    lock::take(held)
 }
 
 pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {

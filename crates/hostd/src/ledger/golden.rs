@@ -80,6 +80,9 @@ async fn written() -> String {
     ledger.set_feed(Seq(17)).unwrap();
     let feed = ledger.db.get(FEED).unwrap().unwrap();
     writeln!(lines, "feed {} {}", hex(FEED), hex(&feed)).unwrap();
+    ledger.set_user(VM, 200_000).unwrap();
+    let (key, value) = ledger.users.first().unwrap().unwrap();
+    writeln!(lines, "user {} {}", hex(&key), hex(&value)).unwrap();
     for (name, note) in notes() {
         ledger.put(VM, &note).await.unwrap();
         let (key, value) = ledger.vms.first().unwrap().unwrap();
@@ -111,6 +114,11 @@ async fn golden_values_are_written_as_they_were_and_read_as_what_they_are() {
         if name == "feed" {
             ledger.db.insert(unhex(key), unhex(value)).unwrap();
             assert_eq!(ledger.feed().unwrap(), Seq(17));
+            continue;
+        }
+        if name == "user" {
+            ledger.users.insert(unhex(key), unhex(value)).unwrap();
+            assert_eq!(ledger.users().unwrap(), [(VM, 200_000)]);
             continue;
         }
         ledger.vms.insert(unhex(key), unhex(value)).unwrap();

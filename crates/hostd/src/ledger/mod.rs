@@ -1,5 +1,5 @@
 //! What the daemon notes so that its next life knows it: how far it followed, and of each VM the highest grant,
-//! the process, and what is still to be reported. The only module that knows sled.
+//! the process, its user, and what is still to be reported. The only module that knows sled.
 //!
 //! Nothing here is the only copy: processes hold the locks of their run directories, and a VM's directory names
 //! its grant. So a ledger that can't be read is put aside, and built again from those.
@@ -40,6 +40,7 @@ const FEED: &[u8] = b"feed";
 pub struct Ledger {
     db: sled::Db,
     vms: sled::Tree,
+    users: sled::Tree,
     flushing: Arc<Flushing>,
 }
 
@@ -116,13 +117,16 @@ impl Ledger {
         let opened = catch_unwind(AssertUnwindSafe(|| {
             let db = sled::Config::new().path(path).cache_capacity(8 << 20).open()?;
             let vms = db.open_tree("vms")?;
+            let users = db.open_tree("users")?;
             let ledger = Self {
                 db,
                 vms,
+                users,
                 flushing: Arc::default(),
             };
             ledger.feed()?;
             ledger.notes()?;
+            ledger.users()?;
             Ok::<_, LedgerError>(ledger)
         }));
         match opened {
@@ -151,15 +155,18 @@ impl Ledger {
 
     /// All notes.
     pub fn notes(&self) -> Result<Vec<(VmId, VmNote)>, LedgerError> {
-        self.vms
-            .iter()
-            .map(|entry| {
-                let (key, value) = entry?;
-                let key = <[u8; 16]>::try_from(&*key)
-                    .map_err(|_| StoredError::Body("a key is no VM id".to_owned()))?;
-                Ok((VmId::from_bytes(key), stored::decode(&value)?))
-            })
-            .collect()
+        of_vms(&self.vms)
+    }
+
+    /// The users that VMs' processes are.
+    pub fn users(&self) -> Result<Vec<(VmId, u32)>, LedgerError> {
+        of_vms(&self.users)
+    }
+
+    /// Notes the user that the process of `vm` is, until the VM is struck out. Flushed with the next note.
+    pub fn set_user(&self, vm: VmId, user: u32) -> Result<(), LedgerError> {
+        self.users.insert(vm.to_bytes(), stored::encode(&user)?)?;
+        Ok(())
     }
 
     /// The note of `vm`; `None` when there is none.
@@ -184,6 +191,7 @@ impl Ledger {
     /// Strikes out what is noted of `vm`.
     pub async fn remove(&self, vm: VmId) -> Result<(), LedgerError> {
         self.vms.remove(vm.to_bytes())?;
+        self.users.remove(vm.to_bytes())?;
         self.flush().await
     }
 
@@ -211,6 +219,17 @@ impl Ledger {
             .await
             .unwrap_or_else(|error| Err(io::Error::other(error).into()))
     }
+}
+
+fn of_vms<T: serde::de::DeserializeOwned>(tree: &sled::Tree) -> Result<Vec<(VmId, T)>, LedgerError> {
+    tree.iter()
+        .map(|entry| {
+            let (key, value) = entry?;
+            let key =
+                <[u8; 16]>::try_from(&*key).map_err(|_| StoredError::Body("a key is no VM id".to_owned()))?;
+            Ok((VmId::from_bytes(key), stored::decode(&value)?))
+        })
+        .collect()
 }
 
 /// Waits until no process holds sled's lock of the ledger. Blocks.

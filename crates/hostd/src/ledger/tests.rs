@@ -46,6 +46,8 @@ async fn given_notes_when_opened_again_then_they_are_there() {
         .put(VmId::from_bytes([4; 16]), &note(ExitReason::Killed))
         .await
         .unwrap();
+    ledger.set_user(VM, 200_000).unwrap();
+    ledger.set_user(VmId::from_bytes([4; 16]), 200_001).unwrap();
     ledger.remove(VmId::from_bytes([4; 16])).await.unwrap();
     ledger.set_feed(Seq(17)).unwrap();
     ledger.close().await.unwrap();
@@ -55,6 +57,7 @@ async fn given_notes_when_opened_again_then_they_are_there() {
     assert_eq!(damage, None);
     assert_eq!(ledger.feed().unwrap(), Seq(17));
     assert_eq!(ledger.notes().unwrap(), [(VM, running())]);
+    assert_eq!(ledger.users().unwrap(), [(VM, 200_000)]);
 }
 
 #[tokio::test]

@@ -8,13 +8,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use chv_domain::spec::{Boot, Cmdline, CpuSpec, HostPath, MemorySpec};
 use chv_domain::{HypervisorKind, Memory, Vcpus, VmId, VmSpec};
 use tokio::io::AsyncReadExt;
-use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::{ProbeGuest, on_a_blocking_thread};
 use crate::hypervisor::{
-    AgentChannel, FromGuest, Hypervisor, Instance, Machine, MachineFiles, RunDir, last_lines,
+    AgentChannel, FromGuest, Hypervisor, Instance, Machine, MachineFiles, RunDir, last_lines, socket,
 };
+use crate::wall::{Wall, Walls};
 
 const MEMORY_MIB: u32 = 256;
 
@@ -57,8 +57,9 @@ pub(super) async fn boot(
     hypervisor: &dyn Hypervisor,
     guest: &ProbeGuest,
     dir: &Path,
+    walls: &Walls,
 ) -> Result<Duration, String> {
-    let machine = machine(guest, dir)?;
+    let machine = machine(guest, dir, walls.of_probe(hypervisor.kind()))?;
     let in_dir = |error: io::Error| format!("{}: {error}", dir.display());
     end_leftover(hypervisor, &machine.run_dir).await?;
     clear(dir).await.map_err(in_dir)?;
@@ -77,6 +78,9 @@ pub(super) async fn boot(
         }
     };
     clear(dir).await.map_err(in_dir)?;
+    if let Err(error) = walls.clear(machine.vm) {
+        tracing::warn!(%error, "the cgroup of a probe guest stays");
+    }
     booted
 }
 
@@ -91,7 +95,7 @@ impl Drop for Leash {
     }
 }
 
-fn machine(guest: &ProbeGuest, dir: &Path) -> Result<Machine, String> {
+fn machine(guest: &ProbeGuest, dir: &Path, wall: Wall) -> Result<Machine, String> {
     let run_dir = RunDir::new(dir).map_err(|error| error.to_string())?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -109,6 +113,7 @@ fn machine(guest: &ProbeGuest, dir: &Path) -> Result<Machine, String> {
             disks: Vec::new(),
             seed: None,
         },
+        wall,
     })
 }
 
@@ -156,7 +161,7 @@ async fn until_ready(
     let mut agent = AgentChannel::open(instance)
         .await
         .map_err(|error| error.to_string())?;
-    let mut console = UnixStream::connect(instance.run_dir.console_socket())
+    let mut console = socket::connect(&instance.run_dir.console_socket())
         .await
         .map_err(|error| format!("its console: {error}"))?;
     let mut heard = Heard::default();

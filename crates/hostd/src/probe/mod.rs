@@ -14,6 +14,7 @@ use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use crate::hypervisor::{Hypervisor, HypervisorError, find};
+use crate::wall::Walls;
 
 /// The guest that a probe boots: one that says `ready` on the agent channel, as uOS does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +91,7 @@ pub enum Freshness {
 /// Probes the hypervisors of `kinds`, all at once, and reports in their order: in the order of preference, the
 /// first that runs guests is the host's default. Dropped, it ends its guests.
 ///
-/// `dir` is this probe's alone; a probe guest that an earlier daemon left there is ended first. The reports are
+/// Guests run behind walls as VMs do. `dir` is this probe's alone; a probe guest that an earlier daemon left there is ended first. The reports are
 /// kept in the file `cache`.
 pub async fn probe(
     kinds: &[HypervisorKind],
@@ -98,6 +99,7 @@ pub async fn probe(
     dir: &Path,
     cache: &Path,
     freshness: Freshness,
+    walls: &Walls,
 ) -> Vec<Probed> {
     let kept = match freshness {
         Freshness::Kept => cache::read(cache).await,
@@ -105,7 +107,17 @@ pub async fn probe(
     };
     let probes = kinds.iter().map(|&kind| {
         let kept = &kept;
-        async move { one(kind, find(kind).await, guest, &dir.join(kind.as_str()), kept).await }
+        async move {
+            one(
+                kind,
+                find(kind).await,
+                guest,
+                &dir.join(kind.as_str()),
+                kept,
+                walls,
+            )
+            .await
+        }
     });
     let (probed, entries): (Vec<_>, Vec<_>) = join_all(probes).await.into_iter().unzip();
     if let Err(error) = cache::write(cache, entries.into_iter().flatten().collect()).await {
@@ -120,6 +132,7 @@ async fn one(
     guest: &ProbeGuest,
     dir: &Path,
     kept: &[cache::Entry],
+    walls: &Walls,
 ) -> (Probed, Option<cache::Entry>) {
     let driver = match found {
         Ok(driver) => driver,
@@ -153,7 +166,7 @@ async fn one(
         };
         return (probed, Some(entry.clone()));
     }
-    let outcome = match boot::boot(driver.as_ref(), guest, dir).await {
+    let outcome = match boot::boot(driver.as_ref(), guest, dir, walls).await {
         Ok(boot) => Outcome::Runs { boot },
         Err(why) => Outcome::Fails { why },
     };

@@ -159,7 +159,15 @@ mod needs_guest {
         let dir = tempfile::tempdir().unwrap();
         let (scratch, cache) = (dir.path().join("p"), dir.path().join("kept.json"));
 
-        let probed = probe(&HypervisorKind::ALL, &guest(), &scratch, &cache, Freshness::Kept).await;
+        let probed = probe(
+            &HypervisorKind::ALL,
+            &guest(),
+            &scratch,
+            &cache,
+            Freshness::Kept,
+            &Walls::none(),
+        )
+        .await;
         let kinds: Vec<_> = probed.iter().map(|probed| probed.report.kind).collect();
         assert_eq!(kinds, HypervisorKind::ALL);
         for probed in &probed {
@@ -177,7 +185,15 @@ mod needs_guest {
         assert_eq!(std::fs::read_dir(&scratch).map_or(0, Iterator::count), 0);
 
         // Told again without a guest being booted: the time is the same to the nanosecond.
-        let again = probe(&HypervisorKind::ALL, &guest(), &scratch, &cache, Freshness::Kept).await;
+        let again = probe(
+            &HypervisorKind::ALL,
+            &guest(),
+            &scratch,
+            &cache,
+            Freshness::Kept,
+            &Walls::none(),
+        )
+        .await;
         let reports = |probed: &[Probed]| probed.iter().map(|one| one.report.clone()).collect::<Vec<_>>();
         assert_eq!(reports(&again), reports(&probed));
     }
@@ -196,7 +212,7 @@ mod needs_guest {
         std::fs::write(&initramfs, trailer).unwrap();
         let guest = ProbeGuest { initramfs, ..guest() };
         let driver = find(HypervisorKind::QemuTcg).await.unwrap();
-        let why = boot::boot(driver.as_ref(), &guest, &dir.path().join("vm"))
+        let why = boot::boot(driver.as_ref(), &guest, &dir.path().join("vm"), &Walls::none())
             .await
             .unwrap_err();
         assert!(

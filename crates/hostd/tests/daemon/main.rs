@@ -13,3 +13,4 @@ mod check;
 mod leader;
 mod needs_guest;
 mod program;
+mod walls;

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::leader::{Cluster, Nats, within};
 use crate::program::{Host, processes_in};
 
-fn create(name: &str, kernel: &str) -> Command {
+pub(crate) fn create(name: &str, kernel: &str) -> Command {
     let spec: VmSpec = serde_json::from_value(serde_json::json!({
         "cpu": 1,
         "memory": "256MiB",
@@ -29,7 +29,7 @@ fn web() -> VmRef {
     VmRef::Name("default".parse().unwrap(), "web".parse().unwrap())
 }
 
-async fn registered(cluster: &Cluster) {
+pub(crate) async fn registered(cluster: &Cluster) {
     let with_hypervisor = |event: &Event| match event {
         Event::HostRegistered { facts, .. } | Event::HostFactsChanged { facts, .. } => {
             (!facts.hypervisors.is_empty()).then_some(())
@@ -39,7 +39,7 @@ async fn registered(cluster: &Cluster) {
     cluster.event(Seq(1), with_hypervisor).await;
 }
 
-async fn started(cluster: &Cluster, from: Seq) -> (Seq, VmId, u32, u64) {
+pub(crate) async fn started(cluster: &Cluster, from: Seq) -> (Seq, VmId, u32, u64) {
     let started = |event: &Event| match event {
         Event::VmStarted { vm, pid, took_us, .. } => Some((*vm, *pid, *took_us)),
         _ => None,
@@ -48,7 +48,7 @@ async fn started(cluster: &Cluster, from: Seq) -> (Seq, VmId, u32, u64) {
     (seq, vm, pid, took_us)
 }
 
-async fn ready(cluster: &Cluster, from: Seq) -> Seq {
+pub(crate) async fn ready(cluster: &Cluster, from: Seq) -> Seq {
     cluster
         .event(from, |event| matches!(event, Event::VmReady { .. }).then_some(()))
         .await

@@ -79,13 +79,18 @@ impl Host {
         self.daemon = Some(daemon);
     }
 
+    /// The daemon's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id()
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// What the VM wrote on its console.
     pub(crate) fn console(&self, vm: VmId) -> String {
-        let log = self.path("h1/vms").join(vm.to_string()).join("console.log");
+        let log = self.path("h1/vms").join(vm.to_string()).join("own/console.log");
         String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned()
     }
 

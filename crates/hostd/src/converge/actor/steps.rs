@@ -307,17 +307,24 @@ impl Actor {
         {
             return Ok(false);
         }
-        match tokio::fs::remove_dir_all(dir.path()).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(format!("{} can't be removed: {error}", dir.path().display()));
+        let (here, vm) = (self.here.clone(), self.vm);
+        let cleared = tokio::task::spawn_blocking(move || {
+            here.walls.clear(vm).map_err(|error| error.to_string())?;
+            match std::fs::remove_dir_all(dir.path()) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(format!("{} can't be removed: {error}", dir.path().display()))
+                }
+                _ => Ok(()),
             }
-            _ => {}
-        }
+        });
+        cleared.await.unwrap_or_else(|error| Err(error.to_string()))?;
         self.here
             .ledger
             .remove(self.vm)
             .await
             .map_err(|error| error.to_string())?;
+        // Only now: what is left of a VM's files would be another's.
+        self.here.walls.give_back(self.vm);
         Ok(true)
     }
 }

@@ -115,10 +115,12 @@ pub(crate) fn holder(dir: &Path, name: &str) -> Child {
         .open(dir.join("lock"))
         .unwrap();
     let fd = lock.as_raw_fd();
+    let own = dir.join("own");
+    std::fs::create_dir_all(&own).unwrap();
     let mut command = Command::new("cat");
     command
         .arg0(name)
-        .current_dir(dir)
+        .current_dir(own)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
@@ -323,6 +325,7 @@ impl Rig {
             files: Files::new(self.path("images"), vec![]),
             clock,
             lease,
+            walls: crate::wall::Walls::none(),
             hypervisors: Hypervisors::from_iter([self.fake.clone() as Arc<dyn Hypervisor>]),
             facts: facts_seen,
             launches: Semaphore::new(2),

@@ -104,7 +104,7 @@ impl Hypervisor for Qemu {
     }
 
     async fn status(&self, instance: &Instance) -> Status {
-        match instance.process.has_ended() {
+        match instance.has_ended() {
             Ok(None) => {}
             Ok(Some(exit)) => return Status::Gone(exit),
             Err(error) => return Status::Unknown(error.to_string()),
@@ -112,7 +112,7 @@ impl Hypervisor for Qemu {
         let asked = async { query_status(&mut Qmp::connect(&instance.run_dir.api_socket()).await?).await };
         match tokio::time::timeout(ANSWER_LIMIT, asked).await {
             Ok(Ok(status)) => status,
-            Ok(Err(error)) => match instance.process.has_ended() {
+            Ok(Err(error)) => match instance.has_ended() {
                 Ok(Some(exit)) => Status::Gone(exit),
                 Ok(None) | Err(_) => Status::Unknown(error.to_string()),
             },

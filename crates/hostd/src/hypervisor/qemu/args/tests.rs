@@ -19,6 +19,7 @@ fn machine(spec: serde_json::Value, disks: &[&str]) -> Machine {
             disks: disks.iter().map(Into::into).collect(),
             seed: None,
         },
+        wall: Default::default(),
     }
 }
 

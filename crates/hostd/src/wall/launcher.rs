@@ -1,0 +1,188 @@
+//! `chv-hostd launch`: starts one hypervisor behind its wall. A process of its own, because what it does is not to be
+//! done by a program of many threads, and because nobody who starts a hypervisor stays its parent:
+//!
+//! ```text
+//! daemon ── launcher ── keeper ── hypervisor
+//!           ends at     waits for its end,
+//!           once        and notes it
+//! ```
+//!
+//! So a hypervisor is no child of the daemon, and how it ended is known also when no daemon ran meanwhile. What came of
+//! it is told on standard output, which is closed when the hypervisor's program has begun: `runs <pid> <start time>`
+//! from the keeper, and `failed <why>` from whoever fails.
+
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+use rustix::process::{Pid, WaitId, WaitIdOptions, chdir, setsid, waitid};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdout};
+
+use super::order::Order;
+use super::{cgroup, end, user, view};
+use crate::hypervisor::{Exit, Process, take_lock};
+
+/// The first descriptor that is not one of the three standard ones.
+const FIRST_OWN_FD: libc::c_uint = 3;
+
+/// What of a launch failed, in words for people.
+#[derive(Debug)]
+struct Failed(String);
+
+/// Says what failed.
+fn at<E: Display>(what: impl Display) -> impl FnOnce(E) -> Failed {
+    move |error| Failed(format!("{what}: {error}"))
+}
+
+/// The launcher's work. Must be called by a process of one thread.
+pub fn main() -> ExitCode {
+    match launch() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed(why)) => {
+            tell(stdout(), &why);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn launch() -> Result<(), Failed> {
+    let order: Order = serde_json::from_reader(io::stdin().lock()).map_err(at("the order"))?;
+    match fork()? {
+        None => std::process::exit(match keep(&order) {
+            Ok(()) => 0,
+            Err(Failed(why)) => {
+                tell(stdout(), &why);
+                1
+            }
+        }),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Starts the program, and waits for its end.
+fn keep(order: &Order) -> Result<(), Failed> {
+    setsid().map_err(at("a session of its own"))?;
+    chdir("/").map_err(at("/"))?;
+    if let Some(keepers) = &order.keepers {
+        cgroup::enter(keepers).map_err(at(keepers.display()))?;
+    }
+    let Some(pid) = fork()? else {
+        // Replaced by the program that is started, this copy holds it no longer.
+        let answer = fcntl_dupfd_cloexec(stdout(), FIRST_OWN_FD.cast_signed());
+        let answer = answer.unwrap_or_else(|_| std::process::exit(1));
+        let Err(Failed(why)) = become_program(order, answer.as_fd());
+        tell(&answer, &why);
+        std::process::exit(1);
+    };
+    let process = Process::of(pid.as_raw_nonzero().get().unsigned_abs())
+        .map_err(at("/proc"))?
+        .ok_or_else(|| Failed("it is not in /proc; is /proc mounted?".to_owned()))?;
+    let runs = format!("runs {} {}\n", process.pid, process.start_time_ticks);
+    // That nobody reads it is for the program to find out.
+    let _ =
+        File::from(stdout().try_clone_to_owned().map_err(at("standard output"))?).write_all(runs.as_bytes());
+    let_go_of_everything().map_err(at("/dev/null"))?;
+    // Not reaped before its end is noted: until then its number is its own.
+    let exit = wait(pid, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+    let noted = end::write(&order.end, process, exit);
+    wait(pid, WaitIdOptions::EXITED);
+    noted.map_err(at(order.end.display()))
+}
+
+/// Becomes the program, behind its wall. Returns only when that fails.
+fn become_program(order: &Order, answer: BorrowedFd<'_>) -> Result<Infallible, Failed> {
+    setsid().map_err(at("a session of its own"))?;
+    let null = File::open("/dev/null").map_err(at("/dev/null"))?;
+    dup2_stdin(&null).map_err(at("standard input"))?;
+    dup2_stdout(stderr()).map_err(at("standard output"))?;
+    take_lock(borrowed(order.lock)).map_err(at("the run directory's lock"))?;
+    if nobody_reads(answer).map_err(at("standard output"))? {
+        // The daemon is dead. The next one may have looked before the lock was taken: so nothing is started.
+        return Err(Failed("the daemon has ended".to_owned()));
+    }
+    // Whatever keeps the daemon from being ended first when memory is short is not for a guest. There may be no such file.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+    for &fd in &order.open {
+        fcntl_setfd(borrowed(fd), FdFlags::empty()).map_err(at("a descriptor to keep"))?;
+    }
+    if let Some(cgroup) = &order.cgroup {
+        cgroup::enter(cgroup).map_err(at(cgroup.display()))?;
+    }
+    match &order.cell {
+        Some(cell) => {
+            view::enter(cell, &order.own).map_err(|(what, error)| at(what)(error))?;
+            user::become_user(cell.user).map_err(at(format_args!("user {}", cell.user)))?;
+        }
+        None => {
+            rustix::thread::set_no_new_privs(true).map_err(at("no new privileges"))?;
+        }
+    }
+    chdir(&order.own).map_err(at(order.own.display()))?;
+    let mut program = Command::new(&order.program);
+    // What the daemon's environment holds, secrets perhaps, is none of the hypervisor's business.
+    let error = program.arg0(&order.arg0).args(&order.args).env_clear().exec();
+    Err(at(order.program.display())(error))
+}
+
+fn fork() -> Result<Option<Pid>, Failed> {
+    // SAFETY: this process has one thread, so its child may do all that it may do.
+    match unsafe { libc::fork() } {
+        -1 => Err(at("fork")(io::Error::last_os_error())),
+        pid => Ok(Pid::from_raw(pid)),
+    }
+}
+
+/// A descriptor that the daemon opened for this process.
+fn borrowed<'a>(fd: RawFd) -> BorrowedFd<'a> {
+    // SAFETY: the daemon left it open for this process, which closes none of those.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// Whether the other end of the pipe `answer` is closed.
+fn nobody_reads(answer: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut fds = [PollFd::from_borrowed_fd(answer, PollFlags::empty())];
+    poll(&mut fds, Some(&Timespec::default()))?;
+    Ok(fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP))
+}
+
+fn tell(answer: impl AsFd, why: &str) {
+    let line = format!("failed {}\n", why.replace('\n', " "));
+    // There is nobody else to tell it to.
+    let _ = rustix::io::write(answer, line.as_bytes());
+}
+
+/// Closes whatever the daemon or the hypervisor could miss.
+fn let_go_of_everything() -> io::Result<()> {
+    let null: OwnedFd = File::options().read(true).write(true).open("/dev/null")?.into();
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    dup2_stderr(&null)?;
+    drop(null);
+    // SAFETY: takes no pointers, and nothing in this process uses any of them again.
+    match unsafe { libc::close_range(FIRST_OWN_FD, libc::c_uint::MAX, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn wait(pid: Pid, options: WaitIdOptions) -> Exit {
+    loop {
+        match waitid(WaitId::Pid(pid), options) {
+            Ok(Some(status)) => {
+                return match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => Exit::Code(code),
+                    (None, Some(signal)) => Exit::Signal(signal),
+                    (None, None) => Exit::Unobserved,
+                };
+            }
+            Err(rustix::io::Errno::INTR) | Ok(None) => {}
+            Err(_) => return Exit::Unobserved,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What a launcher is told: which program to start for which VM, and what wall to put it behind.
+
+use std::ffi::OsString;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A program to start. Written as JSON on the launcher's standard input; daemon and launcher are the same program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Order {
+    /// The program: absolute, links followed.
+    pub(crate) program: PathBuf,
+    /// What it is called in the process list.
+    pub(crate) arg0: String,
+    /// Its arguments.
+    pub(crate) args: Vec<OsString>,
+    /// Where it is started: the only directory that it may write to.
+    pub(crate) own: PathBuf,
+    /// The run directory's lock file, which it holds as long as it lives.
+    pub(crate) lock: RawFd,
+    /// What else it gets open.
+    pub(crate) open: Vec<RawFd>,
+    /// Where it is noted how it ended.
+    pub(crate) end: PathBuf,
+    /// The cgroup that it runs in.
+    pub(crate) cgroup: Option<PathBuf>,
+    /// The cgroup of those who wait for programs' ends.
+    pub(crate) keepers: Option<PathBuf>,
+    /// What keeps it from the host.
+    pub(crate) cell: Option<Cell>,
+}
+
+/// A user, a root directory and namespaces of a program's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cell {
+    /// Its user and its group.
+    pub(crate) user: u32,
+    /// The files and directories of the host that it finds, at their own paths.
+    pub(crate) shown: Vec<Shown>,
+    /// The devices that it finds in its /dev.
+    pub(crate) devices: Vec<PathBuf>,
+    /// Whether it has a network namespace of its own, with nothing in it.
+    pub(crate) own_network: bool,
+}
+
+/// A file or directory that a program finds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shown {
+    /// Its path on the host.
+    pub(crate) path: PathBuf,
+    /// Whether it may be written to.
+    pub(crate) write: bool,
+    /// Whether programs in it may be executed.
+    pub(crate) execute: bool,
+}
+
+impl Shown {
+    /// To be read only.
+    pub(crate) fn data(path: impl Into<PathBuf>, write: bool) -> Self {
+        Self {
+            path: path.into(),
+            write,
+            execute: false,
+        }
+    }
+
+    /// A program, or a directory of programs or libraries.
+    pub(crate) fn program(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            write: false,
+            execute: true,
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Has a launcher start a program, and waits until it has begun. Blocks.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use chv_domain::VmId;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{FdFlags, fcntl_setfd};
+
+use super::order::Order;
+use crate::hypervisor::Process;
+
+/// How long a launcher may take. It does nothing that waits for anybody, but the host may be busy.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The most that it says, in bytes.
+const MAX_ANSWER: u64 = 8192;
+
+/// The first descriptor that is not one of the three standard ones.
+const FIRST_OWN_FD: libc::c_uint = 3;
+
+/// Close when another program starts, not now.
+const CLOEXEC: libc::c_int = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
+
+/// The first argument of a launcher.
+pub const LAUNCH: &str = "launch";
+
+/// This program, also after it was replaced on the disk.
+#[cfg(not(test))]
+pub(super) fn launcher() -> io::Result<PathBuf> {
+    Ok("/proc/self/exe".into())
+}
+
+/// The program beside the one that these tests are in.
+#[cfg(test)]
+pub(super) fn launcher() -> io::Result<PathBuf> {
+    let tests = std::env::current_exe()?;
+    let dir = tests.parent().and_then(std::path::Path::parent);
+    Ok(dir.map(|dir| dir.join("chv-hostd")).unwrap_or_default())
+}
+
+/// Starts what `order` says for `vm`. What it writes goes to `log`. It has begun when this returns, and may have ended.
+pub(crate) fn start(vm: VmId, order: &Order, log: File) -> io::Result<Process> {
+    let text = serde_json::to_vec(order)?;
+    let kept: Vec<RawFd> = order.open.iter().copied().chain([order.lock]).collect();
+    let mut command = Command::new(launcher()?);
+    command
+        .arg0(format!("chv-keep-{vm}"))
+        .arg(LAUNCH)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(log);
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; `keep_open` makes only system calls and
+    // allocates nothing.
+    unsafe { command.pre_exec(move || keep_open(&kept)) };
+    let mut launcher = Launcher(command.spawn()?);
+    drop(command);
+    if let Some(mut order) = launcher.0.stdin.take() {
+        order.write_all(&text)?;
+    }
+    let answer = launcher
+        .0
+        .stdout
+        .take()
+        .map(answer)
+        .transpose()?
+        .unwrap_or_default();
+    begun(&answer)
+}
+
+/// A launcher, which ends by itself at once.
+struct Launcher(Child);
+
+impl Drop for Launcher {
+    fn drop(&mut self) {
+        // Fails when it has ended. It is no hypervisor's parent.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs in the child: leaves open what it is to hand on, and nothing else that this daemon has or inherited.
+fn keep_open(kept: &[RawFd]) -> io::Result<()> {
+    // SAFETY: takes no pointers; marks descriptors of this process only.
+    if unsafe { libc::close_range(FIRST_OWN_FD, libc::c_uint::MAX, CLOEXEC) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    for &fd in kept {
+        // SAFETY: open since before the fork, and not closed before exec.
+        fcntl_setfd(unsafe { BorrowedFd::borrow_raw(fd) }, FdFlags::empty())?;
+    }
+    Ok(())
+}
+
+/// What is said until nobody is left who could say more.
+fn answer(mut pipe: ChildStdout) -> io::Result<String> {
+    let until = Instant::now() + LIMIT;
+    let mut answer = Vec::new();
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        let mut fds = [PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN)];
+        if poll(&mut fds, Some(&left))? == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("not begun within {LIMIT:?}"),
+            ));
+        }
+        let mut chunk = [0; 512];
+        match pipe.read(&mut chunk)? {
+            length @ 1.. if (answer.len() as u64) < MAX_ANSWER => answer.extend_from_slice(&chunk[..length]),
+            _ => return Ok(String::from_utf8_lossy(&answer).into_owned()),
+        }
+    }
+}
+
+fn begun(answer: &str) -> io::Result<Process> {
+    let mut process = None;
+    for line in answer.lines() {
+        if let Some(why) = line.strip_prefix("failed ") {
+            return Err(io::Error::other(why.to_owned()));
+        }
+        if let Some((pid, start)) = line.strip_prefix("runs ").and_then(|rest| rest.split_once(' '))
+            && let (Ok(pid), Ok(start_time_ticks)) = (pid.parse(), start.parse())
+        {
+            process = Some(Process {
+                pid,
+                start_time_ticks,
+            });
+        }
+    }
+    process.ok_or_else(|| io::Error::other(format!("the launcher ended early; it said {answer:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_what_a_launcher_says_then_it_runs_or_has_failed() {
+        let process = Process {
+            pid: 7,
+            start_time_ticks: 11,
+        };
+        assert_eq!(begun("runs 7 11\n").unwrap(), process);
+        for (answer, why) in [
+            ("runs 7 11\nfailed /dev: no\n", "/dev: no"),
+            ("failed /dev: no\nruns 7 11\n", "/dev: no"),
+            ("", "ended early"),
+            ("runs 7\n", "ended early"),
+        ] {
+            let error = begun(answer).unwrap_err().to_string();
+            assert!(error.contains(why), "{answer}: {error}");
+        }
+    }
+}

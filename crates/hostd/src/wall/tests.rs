@@ -1,0 +1,161 @@
+//! Real programs behind real walls. Only root can build one: elsewhere these are skipped by their names.
+
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::hypervisor::Process;
+
+const USER: u32 = 0x7000_0007;
+const VM: VmId = VmId::from_bytes([9; 16]);
+
+struct Scene {
+    dir: tempfile::TempDir,
+    order: Order,
+    _lock: std::fs::File,
+}
+
+/// An order to run `script` behind a wall, where it finds a file `secret` of root's next to the directory of its own.
+fn scene(script: &str, shown: Vec<Shown>) -> Scene {
+    let dir = tempfile::tempdir().unwrap();
+    let own = dir.path().join("own");
+    std::fs::create_dir(&own).unwrap();
+    std::os::unix::fs::chown(&own, Some(USER), Some(USER)).unwrap();
+    std::fs::set_permissions(&own, PermissionsExt::from_mode(0o700)).unwrap();
+    let program = dir.path().join("program");
+    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::write(dir.path().join("secret"), "s").unwrap();
+    let lock = std::fs::File::create(dir.path().join("lock")).unwrap();
+    let order = Order {
+        cell: Some(cell(USER, &program, shown, HypervisorKind::QemuTcg, false).unwrap()),
+        program,
+        arg0: "behind".to_owned(),
+        args: Vec::new(),
+        own,
+        lock: lock.as_raw_fd(),
+        open: Vec::new(),
+        end: dir.path().join("end"),
+        cgroup: None,
+        keepers: None,
+    };
+    Scene {
+        dir,
+        order,
+        _lock: lock,
+    }
+}
+
+/// Runs the scene's program to its end: how it ended and what it wrote.
+fn run(scene: &Scene) -> (Exit, String) {
+    let log = scene.dir.path().join("log");
+    let process = start(VM, &scene.order, std::fs::File::create(&log).unwrap()).unwrap();
+    let until = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < until {
+        if let Some((ended, exit)) = read_end(&scene.order.end) {
+            assert_eq!(ended, process);
+            return (exit, std::fs::read_to_string(log).unwrap());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    process.kill().unwrap();
+    panic!("not ended");
+}
+
+#[test]
+fn needs_root_given_a_wall_then_the_program_finds_its_own_and_nothing_else() {
+    let script = "id -u; id -g; id -G; hostname 2>/dev/null || cat /proc/sys/kernel/hostname; echo x > mine; \
+                  for path in ../secret /root /home /proc/self /sys/fs /etc/passwd /dev/sda /tmp/other; do \
+                  test -e $path && echo finds $path; done; echo x > /new && echo writes /new; \
+                  echo x > ../new && echo writes ../new; ls /dev; exit 7";
+    let scene = scene(script, Vec::new());
+    let (exit, said) = run(&scene);
+    assert_eq!(exit, Exit::Code(7), "{said}");
+    assert!(said.starts_with(&format!("{USER}\n{USER}\n{USER}\n")), "{said}");
+    assert!(!said.contains("finds ") && !said.contains("writes "), "{said}");
+    assert!(said.ends_with("null\nrandom\nurandom\nzero\n"), "{said}");
+    let mine = std::fs::metadata(scene.order.own.join("mine")).unwrap();
+    assert_eq!(mine.uid(), USER);
+}
+
+#[test]
+fn needs_root_given_files_of_roots_then_each_is_read_or_written_as_it_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, name).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        path
+    };
+    let (read, write, hidden) = (file("read"), file("write"), file("hidden"));
+    let (read_in, write_in) = (read.display(), write.display());
+    let script = format!(
+        "cat {read_in}; echo no > {read_in} && echo wrote read; echo new > {write_in}; \
+         cat {} && echo found; ls -ln {read_in} | cut -d' ' -f3",
+        hidden.display()
+    );
+    let shown = vec![Shown::data(&read, false), Shown::data(&write, true)];
+    let (exit, said) = run(&scene(&script, shown));
+    assert_eq!(exit, Exit::Code(0), "{said}");
+    assert!(
+        said.starts_with("read") && !said.contains("wrote read") && !said.contains("found"),
+        "{said}"
+    );
+    assert_eq!(std::fs::read_to_string(&write).unwrap(), "new\n");
+    // and on the disk they are root's as before.
+    assert_eq!(std::fs::metadata(&write).unwrap().uid(), 0);
+}
+
+#[test]
+fn needs_root_given_a_program_that_is_not_there_or_can_not_start_then_the_reason_is_told() {
+    let mut scene = scene("exit 0", Vec::new());
+    scene.order.program = "/none/such".into();
+    let log = || std::fs::File::create(scene.dir.path().join("log")).unwrap();
+    let error = start(VM, &scene.order, log()).unwrap_err().to_string();
+    assert!(
+        error.contains("/none/such") && error.contains("No such file"),
+        "{error}"
+    );
+    assert!(!scene.order.own.join("mine").exists());
+    scene.order.cgroup = Some("/none/cgroup".into());
+    let error = start(VM, &scene.order, log()).unwrap_err().to_string();
+    assert!(error.contains("/none/cgroup"), "{error}");
+}
+
+/// The next daemon may have looked whether the VM runs before this one's launcher came so far as to hold the lock.
+#[test]
+fn needs_root_given_a_daemon_that_ends_while_it_launches_then_no_program_is_started() {
+    let scene = scene("echo started", Vec::new());
+    let mut launcher = std::process::Command::new(start::launcher().unwrap());
+    let lock = scene.order.lock;
+    use std::os::unix::process::CommandExt;
+    launcher
+        .arg(LAUNCH)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped());
+    let log = scene.dir.path().join("log");
+    launcher.stderr(std::fs::File::create(&log).unwrap());
+    // SAFETY: makes one system call.
+    unsafe {
+        launcher.pre_exec(move || {
+            let lock = std::os::fd::BorrowedFd::borrow_raw(lock);
+            Ok(rustix::io::fcntl_setfd(lock, rustix::io::FdFlags::empty())?)
+        })
+    };
+    let mut launcher = launcher.spawn().unwrap();
+    drop(launcher.stdout.take());
+    serde_json::to_writer(launcher.stdin.take().unwrap(), &scene.order).unwrap();
+    launcher.wait().unwrap();
+    let until = Instant::now() + Duration::from_secs(30);
+    while read_end(&scene.order.end).is_none() {
+        assert!(Instant::now() < until, "no end is noted");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let (process, exit): (Process, Exit) = read_end(&scene.order.end).unwrap();
+    assert_eq!(
+        (exit, std::fs::read_to_string(log).unwrap().as_str()),
+        (Exit::Code(1), "")
+    );
+    assert!(process.has_ended().unwrap().is_some());
+}
