@@ -35,7 +35,11 @@ fn main() {
 fn run() -> Result<()> {
     chv_uos::init::prepare();
     disk("/dev/vda", "/programs", MsFlags::MS_RDONLY)?;
-    std::os::unix::fs::symlink("/programs/lib64", "/lib64").context("can't link /lib64")?;
+    // Where the loader is, and where it looks for libraries of a program that was given no environment.
+    std::fs::create_dir_all("/lib").context("can't make /lib")?;
+    for place in ["/lib64", "/lib/x86_64-linux-gnu"] {
+        std::os::unix::fs::symlink("/programs/lib64", place).with_context(|| format!("can't link {place}"))?;
+    }
     let losing = Losing::wanted()?;
     let data = losing.as_ref().map_or(Ok("/dev/vdb"), Losing::layer)?;
     disk(data, "/data", MsFlags::MS_NOATIME)?;

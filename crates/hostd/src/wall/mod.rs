@@ -214,7 +214,7 @@ fn try_out(user: u32, dir: &Path) -> io::Result<()> {
         cell: Some(cell(user, &program, [], HypervisorKind::QemuTcg, false)?),
         program,
         arg0: "chv-hostd".to_owned(),
-        args: vec!["--version".into()],
+        args: vec!["--help".into()],
         own,
         lock: lock.as_raw_fd(),
         open: Vec::new(),

@@ -42,6 +42,16 @@ pub(super) fn needs(program: &Path) -> io::Result<Vec<Shown>> {
     if is_script(program)? {
         shown.extend(PROGRAMS.map(Shown::program));
     }
+    // A directory that is a link is of no use without where it leads to.
+    let links = shown.iter().filter(|shown| shown.path.is_symlink());
+    let ends: Vec<_> = links
+        .filter_map(|shown| Some((shown.path.canonicalize().ok()?, shown.execute)))
+        .collect();
+    shown.extend(ends.into_iter().map(|(path, execute)| Shown {
+        path,
+        write: false,
+        execute,
+    }));
     shown.push(Shown::program(program));
     shown.sort_by(|one, other| one.path.cmp(&other.path));
     shown.dedup_by(|one, other| one.path == other.path);

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,27 +30,30 @@ const CLOEXEC: libc::c_int = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
 pub const LAUNCH: &str = "launch";
 
 /// This program, also after it was replaced on the disk.
-#[cfg(not(test))]
-pub(super) fn launcher() -> io::Result<PathBuf> {
-    Ok("/proc/self/exe".into())
-}
+pub(super) const PROGRAM: &str = "/proc/self/exe";
 
-/// The program beside the one that these tests are in.
+#[cfg(not(test))]
+const ARGS: &[&str] = &[LAUNCH];
+
+/// This program is one of tests, one of which is the launcher.
 #[cfg(test)]
-pub(super) fn launcher() -> io::Result<PathBuf> {
-    let tests = std::env::current_exe()?;
-    let dir = tests.parent().and_then(std::path::Path::parent);
-    Ok(dir.map(|dir| dir.join("chv-hostd")).unwrap_or_default())
-}
+pub(super) const ARGS: &[&str] = &[
+    "--exact",
+    "wall::tests::launcher",
+    "--ignored",
+    "--quiet",
+    "--nocapture",
+    "--test-threads=1",
+];
 
 /// Starts what `order` says for `vm`. What it writes goes to `log`. It has begun when this returns, and may have ended.
 pub(crate) fn start(vm: VmId, order: &Order, log: File) -> io::Result<Process> {
     let text = serde_json::to_vec(order)?;
     let kept: Vec<RawFd> = order.open.iter().copied().chain([order.lock]).collect();
-    let mut command = Command::new(launcher()?);
+    let mut command = Command::new(PROGRAM);
     command
         .arg0(format!("chv-keep-{vm}"))
-        .arg(LAUNCH)
+        .args(ARGS)
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

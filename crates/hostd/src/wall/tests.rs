@@ -63,6 +63,16 @@ fn run(scene: &Scene) -> (Exit, String) {
     panic!("not ended");
 }
 
+/// What the launcher of these tests is started as.
+#[test]
+#[ignore = "is no test: it is started by tests"]
+fn launcher() {
+    if launcher::main() == std::process::ExitCode::SUCCESS {
+        std::process::exit(0);
+    }
+    std::process::exit(1);
+}
+
 #[test]
 fn needs_root_given_a_wall_then_the_program_finds_its_own_and_nothing_else() {
     let script = "id -u; id -g; id -G; hostname 2>/dev/null || cat /proc/sys/kernel/hostname; echo x > mine; \
@@ -127,11 +137,11 @@ fn needs_root_given_a_program_that_is_not_there_or_can_not_start_then_the_reason
 #[test]
 fn needs_root_given_a_daemon_that_ends_while_it_launches_then_no_program_is_started() {
     let scene = scene("echo started", Vec::new());
-    let mut launcher = std::process::Command::new(start::launcher().unwrap());
+    let mut launcher = std::process::Command::new(start::PROGRAM);
     let lock = scene.order.lock;
     use std::os::unix::process::CommandExt;
     launcher
-        .arg(LAUNCH)
+        .args(start::ARGS)
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped());
     let log = scene.dir.path().join("log");
