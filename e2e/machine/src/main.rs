@@ -38,7 +38,8 @@ fn run() -> Result<()> {
     // Where the loader is, and where it looks for libraries of a program that was given no environment.
     std::fs::create_dir_all("/lib").context("can't make /lib")?;
     for place in ["/lib64", "/lib/x86_64-linux-gnu"] {
-        std::os::unix::fs::symlink("/programs/lib64", place).with_context(|| format!("can't link {place}"))?;
+        std::os::unix::fs::symlink("/programs/lib64", place)
+            .with_context(|| format!("can't link {place}"))?;
     }
     let losing = Losing::wanted()?;
     let data = losing.as_ref().map_or(Ok("/dev/vdb"), Losing::layer)?;

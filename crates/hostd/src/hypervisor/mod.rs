@@ -14,6 +14,7 @@ mod machine;
 mod process;
 pub mod qemu;
 mod run_dir;
+pub(crate) mod socket;
 mod spawn;
 mod status;
 
@@ -81,7 +82,7 @@ pub trait Hypervisor: std::fmt::Debug + Send + Sync {
             why: error.to_string(),
         };
         instance.process.kill().map_err(failed)?;
-        match tokio::time::timeout(KILL_LIMIT, instance.process.exited()).await {
+        match tokio::time::timeout(KILL_LIMIT, instance.exited()).await {
             Ok(exit) => exit.map_err(failed),
             Err(_) => Err(HypervisorError::Timeout {
                 operation: Operation::Kill,
@@ -91,10 +92,9 @@ pub trait Hypervisor: std::fmt::Debug + Send + Sync {
         }
     }
 
-    /// Resolves when the machine's process has ended, and reaps it. Run it once for every machine launched,
-    /// for no other does. May be dropped and called again.
+    /// Resolves when the machine's process has ended. May be dropped and called again.
     async fn exited(&self, instance: &Instance) -> std::io::Result<Exit> {
-        instance.process.exited().await
+        instance.exited().await
     }
 }
 
@@ -114,15 +114,13 @@ async fn explain(instance: &Instance, operation: Operation, why: String) -> Hype
     /// A process that closed its socket because it ends is gone this soon.
     const ENDING: Duration = Duration::from_millis(500);
     let vm = instance.vm;
-    // Waits without reaping: the end is for the one who waits for it to be told.
-    let _ = tokio::time::timeout(ENDING, instance.process.ended()).await;
-    match instance.process.has_ended() {
-        Ok(Some(exit)) => HypervisorError::Exited {
+    match tokio::time::timeout(ENDING, instance.exited()).await {
+        Ok(Ok(exit)) => HypervisorError::Exited {
             operation,
             vm,
             exit,
             last_words: instance.last_words().await,
         },
-        Ok(None) | Err(_) => HypervisorError::Api { operation, vm, why },
+        Ok(Err(_)) | Err(_) => HypervisorError::Api { operation, vm, why },
     }
 }

@@ -11,13 +11,14 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use chv_domain::HypervisorKind;
+use chv_domain::spec::NicBackend;
 
 use super::error::HypervisorError;
 use super::instance::{Instance, marker};
 use super::lock::LockFile;
 use super::machine::Machine;
 use super::process::KILL_LIMIT;
-use crate::wall::{self, Order, Shown};
+use crate::wall::{self, Network, Order, Shown};
 
 /// A process that has not yet shown that it runs its machine. Dropped, it is killed, and may be there a moment more.
 #[derive(Debug)]
@@ -156,11 +157,12 @@ fn order(
     let cell = match wall.user {
         Some(user) => {
             let files = machine.files().map(|(_, path, write)| Shown::data(path, write));
-            Some(wall::cell(user, &program, files, kind, machine.nic.is_some())?)
+            let rng = Path::new(machine.spec.rng.path());
+            Some(wall::cell(user, &program, files, kind, network(machine), &[rng])?)
         }
         None => None,
     };
-    let limits = wall::limits(kind, machine.vcpus, machine.memory);
+    let limits = wall::limits(kind, &machine.spec);
     let cgroups = wall.cgroups.as_ref();
     Ok(Order {
         program,
@@ -174,6 +176,19 @@ fn order(
         keepers: cgroups.map(|cgroups| cgroups.keepers()),
         cell,
     })
+}
+
+/// QEMU's user network is the host's, and a TAP device is found by its name where the hypervisor is.
+fn network(machine: &Machine) -> Network {
+    let nics = &machine.spec.nics;
+    let taps = nics.iter().filter_map(|nic| match &nic.backend {
+        NicBackend::User => None,
+        NicBackend::Tap(name) => Some(name.as_str().to_owned()),
+    });
+    match nics.is_empty() {
+        true => Network::Own,
+        false => Network::Host(taps.collect()),
+    }
 }
 
 /// Makes `own`, and what an earlier user left in `log`, the user's.

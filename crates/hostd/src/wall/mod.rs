@@ -11,6 +11,7 @@ pub mod launcher;
 mod order;
 mod programs;
 mod start;
+mod tap;
 mod uids;
 mod user;
 mod view;
@@ -23,13 +24,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chv_domain::{HypervisorKind, Memory, Vcpus, VmId};
+use chv_domain::{HypervisorKind, VmId, VmSpec};
 
 use crate::hypervisor::{Exit, last_lines};
 
 pub(crate) use cgroup::{Cgroups, Limits};
 pub(crate) use end::read as read_end;
-pub(crate) use order::{Cell, Order, Shown};
+pub(crate) use order::{Cell, Network, Order, Shown};
 pub use start::LAUNCH;
 pub(crate) use start::start;
 pub use uids::UidRange;
@@ -153,13 +154,19 @@ impl Walls {
 
 /// What a guest's process may use of the host, beside the guest's memory: for the hypervisor's own code and tables, and
 /// where instructions are translated, for the translated ones.
-pub(crate) fn limits(kind: HypervisorKind, vcpus: Vcpus, memory: Memory) -> Limits {
+pub(crate) fn limits(kind: HypervisorKind, spec: &VmSpec) -> Limits {
     const MIB: u64 = 1 << 20;
-    let guest = memory.bytes();
+    let hotplug = spec
+        .memory
+        .hotplug
+        .as_ref()
+        .map_or(0, |hotplug| hotplug.size.bytes());
+    let guest = spec.memory.size.bytes() + hotplug;
     let translated = match kind {
         HypervisorKind::QemuTcg => 1024 * MIB,
         _ => 0,
     };
+    let vcpus = spec.cpu.max.unwrap_or(spec.cpu.vcpus);
     Limits {
         memory: guest + guest / 64 + 192 * MIB + translated,
         tasks: 256 + 4 * u64::from(vcpus.get()),
@@ -174,7 +181,8 @@ pub(crate) fn cell(
     program: &Path,
     files: impl IntoIterator<Item = Shown>,
     kind: HypervisorKind,
-    network: bool,
+    network: Network,
+    more_devices: &[&Path],
 ) -> io::Result<Cell> {
     let mut shown = programs::needs(program)?;
     shown.extend(files);
@@ -182,7 +190,10 @@ pub(crate) fn cell(
     if kind != HypervisorKind::QemuTcg {
         devices.push(device("kvm"));
     }
-    if network {
+    devices.extend(more_devices.iter().map(|path| path.to_path_buf()));
+    devices.sort();
+    devices.dedup();
+    if let Network::Host(_) = network {
         devices.extend(["net/tun", "vhost-net"].map(device));
         shown.push(Shown::data("/etc/resolv.conf", false));
     }
@@ -190,7 +201,7 @@ pub(crate) fn cell(
         user,
         shown,
         devices,
-        own_network: !network,
+        network,
     })
 }
 
@@ -211,7 +222,14 @@ fn try_out(user: u32, dir: &Path) -> io::Result<()> {
     let program = std::env::current_exe()?;
     let lock = std::fs::File::create(dir.join("lock"))?;
     let order = Order {
-        cell: Some(cell(user, &program, [], HypervisorKind::QemuTcg, false)?),
+        cell: Some(cell(
+            user,
+            &program,
+            [],
+            HypervisorKind::QemuTcg,
+            Network::Own,
+            &[],
+        )?),
         program,
         arg0: "chv-hostd".to_owned(),
         args: vec!["--help".into()],

@@ -40,8 +40,17 @@ pub(crate) struct Cell {
     pub(crate) shown: Vec<Shown>,
     /// The devices that it finds in its /dev.
     pub(crate) devices: Vec<PathBuf>,
-    /// Whether it has a network namespace of its own, with nothing in it.
-    pub(crate) own_network: bool,
+    /// What it has of the network.
+    pub(crate) network: Network,
+}
+
+/// What a program has of the network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Network {
+    /// A namespace of its own, with nothing in it.
+    Own,
+    /// The host's; these TAP devices are made its user's.
+    Host(Vec<String>),
 }
 
 /// A file or directory that a program finds.

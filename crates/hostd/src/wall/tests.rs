@@ -1,5 +1,6 @@
 //! Real programs behind real walls. Only root can build one: elsewhere these are skipped by their names.
 
+use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant};
@@ -29,7 +30,7 @@ fn scene(script: &str, shown: Vec<Shown>) -> Scene {
     std::fs::write(dir.path().join("secret"), "s").unwrap();
     let lock = std::fs::File::create(dir.path().join("lock")).unwrap();
     let order = Order {
-        cell: Some(cell(USER, &program, shown, HypervisorKind::QemuTcg, false).unwrap()),
+        cell: Some(cell(USER, &program, shown, HypervisorKind::QemuTcg, Network::Own, &[]).unwrap()),
         program,
         arg0: "behind".to_owned(),
         args: Vec::new(),
@@ -133,6 +134,30 @@ fn needs_root_given_a_program_that_is_not_there_or_can_not_start_then_the_reason
     assert!(error.contains("/none/cgroup"), "{error}");
 }
 
+#[test]
+fn needs_root_given_a_tap_device_then_the_program_opens_it_without_a_capability() {
+    // SAFETY: this test is a process of its own, and its network is none that anybody else uses.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.unwrap();
+    for queues in [&[][..], &["multi_queue"]] {
+        let name = format!("tap{}", queues.len());
+        let ip = |args: &[&str]| std::process::Command::new("ip").args(args).output().unwrap();
+        let made = ip(&[&["tuntap", "add", "dev", &name, "mode", "tap"], queues].concat());
+        assert!(made.status.success(), "{made:?}");
+        let mut scene = scene("test -w /dev/net/tun && exit 7", Vec::new());
+        let cell = scene.order.cell.as_mut().unwrap();
+        cell.network = Network::Host(vec![name.clone()]);
+        cell.devices.push("/dev/net/tun".into());
+        assert_eq!(run(&scene).0, Exit::Code(7));
+        let shown = String::from_utf8(ip(&["-details", "link", "show", "dev", &name]).stdout).unwrap();
+        assert!(shown.contains(&format!("user {USER} ")), "{shown}");
+    }
+    let mut scene = scene("exit 0", Vec::new());
+    scene.order.cell.as_mut().unwrap().network = Network::Host(vec!["x".repeat(16)]);
+    let log = std::fs::File::create(scene.dir.path().join("log")).unwrap();
+    let error = start(VM, &scene.order, log).unwrap_err().to_string();
+    assert!(error.contains("TAP device xxx"), "{error}");
+}
+
 /// The next daemon may have looked whether the VM runs before this one's launcher came so far as to hold the lock.
 #[test]
 fn needs_root_given_a_daemon_that_ends_while_it_launches_then_no_program_is_started() {
@@ -154,7 +179,15 @@ fn needs_root_given_a_daemon_that_ends_while_it_launches_then_no_program_is_star
         })
     };
     let mut launcher = launcher.spawn().unwrap();
-    drop(launcher.stdout.take());
+    // What a program of tests says before it begins one.
+    let mut said = launcher.stdout.take().unwrap();
+    let mut begins = Vec::new();
+    while !begins.ends_with(b"running 1 test\n") {
+        let mut byte = [0];
+        said.read_exact(&mut byte).unwrap();
+        begins.extend(byte);
+    }
+    drop(said);
     serde_json::to_writer(launcher.stdin.take().unwrap(), &scene.order).unwrap();
     launcher.wait().unwrap();
     let until = Instant::now() + Duration::from_secs(30);

@@ -21,7 +21,8 @@ use rustix::system::sethostname;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::idmap;
-use super::order::{Cell, Shown};
+use super::order::{Cell, Network, Shown};
+use super::tap;
 
 /// How much the root directory itself may take: names and places to mount at.
 const ROOT_SIZE: &str = "1m";
@@ -39,7 +40,14 @@ fn at<E: Into<io::Error>>(what: impl Display) -> impl FnOnce(E) -> Failed {
 /// Puts this process, which must have one thread and be root, behind `cell`'s walls. `own` is its own directory.
 pub(super) fn enter(cell: &Cell, own: &Path) -> Result<(), Failed> {
     let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
-    flags.set(UnshareFlags::NEWNET, cell.own_network);
+    match &cell.network {
+        Network::Own => flags |= UnshareFlags::NEWNET,
+        Network::Host(taps) => {
+            for name in taps {
+                tap::give(name, cell.user).map_err(at(format_args!("the TAP device {name}")))?;
+            }
+        }
+    }
     // SAFETY: no descriptors are unshared, so none that others hold come to mean something else.
     unsafe { unshare_unsafe(flags) }.map_err(at("namespaces of its own"))?;
     sethostname(HOST_NAME).map_err(at("a host name of its own"))?;
