@@ -104,6 +104,7 @@ async fn a_guest_is_held_runs_on_is_reset_and_reboots_and_each_is_done_once_need
         );
 
         // When it is reset, then it boots anew in the process that it has.
+        let ordered = Instant::now();
         cluster
             .chv(&["vm", "reset", "web", "--for", "ready"])
             .await?
@@ -111,8 +112,8 @@ async fn a_guest_is_held_runs_on_is_reset_and_reboots_and_each_is_done_once_need
         let reset = cluster.wait_for_status("web", "ready").await?;
         ensure!(reset.pid == first.pid, "it is another process");
         ends_with(cluster, &client, &["reboot-requested", "rebooted", "ready"]).await?;
-        let (up, _) = console.uptime(cluster).await?;
-        ensure!(up < later, "it is up {up:?}, as before");
+        let (up, now) = console.uptime(cluster).await?;
+        ensure!(up < now - ordered, "it is up {up:?}, since before it was reset");
 
         // When its daemon is killed right after a reboot was ordered, then the next one carries it out, once.
         let reboot = cluster.chv(&["vm", "reboot", "web", "--no-wait"]).await?.done()?;
@@ -131,6 +132,32 @@ async fn a_guest_is_held_runs_on_is_reset_and_reboots_and_each_is_done_once_need
             (count("started"), count("exited"), count("rebooted")) == (2, 1, 1),
             "{kinds:?}"
         );
+
+        // When it is renamed, labelled and protected, then its guest is not touched.
+        for change in [
+            vec!["label", "web", "tier=front"],
+            vec!["annotate", "web", "contact=ops, extension 12"],
+            vec!["protect", "web"],
+            vec!["rename", "web", "shop"],
+        ] {
+            let args: Vec<&str> = ["vm"].into_iter().chain(change).collect();
+            cluster.chv(&args).await?.done()?;
+        }
+        let shop = cluster.chv(&["vm", "get", "shop", "-o", "json"]).await?.done()?;
+        let shop = shop.json()?;
+        ensure!(
+            shop["labels"]["tier"] == "front" && shop["annotations"]["contact"] == "ops, extension 12",
+            "{shop}"
+        );
+        ensure!(shop["pid"] == rebooted.pid && shop["protected"] == true, "{shop}");
+        let refused = cluster
+            .chv(&["vm", "delete", "shop", "--force"])
+            .await?
+            .exited_with(3)?;
+        ensure!(refused.stderr.contains("chv vm unprotect shop"), "{refused:?}");
+        cluster.chv(&["vm", "unprotect", "shop"]).await?.done()?;
+        cluster.chv(&["vm", "rename", "shop", "web"]).await?.done()?;
+
         cluster.chv(&["vm", "pause", "web"]).await?.done()?;
         // What is held is let run on so that it can power off.
         cluster.chv(&["vm", "stop", "web"]).await?.done()?;

@@ -16,6 +16,7 @@ use crate::name::{HostName, ProjectName, VmName};
 use crate::retention::{Forgotten, Retention};
 use crate::seq::{Epoch, Seq};
 use crate::spec::{StopTimeout, VmSpec};
+use crate::texts::TextsChange;
 use crate::time::Timestamp;
 use crate::trace::TraceContext;
 
@@ -91,6 +92,34 @@ pub enum Command {
     ResetVm {
         /// Which.
         vm: VmRef,
+    },
+    /// Give a VM another name in its project.
+    RenameVm {
+        /// Which.
+        vm: VmRef,
+        /// The name, free in the project.
+        name: VmName,
+    },
+    /// Change a VM's labels.
+    LabelVm {
+        /// Which.
+        vm: VmRef,
+        /// What of them.
+        change: TextsChange,
+    },
+    /// Change a VM's annotations.
+    AnnotateVm {
+        /// Which.
+        vm: VmRef,
+        /// What of them.
+        change: TextsChange,
+    },
+    /// Keep a VM from being deleted, or not any more.
+    ProtectVm {
+        /// Which.
+        vm: VmRef,
+        /// Whether it can't be deleted.
+        protected: bool,
     },
     /// Remove a VM.
     DeleteVm {
@@ -243,6 +272,14 @@ pub enum Verb {
     VmReboot,
     /// [`Command::ResetVm`].
     VmReset,
+    /// [`Command::RenameVm`].
+    VmRename,
+    /// [`Command::LabelVm`].
+    VmLabel,
+    /// [`Command::AnnotateVm`].
+    VmAnnotate,
+    /// [`Command::ProtectVm`].
+    VmProtect,
     /// [`Command::DeleteVm`].
     VmDelete,
     /// [`Command::RegisterHost`].
@@ -284,6 +321,10 @@ impl Verb {
         Self::VmResume,
         Self::VmReboot,
         Self::VmReset,
+        Self::VmRename,
+        Self::VmLabel,
+        Self::VmAnnotate,
+        Self::VmProtect,
         Self::VmDelete,
         Self::HostRegister,
         Self::HostCordon,
@@ -311,6 +352,10 @@ impl Verb {
             Self::VmResume => "vm.resume",
             Self::VmReboot => "vm.reboot",
             Self::VmReset => "vm.reset",
+            Self::VmRename => "vm.rename",
+            Self::VmLabel => "vm.label",
+            Self::VmAnnotate => "vm.annotate",
+            Self::VmProtect => "vm.protect",
             Self::VmDelete => "vm.delete",
             Self::HostRegister => "host.register",
             Self::HostCordon => "host.cordon",
@@ -347,6 +392,10 @@ impl Command {
             Self::ResumeVm { .. } => Verb::VmResume,
             Self::RebootVm { .. } => Verb::VmReboot,
             Self::ResetVm { .. } => Verb::VmReset,
+            Self::RenameVm { .. } => Verb::VmRename,
+            Self::LabelVm { .. } => Verb::VmLabel,
+            Self::AnnotateVm { .. } => Verb::VmAnnotate,
+            Self::ProtectVm { .. } => Verb::VmProtect,
             Self::DeleteVm { .. } => Verb::VmDelete,
             Self::RegisterHost { .. } => Verb::HostRegister,
             Self::CordonHost { .. } => Verb::HostCordon,

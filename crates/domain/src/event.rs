@@ -193,6 +193,34 @@ pub enum Event {
         /// The grant under which the host tried.
         epoch: Epoch,
     },
+    /// The VM has another name in its project.
+    VmRenamed {
+        /// The VM.
+        vm: VmId,
+        /// Its name.
+        name: VmName,
+    },
+    /// The VM has other labels.
+    VmLabelsChanged {
+        /// The VM.
+        vm: VmId,
+        /// All of them, as they are now.
+        labels: BTreeMap<String, String>,
+    },
+    /// The VM has other annotations.
+    VmAnnotationsChanged {
+        /// The VM.
+        vm: VmId,
+        /// All of them, as they are now.
+        annotations: BTreeMap<String, String>,
+    },
+    /// The VM can't be deleted from now on, or can again.
+    VmProtectionChanged {
+        /// The VM.
+        vm: VmId,
+        /// Whether it can't be deleted.
+        protected: bool,
+    },
     /// The guest is held.
     VmPaused {
         /// The VM.
@@ -314,6 +342,10 @@ impl Event {
             | Self::VmBlocked { vm, .. }
             | Self::VmUnblocked { vm, .. }
             | Self::VmPaused { vm, .. }
+            | Self::VmRenamed { vm, .. }
+            | Self::VmLabelsChanged { vm, .. }
+            | Self::VmAnnotationsChanged { vm, .. }
+            | Self::VmProtectionChanged { vm, .. }
             | Self::VmResumed { vm, .. }
             | Self::VmRebooted { vm, .. }
             | Self::VmDeleted { vm } => Resource::Vm(*vm),
@@ -352,6 +384,10 @@ impl Event {
             Self::VmBlocked { .. } => "blocked",
             Self::VmUnblocked { .. } => "unblocked",
             Self::VmPaused { .. } => "paused",
+            Self::VmRenamed { .. } => "renamed",
+            Self::VmLabelsChanged { .. } => "labels-changed",
+            Self::VmAnnotationsChanged { .. } => "annotations-changed",
+            Self::VmProtectionChanged { .. } => "protection-changed",
             Self::VmResumed { .. } => "resumed",
             Self::VmRebooted { .. } => "rebooted",
             Self::VmDeleted { .. } => "deleted",

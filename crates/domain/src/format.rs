@@ -37,6 +37,10 @@ impl Event {
             | Self::VmBlocked { .. }
             | Self::VmUnblocked { .. }
             | Self::VmPaused { .. }
+            | Self::VmRenamed { .. }
+            | Self::VmLabelsChanged { .. }
+            | Self::VmAnnotationsChanged { .. }
+            | Self::VmProtectionChanged { .. }
             | Self::VmResumed { .. }
             | Self::VmRebooted { .. }
             | Self::VmDeleted { .. }

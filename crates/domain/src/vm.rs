@@ -130,6 +130,16 @@ pub struct Ordered {
     pub trace: Option<Box<TraceContext>>,
 }
 
+/// What few VMs have.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Aside {
+    /// What people note on it at length; no meaning to Chronovisor.
+    pub annotations: BTreeMap<String, String>,
+    /// Whether it can't be deleted before somebody lifts that.
+    pub protected: bool,
+}
+
 /// One virtual machine. There are a great many: what most have not is not in it, but elsewhere where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vm {
@@ -141,6 +151,8 @@ pub struct Vm {
     pub name: VmName,
     /// What people say about it; no meaning to Chronovisor.
     pub labels: BTreeMap<String, String>,
+    /// What few have; `None` when there is nothing of it.
+    pub aside: Option<Box<Aside>>,
     /// What it is.
     pub spec: Arc<VmSpec>,
     /// What it should do.
@@ -215,6 +227,23 @@ impl Vm {
         self.ordered.seq
     }
 
+    /// What few have, as it is of this one.
+    pub fn aside(&self) -> Aside {
+        self.aside.as_deref().cloned().unwrap_or_default()
+    }
+
+    /// Changes what few have.
+    pub(crate) fn change_aside(&mut self, change: impl FnOnce(&mut Aside)) {
+        let mut aside = self.aside();
+        change(&mut aside);
+        self.aside = (aside != Aside::default()).then(|| Box::new(aside));
+    }
+
+    /// Whether it can't be deleted before somebody lifts that.
+    pub fn is_protected(&self) -> bool {
+        self.aside.as_ref().is_some_and(|aside| aside.protected)
+    }
+
     /// Whether its host says that its hypervisor runs it.
     pub const fn is_running(&self) -> bool {
         matches!(self.phase, Phase::Running { .. })
@@ -256,4 +285,4 @@ impl Vm {
 }
 
 // A replica holds every VM. Beside what its texts take, this is most of what one costs.
-const _: () = assert!(size_of::<Vm>() <= 240, "a VM has become larger");
+const _: () = assert!(size_of::<Vm>() <= 248, "a VM has become larger");

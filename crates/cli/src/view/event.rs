@@ -53,6 +53,11 @@ impl EventShow {
                 self.names
                     .insert(resource, (project.to_string(), name.to_string()));
             }
+            Event::VmRenamed { name, .. } => {
+                if let Some((_, known)) = self.names.get_mut(&resource) {
+                    *known = name.to_string();
+                }
+            }
             Event::HostRegistered { name, .. } => {
                 self.names.insert(resource, (String::new(), name.to_string()));
             }
@@ -163,6 +168,21 @@ fn details(event: &Event) -> String {
                 format!("power button, a reset after {}s", timeout.seconds())
             }
             StopHow::Hard => "a reset".to_owned(),
+        },
+        Event::VmRenamed { name, .. } => format!("now {name}"),
+        Event::VmLabelsChanged { labels: texts, .. }
+        | Event::VmAnnotationsChanged {
+            annotations: texts, ..
+        } => {
+            let pairs: Vec<_> = texts
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect();
+            pairs.join(", ")
+        }
+        Event::VmProtectionChanged { protected, .. } => match protected {
+            true => "can't be deleted".to_owned(),
+            false => "can be deleted again".to_owned(),
         },
         Event::VmRebooted { order, .. } => match order {
             Some(order) => format!("as ordered by event {order}"),

@@ -19,6 +19,8 @@ pub(crate) struct VmView {
     name: String,
     project: String,
     labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    protected: bool,
     spec: VmSpec,
     id: String,
     power: &'static str,
@@ -71,6 +73,8 @@ impl VmView {
             name: vm.name,
             project: vm.project,
             labels: vm.labels.into_iter().collect(),
+            annotations: vm.annotations.into_iter().collect(),
+            protected: vm.protected,
             spec: convert::spec_from_wire(spec).map_err(|error| garbled(&error))?,
             id: vm.id,
             power: match convert::power_from_wire(power).map_err(|error| garbled(&error))? {
@@ -129,6 +133,11 @@ impl VmView {
         line("project", &self.project)?;
         line("id", &self.id)?;
         line("labels", &pairs(&self.labels))?;
+        line("annotations", &pairs(&self.annotations))?;
+        line(
+            "protected",
+            if self.protected { "from being deleted" } else { "" },
+        )?;
         line("status", &self.status)?;
         line("trouble", self.trouble.as_deref().unwrap_or_default())?;
         line("power", self.power)?;

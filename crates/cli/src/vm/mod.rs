@@ -6,12 +6,15 @@ pub(crate) mod get;
 mod kill;
 pub(crate) mod list;
 mod pause;
+mod protect;
 mod reboot;
 pub(crate) mod reference;
+mod rename;
 mod reset;
 mod resume;
 mod start;
 mod stop;
+mod texts;
 
 use std::io::Write;
 
@@ -36,6 +39,11 @@ pub(crate) enum Verb {
     Reset(reset::Reset),
     Pause(pause::Pause),
     Resume(resume::Resume),
+    Rename(rename::Rename),
+    Label(texts::Label),
+    Annotate(texts::Annotate),
+    Protect(protect::Protect),
+    Unprotect(protect::Unprotect),
     Delete(delete::Delete),
     Get(get::Get),
     #[command(visible_alias = "ls")]
@@ -53,6 +61,11 @@ impl Verb {
             Self::Reset(verb) => verb.run(session, to).await,
             Self::Pause(verb) => verb.run(session, to).await,
             Self::Resume(verb) => verb.run(session, to).await,
+            Self::Rename(verb) => verb.run(session, to).await,
+            Self::Label(verb) => verb.run(session, to).await,
+            Self::Annotate(verb) => verb.run(session, to).await,
+            Self::Protect(verb) => verb.run(session, to).await,
+            Self::Unprotect(verb) => verb.run(session, to).await,
             Self::Delete(verb) => verb.run(session, to).await,
             Self::Get(verb) => verb.run(session, to).await,
             Self::List(verb) => verb.run(session, to).await,

@@ -136,6 +136,10 @@ impl Watched {
             | Event::ReplicaIntroduced { .. }
             | Event::FormatRaised { .. }
             | Event::VmCreated { .. }
+            | Event::VmRenamed { .. }
+            | Event::VmLabelsChanged { .. }
+            | Event::VmAnnotationsChanged { .. }
+            | Event::VmProtectionChanged { .. }
             | Event::HostRegistered { .. }
             | Event::HostFactsChanged { .. }
             | Event::HostCordoned { .. }

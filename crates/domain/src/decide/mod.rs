@@ -6,6 +6,7 @@ mod cluster;
 mod host;
 mod report;
 mod retention;
+mod vm_about;
 mod vm_create;
 mod vm_failover;
 mod vm_power;
@@ -138,6 +139,18 @@ fn decide_events(
             user(submission).and_then(|()| vm_power::reboot(state, submission, vm, *timeout))
         }
         Command::ResetVm { vm } => user(submission).and_then(|()| vm_power::reset(state, submission, vm)),
+        Command::RenameVm { vm, name } => {
+            user(submission).and_then(|()| vm_about::rename(state, submission, vm, name))
+        }
+        Command::LabelVm { vm, change } => {
+            user(submission).and_then(|()| vm_about::label(state, submission, vm, change))
+        }
+        Command::AnnotateVm { vm, change } => {
+            user(submission).and_then(|()| vm_about::annotate(state, submission, vm, change))
+        }
+        Command::ProtectVm { vm, protected } => {
+            user(submission).and_then(|()| vm_about::protect(state, submission, vm, *protected))
+        }
         Command::DeleteVm { vm, force } => {
             user(submission).and_then(|()| vm_power::delete(state, submission, vm, *force))
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Context, Finding};
+use super::{Context, Finding, vm_about};
 use crate::command::Submission;
 use crate::event::Event;
 use crate::host::HypervisorKind;
@@ -14,10 +14,8 @@ use crate::projection::Projection;
 use crate::rejection::{Rejection, RejectionCode};
 use crate::seq::Seq;
 use crate::spec::{Part, VmSpec};
+use crate::texts::LABELS;
 use crate::vm::{Power, StopHow};
-
-/// The most labels that a VM has, and the longest key and value, in bytes.
-const MAX_LABELS: (usize, usize, usize) = (64, 128, 1024);
 
 pub(super) struct Wanted<'a> {
     pub(super) project: &'a ProjectName,
@@ -45,7 +43,7 @@ pub(super) fn create(
             format!("a VM to be created has no revision, but {expected} is expected; expect 0 or none");
         return Err(Rejection::new(RejectionCode::Conflict, message));
     }
-    labels_within_bounds(labels)?;
+    vm_about::within(LABELS.broken_by(labels))?;
     if let Some(there) = state.vm_named(project, name) {
         let message = format!(
             "a VM named {name} exists in project {project} ({}); choose another name, or delete it first",
@@ -99,18 +97,4 @@ pub(super) fn can_be(spec: &VmSpec) -> Result<(), Rejection> {
         "no hypervisor can do what the spec asks for: {}; take one of these fields out",
         lacks.join("; ")
     )))
-}
-
-fn labels_within_bounds(labels: &BTreeMap<String, String>) -> Result<(), Rejection> {
-    let (count, key, value) = MAX_LABELS;
-    let oversized = labels
-        .iter()
-        .any(|(k, v)| k.is_empty() || k.len() > key || v.len() > value);
-    if labels.len() > count || oversized {
-        let message = format!(
-            "labels: at most {count}, each with a key of 1 to {key} bytes and a value of at most {value}"
-        );
-        return Err(Rejection::new(RejectionCode::Invalid, message));
-    }
-    Ok(())
 }

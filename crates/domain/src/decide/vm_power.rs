@@ -1,6 +1,6 @@
 //! What a VM that is there should be from now on. Whether an order is taken is in the table of [`crate::life`].
 
-use super::{Finding, expects};
+use super::{Finding, expects, vm_about};
 use crate::command::{Submission, VmRef};
 use crate::event::{Event, Resource};
 use crate::life::{Order, Rule, ordered};
@@ -65,6 +65,9 @@ pub(super) fn delete(
     force: bool,
 ) -> Result<Finding, Rejection> {
     let vm = find(state, submission, vm)?;
+    if vm.power != Power::Deleted {
+        vm_about::deletable(vm)?;
+    }
     let order = if force { Order::ForceDelete } else { Order::Delete };
     decide(vm, order, Event::VmDeleteRequested { vm: vm.id })
 }
@@ -98,7 +101,11 @@ fn is_so(vm: &Vm, order: &Event) -> bool {
     }
 }
 
-fn find<'a>(state: &'a Projection, submission: &Submission, vm: &VmRef) -> Result<&'a Vm, Rejection> {
+pub(super) fn find<'a>(
+    state: &'a Projection,
+    submission: &Submission,
+    vm: &VmRef,
+) -> Result<&'a Vm, Rejection> {
     let Some(found) = state.resolve(vm) else {
         let message = format!("there is no VM {vm}; `chv vm list` shows those that are");
         return Err(Rejection::new(RejectionCode::NotFound, message));
@@ -107,6 +114,6 @@ fn find<'a>(state: &'a Projection, submission: &Submission, vm: &VmRef) -> Resul
     Ok(found)
 }
 
-fn already(vm: &Vm) -> Finding {
+pub(super) fn already(vm: &Vm) -> Finding {
     Finding::Already(Resource::Vm(vm.id), vm.revision())
 }

@@ -5,6 +5,7 @@
 mod cluster;
 mod host;
 mod vm;
+mod vm_about;
 
 use crate::event::{Event, Resource};
 use crate::projection::Projection;
@@ -70,6 +71,10 @@ pub(crate) fn evolve(state: &mut Projection, record: &Record, seq: Seq, event: &
         }
         Event::VmReady { vm, .. } => vm::ready(state, record, *vm),
         Event::VmExited { vm, reason, .. } => vm::exited(state, record, seq, *vm, reason),
+        Event::VmRenamed { vm, name } => vm_about::renamed(state, seq, *vm, name),
+        Event::VmLabelsChanged { vm, labels } => vm_about::labelled(state, *vm, labels),
+        Event::VmAnnotationsChanged { vm, annotations } => vm_about::annotated(state, *vm, annotations),
+        Event::VmProtectionChanged { vm, protected } => vm_about::protected(state, *vm, *protected),
         Event::VmPaused { vm, .. } => vm::held(state, *vm, true),
         Event::VmResumed { vm, .. } => vm::held(state, *vm, false),
         Event::VmRebooted { vm, order, .. } => vm::rebooted(state, seq, *vm, *order),

@@ -50,6 +50,7 @@ pub(super) fn created(
         project: project.clone(),
         name: name.clone(),
         labels: labels.clone(),
+        aside: None,
         spec: shared(state, spec),
         power,
         ordered: ordered_by(record, seq),
@@ -242,7 +243,7 @@ pub(super) fn deleted(state: &mut Projection, seq: Seq, id: VmId) {
     }
 }
 
-fn change(state: &mut Projection, id: VmId, change: impl FnOnce(&mut Vm)) {
+pub(super) fn change(state: &mut Projection, id: VmId, change: impl FnOnce(&mut Vm)) {
     if let Some(vm) = state.vms.get_mut(&id) {
         change(Arc::make_mut(vm));
     }

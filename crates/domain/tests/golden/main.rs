@@ -98,6 +98,10 @@ fn place(event: &Event) -> usize {
         Event::VmPaused { .. } => 29,
         Event::VmResumed { .. } => 30,
         Event::VmRebooted { .. } => 31,
+        Event::VmRenamed { .. } => 32,
+        Event::VmLabelsChanged { .. } => 33,
+        Event::VmAnnotationsChanged { .. } => 34,
+        Event::VmProtectionChanged { .. } => 35,
     }
 }
 
@@ -106,7 +110,7 @@ fn every_kind_of_event_is_among_the_samples() {
     let mut places: Vec<usize> = events().iter().map(place).collect();
     places.sort_unstable();
     places.dedup();
-    assert_eq!(places, (0..=31).collect::<Vec<_>>());
+    assert_eq!(places, (0..=35).collect::<Vec<_>>());
 }
 
 #[test]

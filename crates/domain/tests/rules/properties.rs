@@ -22,6 +22,10 @@ enum Move {
     Stop(u8),
     Kill(u8),
     Pause(u8),
+    Rename(u8, u8),
+    Label(u8, u8),
+    Annotate(u8, u8),
+    Protect(u8, bool),
     Resume(u8),
     Reboot(u8),
     Reset(u8),
@@ -52,6 +56,10 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => (0u8..6).prop_map(Move::Stop),
         1 => (0u8..6).prop_map(Move::Kill),
         2 => (0u8..6).prop_map(Move::Pause),
+        1 => (0u8..6, 0u8..6).prop_map(|(name, to)| Move::Rename(name, to)),
+        1 => (0u8..6, 0u8..3).prop_map(|(name, to)| Move::Label(name, to)),
+        1 => (0u8..6, 0u8..3).prop_map(|(name, to)| Move::Annotate(name, to)),
+        1 => (0u8..6, any::<bool>()).prop_map(|(name, on)| Move::Protect(name, on)),
         1 => (0u8..6).prop_map(Move::Resume),
         1 => (0u8..6).prop_map(Move::Reboot),
         1 => (0u8..6).prop_map(Move::Reset),
@@ -65,6 +73,19 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         2 => any::<prop::sample::Index>().prop_map(Move::Retry),
     ];
     prop::collection::vec(one, 0..60)
+}
+
+fn texts(number: u8) -> TextsChange {
+    match number {
+        0 => TextsChange {
+            set: [("tier".to_owned(), "front".to_owned())].into(),
+            ..TextsChange::default()
+        },
+        _ => TextsChange {
+            remove: ["tier".to_owned()].into(),
+            ..TextsChange::default()
+        },
+    }
 }
 
 fn observation(number: u8) -> Observation {
@@ -131,6 +152,25 @@ fn play(cluster: &mut Cluster, moves: Vec<Move>) -> Vec<(Submission, Result<Deci
                 },
             ),
             Move::Kill(name) => ("bob".to_owned(), Command::KillVm { vm: vm(name) }),
+            Move::Rename(name, to) => (
+                "bob".to_owned(),
+                Command::RenameVm {
+                    vm: vm(name),
+                    name: format!("vm{to}").parse().unwrap(),
+                },
+            ),
+            Move::Label(name, to) => {
+                let (vm, change) = (vm(name), texts(to));
+                ("bob".to_owned(), Command::LabelVm { vm, change })
+            }
+            Move::Annotate(name, to) => {
+                let (vm, change) = (vm(name), texts(to));
+                ("bob".to_owned(), Command::AnnotateVm { vm, change })
+            }
+            Move::Protect(name, protected) => {
+                let vm = vm(name);
+                ("bob".to_owned(), Command::ProtectVm { vm, protected })
+            }
             Move::Pause(name) => ("bob".to_owned(), Command::PauseVm { vm: vm(name) }),
             Move::Resume(name) => ("bob".to_owned(), Command::ResumeVm { vm: vm(name) }),
             Move::Reboot(name) => (

@@ -267,3 +267,54 @@ fn two_creates_in_one_batch_see_each_other() {
         RejectionCode::Exists
     );
 }
+
+#[test]
+fn a_renamed_vm_goes_by_its_new_name_and_the_old_one_is_free() {
+    let mut cluster = Cluster::with_hosts(1);
+    let vm = cluster.running("web");
+    let rename = |to: &str| Command::RenameVm {
+        vm: VmRef::Id(vm),
+        name: to.parse().unwrap(),
+    };
+    let revision = cluster.state.vm(vm).unwrap().revision();
+    assert_eq!(
+        kinds(&cluster.send("alice", rename("shop")).unwrap()),
+        ["renamed"]
+    );
+    assert_eq!(cluster.state.resolve(&named("shop")).unwrap().id, vm);
+    assert!(cluster.state.resolve(&named("web")).is_none());
+    assert_eq!(cluster.state.vm(vm).unwrap().revision(), revision);
+    let host = cluster.state.hosts_by_name().next().unwrap().id;
+    let slice = HostSlice::of(&cluster.state, host).unwrap();
+    assert_eq!(slice.vms[0].name.as_str(), "shop");
+    // And to a name that another one has it is refused.
+    cluster.send("alice", create("web", spec(1, 128))).unwrap();
+    assert_eq!(
+        refused(cluster.send("alice", rename("web"))).0,
+        RejectionCode::Exists
+    );
+    assert_eq!(kinds(&cluster.send("alice", rename("shop")).unwrap()), [""; 0]);
+}
+
+#[test]
+fn a_protected_vm_is_not_deleted_before_that_is_lifted() {
+    let mut cluster = Cluster::with_hosts(1);
+    cluster.running("web");
+    let protect = |protected| Command::ProtectVm {
+        vm: named("web"),
+        protected,
+    };
+    let delete = || Command::DeleteVm {
+        vm: named("web"),
+        force: true,
+    };
+    cluster.send("alice", protect(true)).unwrap();
+    let (code, message) = refused(cluster.send("alice", delete()));
+    assert_eq!(code, RejectionCode::State);
+    assert!(message.contains("chv vm unprotect web"), "{message}");
+    cluster.send("alice", protect(false)).unwrap();
+    assert_eq!(
+        kinds(&cluster.send("alice", delete()).unwrap()),
+        ["delete-requested"]
+    );
+}

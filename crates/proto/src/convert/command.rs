@@ -1,6 +1,6 @@
 //! Commands: what is asked of the leader.
 
-use chv_domain::{Actor, Command, CommandId, Epoch, Seq, Submission, Timestamp, TraceContext};
+use chv_domain::{Actor, Command, CommandId, Epoch, Seq, Submission, TextsChange, Timestamp, TraceContext};
 use prost::Message as _;
 
 use super::VERSION;
@@ -151,6 +151,22 @@ fn command_to_wire(command: &Command) -> Wire {
         Command::ResetVm { vm } => Wire::ResetVm(v1::ResetVm {
             vm: Some(vm_ref_to_wire(vm)),
         }),
+        Command::RenameVm { vm, name } => Wire::RenameVm(v1::RenameVm {
+            vm: Some(vm_ref_to_wire(vm)),
+            name: name.to_string(),
+        }),
+        Command::LabelVm { vm, change } => Wire::LabelVm(v1::LabelVm {
+            vm: Some(vm_ref_to_wire(vm)),
+            change: Some(texts_to_wire(change)),
+        }),
+        Command::AnnotateVm { vm, change } => Wire::AnnotateVm(v1::AnnotateVm {
+            vm: Some(vm_ref_to_wire(vm)),
+            change: Some(texts_to_wire(change)),
+        }),
+        Command::ProtectVm { vm, protected } => Wire::ProtectVm(v1::ProtectVm {
+            vm: Some(vm_ref_to_wire(vm)),
+            protected: *protected,
+        }),
         Command::DeleteVm { vm, force } => Wire::DeleteVm(v1::DeleteVm {
             vm: Some(vm_ref_to_wire(vm)),
             force: *force,
@@ -229,6 +245,22 @@ fn command_from_wire(command: Wire) -> Result<Command, WireError> {
         Wire::ResetVm(reset) => Ok(Command::ResetVm {
             vm: vm_ref_from_wire(reset.vm, "reset_vm.vm")?,
         }),
+        Wire::RenameVm(rename) => Ok(Command::RenameVm {
+            vm: vm_ref_from_wire(rename.vm, "rename_vm.vm")?,
+            name: parse("rename_vm.name", &rename.name)?,
+        }),
+        Wire::LabelVm(label) => Ok(Command::LabelVm {
+            vm: vm_ref_from_wire(label.vm, "label_vm.vm")?,
+            change: texts_from_wire(label.change),
+        }),
+        Wire::AnnotateVm(annotate) => Ok(Command::AnnotateVm {
+            vm: vm_ref_from_wire(annotate.vm, "annotate_vm.vm")?,
+            change: texts_from_wire(annotate.change),
+        }),
+        Wire::ProtectVm(protect) => Ok(Command::ProtectVm {
+            vm: vm_ref_from_wire(protect.vm, "protect_vm.vm")?,
+            protected: protect.protected,
+        }),
         Wire::DeleteVm(delete) => Ok(Command::DeleteVm {
             vm: vm_ref_from_wire(delete.vm, "delete_vm.vm")?,
             force: delete.force,
@@ -267,6 +299,22 @@ fn command_from_wire(command: Wire) -> Result<Command, WireError> {
         Wire::ForgetHistory(forget) => forgotten_from_wire(forget.forgotten)
             .map(|forgotten| Command::ForgetHistory { forgotten })
             .map_err(|error| error.within("forget_history")),
+    }
+}
+
+fn texts_to_wire(change: &TextsChange) -> v1::TextsChange {
+    v1::TextsChange {
+        set: change.set.clone(),
+        remove: change.remove.iter().cloned().collect(),
+    }
+}
+
+/// Nothing said is nothing changed.
+fn texts_from_wire(change: Option<v1::TextsChange>) -> TextsChange {
+    let v1::TextsChange { set, remove } = change.unwrap_or_default();
+    TextsChange {
+        set,
+        remove: remove.into_iter().collect(),
     }
 }
 

@@ -108,6 +108,24 @@ pub(super) fn kind_to_wire(event: &Event) -> Wire {
             vm: vm.to_string(),
             timeout_s: stop_how_to_wire(*how),
         }),
+        Event::VmRenamed { vm, name } => Wire::VmRenamed(v1::VmRenamed {
+            vm: vm.to_string(),
+            name: name.to_string(),
+        }),
+        Event::VmLabelsChanged { vm, labels } => Wire::VmLabelsChanged(v1::VmLabelsChanged {
+            vm: vm.to_string(),
+            labels: labels.clone(),
+        }),
+        Event::VmAnnotationsChanged { vm, annotations } => {
+            Wire::VmAnnotationsChanged(v1::VmAnnotationsChanged {
+                vm: vm.to_string(),
+                annotations: annotations.clone(),
+            })
+        }
+        Event::VmProtectionChanged { vm, protected } => Wire::VmProtectionChanged(v1::VmProtectionChanged {
+            vm: vm.to_string(),
+            protected: *protected,
+        }),
         Event::VmPaused { vm, epoch } => Wire::VmPaused(v1::VmPaused {
             vm: vm.to_string(),
             epoch: epoch.0.0,
@@ -221,6 +239,28 @@ pub(super) fn kind_from_wire(event: Wire) -> Result<Event, WireError> {
             parse("vm", &event.vm).map(|vm| Event::VmResumeRequested { vm }),
         ),
         Wire::VmRebootRequested(event) => ("vm_reboot_requested", vm_reboot_requested(&event)),
+        Wire::VmRenamed(event) => ("vm_renamed", vm_renamed(&event)),
+        Wire::VmLabelsChanged(event) => (
+            "vm_labels_changed",
+            parse("vm", &event.vm).map(|vm| Event::VmLabelsChanged {
+                vm,
+                labels: event.labels,
+            }),
+        ),
+        Wire::VmAnnotationsChanged(event) => (
+            "vm_annotations_changed",
+            parse("vm", &event.vm).map(|vm| Event::VmAnnotationsChanged {
+                vm,
+                annotations: event.annotations,
+            }),
+        ),
+        Wire::VmProtectionChanged(event) => (
+            "vm_protection_changed",
+            parse("vm", &event.vm).map(|vm| Event::VmProtectionChanged {
+                vm,
+                protected: event.protected,
+            }),
+        ),
         Wire::VmPaused(event) => (
             "vm_paused",
             parse("vm", &event.vm).map(|vm| Event::VmPaused {
@@ -338,6 +378,13 @@ fn vm_stop_requested(event: &v1::VmStopRequested) -> Result<Event, WireError> {
     Ok(Event::VmStopRequested {
         vm: parse("vm", &event.vm)?,
         how: stop_how_from_wire(event.timeout_s)?,
+    })
+}
+
+fn vm_renamed(event: &v1::VmRenamed) -> Result<Event, WireError> {
+    Ok(Event::VmRenamed {
+        vm: parse("vm", &event.vm)?,
+        name: parse("name", &event.name)?,
     })
 }
 

@@ -91,6 +91,8 @@ pub fn vm_to_wire(vm: &Vm, host: Option<&HostName>) -> v1::Vm {
         project: vm.project.to_string(),
         name: vm.name.to_string(),
         labels: vm.labels.clone(),
+        annotations: vm.aside().annotations,
+        protected: vm.is_protected(),
         spec: Some(spec_to_wire(&vm.spec)),
         power: Some(power_to_wire(vm.power)),
         revision: vm.revision().0,

@@ -95,6 +95,10 @@ fn command() -> impl Strategy<Value = Command> {
     prop_oneof![cluster_command(), vm_or_host_command()]
 }
 
+fn texts() -> impl Strategy<Value = TextsChange> {
+    (labels(), btree_set(".{0,8}", 0..3)).prop_map(|(set, remove)| TextsChange { set, remove })
+}
+
 fn vm_or_host_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         (name(), name(), labels(), spec(), any::<bool>()).prop_map(|(project, name, labels, spec, start)| {
@@ -111,6 +115,10 @@ fn vm_or_host_command() -> impl Strategy<Value = Command> {
         (vm_ref(), option::of(stop_timeout())).prop_map(|(vm, timeout)| Command::StopVm { vm, timeout }),
         vm_ref().prop_map(|vm| Command::KillVm { vm }),
         vm_ref().prop_map(|vm| Command::PauseVm { vm }),
+        (vm_ref(), name()).prop_map(|(vm, name)| Command::RenameVm { vm, name }),
+        (vm_ref(), texts()).prop_map(|(vm, change)| Command::LabelVm { vm, change }),
+        (vm_ref(), texts()).prop_map(|(vm, change)| Command::AnnotateVm { vm, change }),
+        (vm_ref(), any::<bool>()).prop_map(|(vm, protected)| Command::ProtectVm { vm, protected }),
         vm_ref().prop_map(|vm| Command::ResumeVm { vm }),
         (vm_ref(), option::of(stop_timeout())).prop_map(|(vm, timeout)| Command::RebootVm { vm, timeout }),
         vm_ref().prop_map(|vm| Command::ResetVm { vm }),

@@ -1,6 +1,6 @@
 //! What hosts are told, and what is known of a VM.
 
-use chv_domain::vm::{Ordered, Placement, Trouble};
+use chv_domain::vm::{Aside, Ordered, Placement, Trouble};
 use chv_domain::*;
 use proptest::collection::vec;
 use proptest::option;
@@ -85,9 +85,13 @@ pub(crate) fn vm() -> impl Strategy<Value = Vm> {
             trace: trace.map(Box::new),
         });
     let placement = (host_id(), epoch()).prop_map(|(host, epoch)| Placement { host, epoch });
+    let aside = (labels(), any::<bool>()).prop_map(|(annotations, protected)| Aside {
+        annotations,
+        protected,
+    });
     let trouble = (".{1,20}", time()).prop_map(|(reason, since)| Trouble { reason, since });
     (
-        (vm_id(), name(), name(), labels()),
+        (vm_id(), name(), name(), labels(), option::of(aside)),
         (spec(), power(), ordered),
         option::of(placement),
         phase,
@@ -95,11 +99,19 @@ pub(crate) fn vm() -> impl Strategy<Value = Vm> {
         time(),
     )
         .prop_map(
-            |((id, project, name, labels), (spec, power, ordered), placement, phase, trouble, created)| Vm {
+            |(
+                (id, project, name, labels, aside),
+                (spec, power, ordered),
+                placement,
+                phase,
+                trouble,
+                created,
+            )| Vm {
                 id,
                 project,
                 name,
                 labels,
+                aside: aside.map(Box::new),
                 spec: spec.into(),
                 power,
                 ordered,
