@@ -85,13 +85,25 @@ fn is_power_pressed(events: &[u8]) -> bool {
     })
 }
 
+/// Whether Firecracker runs this guest, as its ACPI tables say. It has no power to switch off: a machine that resets
+/// itself ends there.
+fn ends_by_reset() -> bool {
+    const MAKER: std::ops::Range<usize> = 10..16;
+    fs::read("/sys/firmware/acpi/tables/FACP")
+        .is_ok_and(|table| table.get(MAKER) == Some(b"FIRECK".as_slice()))
+}
+
 /// Powers the guest off. Should the kernel refuse, the guest stays up, idle, for its host to end.
 pub(crate) fn off(why: Why) -> ! {
     say!("powering off ({why})");
     nix::unistd::sync();
+    let mode = match ends_by_reset() {
+        true => RebootMode::RB_AUTOBOOT,
+        false => RebootMode::RB_POWER_OFF,
+    };
     mount::undo();
     nix::unistd::sync();
-    let Err(error) = reboot(RebootMode::RB_POWER_OFF);
+    let Err(error) = reboot(mode);
     say!("can't power off: {error}");
     loop {
         std::thread::park();

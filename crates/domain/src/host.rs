@@ -50,8 +50,7 @@ impl Capacity {
     }
 }
 
-/// A program that runs VMs, with the accelerator that makes it another thing to a user. The order is the
-/// order of preference.
+/// A program that runs VMs, with the accelerator that makes it another thing to a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HypervisorKind {
@@ -61,11 +60,19 @@ pub enum HypervisorKind {
     QemuKvm,
     /// QEMU emulating the processor: slow, and everywhere.
     QemuTcg,
+    /// Firecracker, over KVM: little to start and little to attack, and it has least.
+    Firecracker,
 }
 
 impl HypervisorKind {
-    /// Every kind, the preferred first.
-    pub const ALL: [Self; 3] = [Self::CloudHypervisor, Self::QemuKvm, Self::QemuTcg];
+    /// Every kind, the preferred first. Firecracker comes after those that see a guest power itself off, and before
+    /// one that emulates the processor.
+    pub const ALL: [Self; 4] = [
+        Self::CloudHypervisor,
+        Self::QemuKvm,
+        Self::Firecracker,
+        Self::QemuTcg,
+    ];
 
     /// The kind's name in manifests and messages.
     pub const fn as_str(self) -> &'static str {
@@ -73,6 +80,7 @@ impl HypervisorKind {
             Self::CloudHypervisor => "cloud-hypervisor",
             Self::QemuKvm => "qemu-kvm",
             Self::QemuTcg => "qemu-tcg",
+            Self::Firecracker => "firecracker",
         }
     }
 }
@@ -98,7 +106,9 @@ impl FromStr for HypervisorKind {
             .into_iter()
             .find(|kind| kind.as_str() == text)
             .ok_or_else(|| {
-                format!("{text:?} is not a hypervisor: use cloud-hypervisor, qemu-kvm or qemu-tcg")
+                format!(
+                    "{text:?} is not a hypervisor: use cloud-hypervisor, qemu-kvm, firecracker or qemu-tcg"
+                )
             })
     }
 }

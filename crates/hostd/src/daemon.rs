@@ -2,7 +2,7 @@
 //! Guests are found and looked after first, whether or not anything else can be reached.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,7 +106,7 @@ pub enum DaemonError {
 }
 
 /// The guest that probes boot, from an image directory.
-pub fn probe_guest(images: &std::path::Path) -> ProbeGuest {
+pub fn probe_guest(images: &Path) -> ProbeGuest {
     ProbeGuest {
         kernel: images.join("uos/vmlinuz"),
         initramfs: images.join("uos/initramfs.cpio"),
@@ -138,6 +138,7 @@ async fn start(
 ) -> Result<Ledger, DaemonError> {
     let capacity = facts::capacity(config.offer).map_err(DaemonError::Facts)?;
     let (data, lease, ledger, files) = open(config).await?;
+    let hypervisors = installed(&config.hypervisors, &data.kernels()).await;
     let id = data.host();
     let membership = data.membership()?;
     let clock = Clock::new();
@@ -156,7 +157,7 @@ async fn start(
         clock,
         lease: lease.clone(),
         walls,
-        hypervisors: installed(&config.hypervisors).await,
+        hypervisors,
         facts: facts_seen.clone(),
         launches: Semaphore::new(facts::cores().map_err(DaemonError::Facts)?),
     });
@@ -255,8 +256,9 @@ async fn walls(config: &Config, data: &DataDir, ledger: &Ledger) -> Result<Walls
 }
 
 /// The drivers of what is installed, also of what may not be used: it may still run something.
-async fn installed(allowed: &[HypervisorKind]) -> Hypervisors {
-    let found = futures::future::join_all(HypervisorKind::ALL.map(hypervisor::find)).await;
+async fn installed(allowed: &[HypervisorKind], kernels: &Path) -> Hypervisors {
+    let kinds = HypervisorKind::ALL;
+    let found = futures::future::join_all(kinds.map(|kind| hypervisor::find(kind, kernels))).await;
     if !allowed.is_empty() {
         tracing::info!(?allowed, "other hypervisors are not used");
     }

@@ -1,5 +1,5 @@
 //! Where the daemon keeps what is its own, and who it is: `identity`, `cluster`, `lock`, `ledger/`,
-//! `probe.json` and `vms/<vm id>/`. One daemon at a time has it. Nothing here knows what is in the ledger or in a VM's directory.
+//! `probe.json`, `kernels/` and `vms/<vm id>/`. One daemon at a time has it. Nothing here knows what is in the ledger or in a VM's directory.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -13,6 +13,9 @@ use crate::cluster::Membership;
 use crate::hypervisor::{RunDir, RunDirError};
 use crate::lease::guard::Shared;
 use crate::version::{self, Unreadable};
+
+/// The directory of uncompressed kernels, in a daemon's directory.
+pub(crate) const KERNELS: &str = "kernels";
 
 /// How long another holder of the directory is waited for, and how often it is looked.
 const LOCK_LIMIT: Duration = Duration::from_secs(2);
@@ -122,6 +125,11 @@ impl DataDir {
     /// The ledger's directory.
     pub fn ledger(&self) -> PathBuf {
         self.path.join("ledger")
+    }
+
+    /// Where uncompressed kernels are kept. Whatever is missing is made again.
+    pub fn kernels(&self) -> PathBuf {
+        self.path.join(KERNELS)
     }
 
     /// What the last check of this host's hypervisors found.

@@ -90,7 +90,7 @@ struct Run {
     /// Another directory that VMs' files may be in; may be given several times.
     #[arg(long, value_name = "DIR")]
     allow_path: Vec<PathBuf>,
-    /// The hypervisors that may be used, instead of all: cloud-hypervisor, qemu-kvm, qemu-tcg.
+    /// The hypervisors that may be used, instead of all: cloud-hypervisor, qemu-kvm, firecracker, qemu-tcg.
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     hypervisor: Vec<HypervisorKind>,
     /// The users that VMs' processes may be, one for each VM; they must be nobody's else.

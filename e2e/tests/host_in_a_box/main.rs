@@ -13,6 +13,11 @@ macro_rules! in_a_box_with_each {
             async fn needs_box_cloud_hypervisor() -> anyhow::Result<()> {
                 $test(HypervisorKind::CloudHypervisor).await
             }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn needs_box_firecracker() -> anyhow::Result<()> {
+                $test(HypervisorKind::Firecracker).await
+            }
         }
     };
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use chv_uos::pack::{image, kernel, tree::Tree};
+use chv_uos::pack::{image, tree::Tree};
 use clap::{Parser, Subcommand};
 
 /// Make what a uOS guest boots from.
@@ -53,8 +53,8 @@ fn main() -> anyhow::Result<()> {
         } => pack(&init, &modules, &more, &output),
         What::Kernel { vmlinuz, output } => {
             let image = read(&vmlinuz)?;
-            let kernel =
-                kernel::unpack(&image).with_context(|| format!("can't uncompress {}", vmlinuz.display()))?;
+            let kernel = chv_kernel::unpack(&image)
+                .with_context(|| format!("can't uncompress {}", vmlinuz.display()))?;
             write(&output, &kernel)
         }
     }

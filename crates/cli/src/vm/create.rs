@@ -45,7 +45,7 @@ pub(crate) struct Create {
     /// A network card: user or tap=DEVICE, then [,id=NAME][,mac=52:54:00:12:34:56]; can be given many times.
     #[arg(long = "nic", value_name = "NIC", value_parser = nic)]
     nics: Vec<AskedNic>,
-    /// What must run it: cloud-hypervisor, qemu-kvm or qemu-tcg. The host chooses when this is not given.
+    /// What must run it: cloud-hypervisor, qemu-kvm, firecracker or qemu-tcg. The host chooses when this is not given.
     #[arg(long, value_name = "KIND")]
     hypervisor: Option<HypervisorKind>,
     /// Seconds that a stop waits for the guest before it is done the hard way: 1 to 3600, 30 if not given.

@@ -34,7 +34,7 @@ spec! {
             /// Whether Windows is told that it runs on Hyper-V, which makes it faster.
             hyperv: bool = "false", on(KVM);
             /// Features that the guest's processors have beside, or lack of, what the hypervisor gives them.
-            features: Vec<CpuFeature> = "none";
+            features: Vec<CpuFeature> = "none", on(FULL);
             /// The host's processors that a vCPU may run on.
             affinity: Vec<Affinity> = "any", on(CLOUD_HYPERVISOR);
         }
@@ -89,7 +89,15 @@ impl CpuSpec {
     }
 }
 
+/// As many vCPUs as Firecracker gives a VM.
+const FIRECRACKER_VCPUS: u32 = 32;
+
 impl Rules for CpuSpec {
+    fn lacking(&self, kind: HypervisorKind) -> Option<Lack> {
+        let many = kind == HypervisorKind::Firecracker && self.vcpus.get() > FIRECRACKER_VCPUS;
+        many.then(|| Lack::new("vcpus", format!("is at most {FIRECRACKER_VCPUS} there")))
+    }
+
     const SHORT: Option<ReadShort<Self>> = Some(|text| {
         let vcpus = text.parse().map_err(|_| {
             format!("{text:?} is no number of vCPUs: write a whole number from 1, or fields such as {{vcpus: 2, max: 4}}")

@@ -34,7 +34,7 @@ spec! {
             /// How many requests a queue holds.
             queue_size: Option<QueueSize> = "128 with cloud-hypervisor, 256 with QEMU", on(FULL);
             /// The serial number that the guest sees.
-            serial: Option<DiskSerial> = "its id", on(FULL);
+            serial: Option<DiskSerial> = "its id, and Firecracker's own choice", on(FULL);
             /// What it may do in a time.
             rate_limit: Option<RateLimit> = "no limit";
         }
@@ -54,6 +54,11 @@ choice! {
 impl Part for DiskFormat {
     fn values() -> String {
         "raw or qcow2; backing files are not followed".to_owned()
+    }
+
+    fn lacks(&self, kind: HypervisorKind) -> Option<Lack> {
+        let lacks = (*self, kind) == (Self::Qcow2, HypervisorKind::Firecracker);
+        lacks.then(|| Lack::new("", "qcow2 needs cloud-hypervisor or QEMU"))
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::device_id::DeviceId;
 use super::fields::{Rules, spec};
-use super::part::{CLOUD_HYPERVISOR, FULL, Fault, Lack, Part};
+use super::part::{CLOUD_HYPERVISOR, FULL, Fault, LIMITING, Lack, Part};
 use super::queues::{QEMU_QUEUE, QueueSize, Queues};
 use super::rate_limit::RateLimit;
 use super::within::Within;
@@ -44,7 +44,7 @@ spec! {
             /// What the guest may leave to the host.
             offloads: Offloads = "all", on(FULL);
             /// What it may do in a time.
-            rate_limit: Option<RateLimit> = "no limit", on(CLOUD_HYPERVISOR);
+            rate_limit: Option<RateLimit> = "no limit", on(LIMITING);
         }
     }
 }
@@ -150,7 +150,9 @@ impl Part for NicBackend {
 
     fn lacks(&self, kind: HypervisorKind) -> Option<Lack> {
         match (self, kind) {
-            (Self::User, HypervisorKind::CloudHypervisor) => Some(Lack::new("user", "needs QEMU")),
+            (Self::User, HypervisorKind::CloudHypervisor | HypervisorKind::Firecracker) => {
+                Some(Lack::new("user", "needs QEMU"))
+            }
             _ => None,
         }
     }

@@ -15,7 +15,11 @@ pub(super) const FULL: &[HypervisorKind] = &[
 /// cloud-hypervisor alone.
 pub(super) const CLOUD_HYPERVISOR: &[HypervisorKind] = &[HypervisorKind::CloudHypervisor];
 
-/// Those that run on the host's own processor.
+/// Those that limit bursts and network cards by themselves.
+pub(super) const LIMITING: &[HypervisorKind] =
+    &[HypervisorKind::CloudHypervisor, HypervisorKind::Firecracker];
+
+/// Those of FULL that run on the host's own processor.
 pub(super) const KVM: &[HypervisorKind] = &[HypervisorKind::CloudHypervisor, HypervisorKind::QemuKvm];
 
 /// A field of a spec, as it is explained to people.

@@ -1,7 +1,7 @@
 //! How much a device may do in a time: token buckets for bytes and for operations.
 
 use super::fields::{Rules, spec};
-use super::part::{CLOUD_HYPERVISOR, Fault};
+use super::part::{Fault, LIMITING};
 use super::within::Within;
 
 /// How many tokens a bucket holds.
@@ -33,7 +33,7 @@ spec! {
         }
         optional {
             /// Tokens beside, given once at the start.
-            one_time_burst: Option<Tokens> = "none", on(CLOUD_HYPERVISOR);
+            one_time_burst: Option<Tokens> = "none", on(LIMITING);
         }
     }
 }

@@ -191,8 +191,31 @@ memory: 1GiB\nboot: {kernel: k}\n",
     );
     assert_eq!(
         burst.lacks(QemuTcg).unwrap().to_string(),
-        "disks[0].rateLimit.ops.oneTimeBurst needs cloud-hypervisor"
+        "disks[0].rateLimit.ops.oneTimeBurst needs cloud-hypervisor or firecracker"
     );
+    for (rest, field) in [
+        ("cpu: {vcpus: 33}\n", Some("cpu.vcpus")),
+        ("cpu: {vcpus: 32, features: [+avx2]}\n", Some("cpu.features")),
+        (
+            "cpu: 1\ndisks: [{id: a, path: p, format: qcow2}]\n",
+            Some("disks[0].format"),
+        ),
+        (
+            "cpu: 1\nnics: [{id: a, backend: user}]\n",
+            Some("nics[0].backend.user"),
+        ),
+        (
+            "cpu: 32\ndisks: [{id: a, path: p, format: raw, readOnly: true}]\n",
+            None,
+        ),
+    ] {
+        let spec = read(&format!("{rest}memory: 512MiB\nboot: {{kernel: k}}\n"));
+        assert_eq!(
+            lack(&spec, HypervisorKind::Firecracker).as_deref(),
+            field,
+            "{rest}"
+        );
+    }
 }
 
 /// Every field in `value`, by its path without the places in lists.

@@ -1,5 +1,5 @@
 //! The channel between the host and the agent in a guest: one line a message, as uOS speaks it (docs/uos.md).
-//! Over QEMU it is a virtio-serial port, whose socket is connected to; over cloud-hypervisor the guest connects
+//! Over QEMU it is a virtio-serial port, whose socket is connected to; over the others the guest connects
 //! by vsock, and is listened for. It has no task of its own: it moves while its owner awaits it.
 //!
 //! Lost while no daemon is connected: what the guest says meanwhile. The guest says `ready` again to every new
@@ -90,7 +90,7 @@ impl AgentChannel {
         let dir = &instance.run_dir;
         let way = match instance.kind {
             HypervisorKind::QemuKvm | HypervisorKind::QemuTcg => Way::Connect(dir.agent_socket()),
-            HypervisorKind::CloudHypervisor => {
+            HypervisorKind::CloudHypervisor | HypervisorKind::Firecracker => {
                 let path = dir.agent_listener();
                 let at = |source| AgentError::Io {
                     path: path.clone(),

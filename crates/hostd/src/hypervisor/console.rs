@@ -1,19 +1,23 @@
 //! A machine's serial console while a daemon runs: takes what people type to the guest, and keeps the guest's
-//! output flowing. QEMU writes the console log by itself, also while no daemon runs; for cloud-hypervisor the
+//! output flowing. QEMU and Firecracker write the console log by themselves, also while no daemon runs, and Firecracker
+//! reads a FIFO; for cloud-hypervisor the
 //! pump writes it, and what the guest says while there is none waits in cloud-hypervisor (its last MiB).
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chv_domain::HypervisorKind;
 use tokio::fs::{File, OpenOptions};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::OwnedReadHalf;
+use tokio::net::unix::pipe::{self, Sender};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::instance::Instance;
+use super::process::Process;
 use super::socket;
 
 /// Messages of input that may wait for a guest that doesn't read.
@@ -25,9 +29,17 @@ const CHUNK: usize = 16 * 1024;
 /// Carries one machine's console. One for each machine: its hypervisor speaks to one client at a time.
 #[derive(Debug)]
 pub struct ConsolePump {
-    stream: UnixStream,
-    log: Option<File>,
+    way: Way,
     input: mpsc::Receiver<Bytes>,
+}
+
+/// How a console is reached.
+#[derive(Debug)]
+enum Way {
+    /// By a socket, both ways. What comes from it may have to be logged.
+    Socket(UnixStream, Option<File>),
+    /// By a FIFO into the guest, whose process logs what it writes.
+    Fifo(Sender, Process),
 }
 
 /// Types on a machine's console. Cheap to clone.
@@ -49,29 +61,86 @@ impl ConsoleInput {
 impl ConsolePump {
     /// Connects to the console of a machine, after its launch or its adoption.
     pub async fn open(instance: &Instance) -> io::Result<(Self, ConsoleInput)> {
-        let stream = socket::connect(&instance.run_dir.console_socket()).await?;
-        let log = match instance.kind {
-            HypervisorKind::QemuKvm | HypervisorKind::QemuTcg => None,
-            HypervisorKind::CloudHypervisor => Some(
-                OpenOptions::new()
+        let dir = &instance.run_dir;
+        let way = match instance.kind {
+            HypervisorKind::QemuKvm | HypervisorKind::QemuTcg => {
+                Way::Socket(socket::connect(&dir.console_socket()).await?, None)
+            }
+            HypervisorKind::CloudHypervisor => {
+                let stream = socket::connect(&dir.console_socket()).await?;
+                let log = OpenOptions::new()
                     .create(true)
                     .append(true)
                     .custom_flags(libc::O_NOFOLLOW)
-                    .open(instance.run_dir.console_log())
-                    .await?,
-            ),
+                    .open(dir.console_log())
+                    .await?;
+                Way::Socket(stream, Some(log))
+            }
+            HypervisorKind::Firecracker => {
+                let fifo = pipe::OpenOptions::new().open_sender(dir.console_input())?;
+                Way::Fifo(fifo, instance.process)
+            }
         };
         let (sender, input) = mpsc::channel(INPUT_BOUND);
-        Ok((Self { stream, log, input }, ConsoleInput(sender)))
+        Ok((Self { way, input }, ConsoleInput(sender)))
     }
 
     /// Carries the console until the hypervisor closes it or `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) -> io::Result<()> {
-        let (read, write) = self.stream.into_split();
-        tokio::select! {
-            () = stop.cancelled() => Ok(()),
-            done = output(read, self.log) => done,
-            failed = typing(write, self.input) => failed,
+        match self.way {
+            Way::Socket(stream, log) => {
+                let (read, write) = stream.into_split();
+                tokio::select! {
+                    () = stop.cancelled() => Ok(()),
+                    done = output(read, log) => done,
+                    failed = typing(write, self.input) => failed,
+                }
+            }
+            Way::Fifo(fifo, process) => tokio::select! {
+                () = stop.cancelled() => Ok(()),
+                ended = process.ended() => ended,
+                failed = typing(fifo, self.input) => failed,
+            },
+        }
+    }
+}
+
+/// Between two looks at a log for more.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// What a guest writes on its console, for one who listens from its launch on, and types nothing.
+#[derive(Debug)]
+pub(crate) enum ConsoleOutput {
+    /// From a socket.
+    Socket(UnixStream),
+    /// From a log that is written to.
+    Log(File),
+}
+
+impl ConsoleOutput {
+    /// Of a machine that was just launched.
+    pub(crate) async fn open(instance: &Instance) -> io::Result<Self> {
+        let dir = &instance.run_dir;
+        Ok(match instance.kind {
+            HypervisorKind::Firecracker => {
+                let mut options = OpenOptions::new();
+                let options = options.read(true).custom_flags(libc::O_NOFOLLOW);
+                Self::Log(options.open(dir.console_log()).await?)
+            }
+            _ => Self::Socket(socket::connect(&dir.console_socket()).await?),
+        })
+    }
+
+    /// Reads what there is next, and waits for it; 0 when the console is closed, which a log never is.
+    pub(crate) async fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Socket(stream) => stream.read(chunk).await,
+            Self::Log(file) => loop {
+                match file.read(chunk).await? {
+                    0 => tokio::time::sleep(LOOK_AGAIN).await,
+                    length => return Ok(length),
+                }
+            },
         }
     }
 }
@@ -92,7 +161,7 @@ async fn output(mut console: OwnedReadHalf, mut log: Option<File>) -> io::Result
 }
 
 /// Gives the guest what is typed. Ends with a fault only: that nobody types any more doesn't close a console.
-async fn typing(mut console: OwnedWriteHalf, mut input: mpsc::Receiver<Bytes>) -> io::Result<()> {
+async fn typing(mut console: impl AsyncWrite + Unpin, mut input: mpsc::Receiver<Bytes>) -> io::Result<()> {
     while let Some(bytes) = input.recv().await {
         console.write_all(&bytes).await?;
     }

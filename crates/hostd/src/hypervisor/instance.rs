@@ -224,7 +224,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn given_any_vm_when_marked_then_it_is_read_back(bytes: [u8; 16], kind in 0usize..3) {
+        fn given_any_vm_when_marked_then_it_is_read_back(bytes: [u8; 16], kind in 0..HypervisorKind::ALL.len()) {
             let (vm, kind) = (VmId::from_bytes(bytes), HypervisorKind::ALL[kind]);
             prop_assert_eq!(parse_marker(&marker(vm, kind)), Some((vm, kind)));
         }

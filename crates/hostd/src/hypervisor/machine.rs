@@ -16,6 +16,9 @@ use crate::wall::Wall;
 /// What puts the kernel's console on the first serial port. Before the spec's own, which may add to it.
 const CONSOLE: &str = "console=ttyS0";
 
+/// The same for Firecracker, which hears of a reset from the keyboard's controller alone.
+const FIRECRACKER: &str = "console=ttyS0 reboot=k";
+
 /// A machine to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
@@ -60,15 +63,19 @@ impl Machine {
 
     /// The whole kernel command line.
     pub(super) fn kernel_cmdline(&self, kind: HypervisorKind) -> Result<String, HypervisorError> {
+        let first = match kind {
+            HypervisorKind::Firecracker => FIRECRACKER,
+            _ => CONSOLE,
+        };
         let whole = match self.spec.boot.cmdline.as_str().trim() {
-            "" => CONSOLE.to_owned(),
-            rest => format!("{CONSOLE} {rest}"),
+            "" => first.to_owned(),
+            rest => format!("{first} {rest}"),
         };
         if whole.len() > MAX_CMDLINE {
             return Err(HypervisorError::Unsupported {
                 kind,
                 feature: format!(
-                    "a kernel command line of {} bytes with {CONSOLE:?} before it; at most {MAX_CMDLINE} fit",
+                    "a kernel command line of {} bytes with {first:?} before it; at most {MAX_CMDLINE} fit",
                     whole.len()
                 ),
             });

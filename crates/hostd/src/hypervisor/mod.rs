@@ -8,6 +8,7 @@ mod binary;
 pub mod cloud_hypervisor;
 mod console;
 mod error;
+pub mod firecracker;
 mod instance;
 mod lock;
 mod machine;
@@ -21,6 +22,7 @@ mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +31,7 @@ use chv_domain::HypervisorKind;
 
 pub use agent::{AgentChannel, AgentError, FromGuest, ToGuest};
 pub use binary::Binary;
+pub(crate) use console::ConsoleOutput;
 pub use console::{ConsoleClosed, ConsoleInput, ConsolePump};
 pub use error::{HypervisorError, Operation, Part, Remedy};
 pub use instance::Instance;
@@ -99,12 +102,13 @@ pub trait Hypervisor: std::fmt::Debug + Send + Sync {
 }
 
 /// Finds the driver for `kind`: whether its program is here, and which. Whether it runs guests here is not looked
-/// at.
-pub async fn find(kind: HypervisorKind) -> Result<Arc<dyn Hypervisor>, HypervisorError> {
+/// at. Where it boots uncompressed kernels alone, they are kept in the directory `kernels`.
+pub async fn find(kind: HypervisorKind, kernels: &Path) -> Result<Arc<dyn Hypervisor>, HypervisorError> {
     Ok(match kind {
         HypervisorKind::CloudHypervisor => Arc::new(cloud_hypervisor::CloudHypervisor::find().await?),
         HypervisorKind::QemuKvm => Arc::new(qemu::Qemu::kvm().await?),
         HypervisorKind::QemuTcg => Arc::new(qemu::Qemu::tcg().await?),
+        HypervisorKind::Firecracker => Arc::new(firecracker::Firecracker::find(kernels).await?),
     })
 }
 

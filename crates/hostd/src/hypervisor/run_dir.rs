@@ -83,9 +83,19 @@ impl RunDir {
         self.0.join(API_SOCKET)
     }
 
+    /// The control socket that Firecracker makes by itself.
+    pub(super) fn own_api_socket(&self) -> PathBuf {
+        self.own().join(API_SOCKET)
+    }
+
     /// The serial console's socket. One client at a time.
     pub(crate) fn console_socket(&self) -> PathBuf {
         self.own().join(CONSOLE_SOCKET)
+    }
+
+    /// Where Firecracker reads what is typed on the serial console: a FIFO.
+    pub(super) fn console_input(&self) -> PathBuf {
+        self.0.join("console.in")
     }
 
     /// What the guest wrote on its serial console.
@@ -95,7 +105,7 @@ impl RunDir {
 
     /// What the hypervisor itself wrote, since its launch.
     pub fn hypervisor_log(&self) -> PathBuf {
-        self.0.join("hypervisor.log")
+        self.0.join(HYPERVISOR_LOG)
     }
 
     /// The disk that cloud-init reads.
@@ -115,10 +125,11 @@ impl RunDir {
 
     /// The sockets that a hypervisor makes for itself, and fails to make when an earlier one left them; and how that one
     /// ended.
-    pub(super) fn left_behind(&self) -> [PathBuf; 5] {
+    pub(super) fn left_behind(&self) -> [PathBuf; 6] {
         [
             self.end(),
             self.api_socket(),
+            self.own_api_socket(),
             self.console_socket(),
             self.agent_socket(),
             self.own().join(VSOCK),
@@ -127,11 +138,12 @@ impl RunDir {
 }
 
 const OWN: &str = "own";
-const API_SOCKET: &str = "api.sock";
+pub(super) const API_SOCKET: &str = "api.sock";
 
 // Relative to its own directory, which is the hypervisor's working directory: no path needs quoting.
 pub(super) const CONSOLE_SOCKET: &str = "console.sock";
 pub(super) const CONSOLE_LOG: &str = "console.log";
+pub(super) const HYPERVISOR_LOG: &str = "hypervisor.log";
 pub(super) const AGENT_SOCKET: &str = "agent.sock";
 pub(super) const VSOCK: &str = "vsock";
 

@@ -14,6 +14,7 @@ use chv_domain::HypervisorKind;
 use chv_domain::spec::NicBackend;
 
 use super::error::HypervisorError;
+use super::firecracker::serial;
 use super::instance::{Instance, marker};
 use super::lock::LockFile;
 use super::machine::Machine;
@@ -124,7 +125,11 @@ fn spawn_now(
         binary: binary.to_owned(),
         source,
     };
-    let order = order(
+    let serial = match kind {
+        HypervisorKind::Firecracker => Some(serial::ends(run_dir).map_err(unusable(&run_dir.console_log()))?),
+        _ => None,
+    };
+    let mut order = order(
         &machine,
         kind,
         binary,
@@ -132,6 +137,9 @@ fn spawn_now(
         (held.fd(), api.as_raw_fd()),
     )
     .map_err(failed)?;
+    order.serial = serial
+        .as_ref()
+        .map(|(input, output)| (input.as_raw_fd(), output.as_raw_fd()));
     let process = wall::start(*vm, &order, log).map_err(failed)?;
     let Machine { vm, run_dir, .. } = machine;
     Ok(Fledgling(Some(Instance {
@@ -171,6 +179,7 @@ fn order(
         own: run_dir.own(),
         lock: held,
         open: vec![api],
+        serial: None,
         end: run_dir.end(),
         cgroup: cgroups.map(|cgroups| cgroups.make(*vm, limits)).transpose()?,
         keepers: cgroups.map(|cgroups| cgroups.keepers()),

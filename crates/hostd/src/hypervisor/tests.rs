@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use chv_domain::spec::CloudInit;
 use chv_domain::{VmId, VmSpec};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
 
 use super::*;
 use crate::wall::{UidRange, Uids, Wall, Walls};
@@ -220,7 +218,7 @@ async fn boots_with_devices(hypervisor: &dyn Hypervisor) {
         ]),
         false => serde_json::json!([]),
     };
-    machine.spec = spec(serde_json::json!({
+    let everything = serde_json::json!({
         "cpu": {
             "vcpus": 2, "max": 4, "nested": false,
             "topology": {"threadsPerCore": 1, "coresPerDie": 2, "diesPerPackage": 1, "packages": 2},
@@ -237,7 +235,20 @@ async fn boots_with_devices(hypervisor: &dyn Hypervisor) {
         ],
         "watchdog": true,
         "nics": nics,
-    }));
+    });
+    let least = serde_json::json!({
+        "cpu": 2,
+        "disks": [
+            {"id": "data", "path": "d", "format": "raw", "readOnly": true},
+            {"id": "more", "path": "m", "format": "raw", "rateLimit": {
+                "bandwidth": {"size": 1_000_000, "refillMs": 100}, "ops": {"size": 1000, "refillMs": 10_000},
+            }},
+        ],
+    });
+    machine.spec = spec(match hypervisor.kind() {
+        HypervisorKind::Firecracker => least,
+        _ => everything,
+    });
     let instance = hypervisor.launch(&machine).await.unwrap();
     let _leash = Leash(instance.clone());
     let mut channel = AgentChannel::open(&instance).await.unwrap();
@@ -252,6 +263,22 @@ async fn boots_with_devices(hypervisor: &dyn Hypervisor) {
     .await;
     let seen = soon("the guest says what it finds", seen_from_inside(&instance)).await;
     assert_eq!(seen["cpus"], "0-1", "{seen}");
+    if hypervisor.kind() == HypervisorKind::Firecracker {
+        assert_eq!(seen["cpus_possible"], "0-1", "{seen}");
+        let read_only: Vec<_> = seen["disks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|disk| &disk["read_only"])
+            .collect();
+        assert_eq!(
+            read_only,
+            [&serde_json::json!(true), &serde_json::json!(false)],
+            "{seen}"
+        );
+        hypervisor.kill(&instance).await.unwrap();
+        return;
+    }
     assert_eq!(seen["cpus_possible"], "0-3", "{seen}");
     assert_eq!(seen["topology"], serde_json::json!([1, 2, 1]), "{seen}");
     let mib = seen["memory_kib"].as_u64().unwrap() / 1024;
@@ -297,17 +324,19 @@ async fn boots_with_devices(hypervisor: &dyn Hypervisor) {
 
 /// What the guest says of its machine, on its console.
 async fn seen_from_inside(instance: &Instance) -> serde_json::Value {
-    let console = UnixStream::connect(instance.run_dir.console_socket())
-        .await
-        .unwrap();
-    let (from, mut to) = console.into_split();
-    to.write_all(b"machine\n").await.unwrap();
-    let mut lines = BufReader::new(from).lines();
+    let (pump, input) = ConsolePump::open(instance).await.unwrap();
+    let pump = tokio::spawn(pump.run(tokio_util::sync::CancellationToken::new()));
+    input.send(bytes::Bytes::from_static(b"machine\n")).await.unwrap();
     loop {
-        let line = lines.next_line().await.unwrap().expect("the console goes on");
-        if let Some((_, json)) = line.split_once("chv-uos: machine ") {
+        let log = std::fs::read_to_string(instance.run_dir.console_log()).unwrap_or_default();
+        let said = log
+            .split_once("chv-uos: machine ")
+            .and_then(|(_, said)| said.split_once('\n'));
+        if let Some((json, _)) = said {
+            pump.abort();
             return serde_json::from_str(json).unwrap();
         }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -406,3 +435,7 @@ macro_rules! every_driver_must {
 
 every_driver_must!(needs_guest, qemu::Qemu::tcg());
 every_driver_must!(needs_cloud_hypervisor, cloud_hypervisor::CloudHypervisor::find());
+every_driver_must!(
+    needs_firecracker,
+    firecracker::Firecracker::find(&std::env::temp_dir().join("chv-test-kernels"))
+);

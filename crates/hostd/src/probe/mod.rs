@@ -13,6 +13,7 @@ use chv_domain::{HypervisorFacts, HypervisorKind};
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
+use crate::data_dir::KERNELS;
 use crate::hypervisor::{Hypervisor, HypervisorError, find};
 use crate::wall::Walls;
 
@@ -91,8 +92,8 @@ pub enum Freshness {
 /// Probes the hypervisors of `kinds`, all at once, and reports in their order: in the order of preference, the
 /// first that runs guests is the host's default. Dropped, it ends its guests.
 ///
-/// Guests run behind walls as VMs do. `dir` is this probe's alone; a probe guest that an earlier daemon left there is ended first. The reports are
-/// kept in the file `cache`.
+/// Guests run behind walls as VMs do. `dir` is this probe's alone; a probe guest that an earlier daemon left there is ended
+/// first. The reports are kept in the file `cache`, beside a directory of kernels.
 pub async fn probe(
     kinds: &[HypervisorKind],
     guest: &ProbeGuest,
@@ -105,12 +106,13 @@ pub async fn probe(
         Freshness::Kept => cache::read(cache).await,
         Freshness::Afresh => Vec::new(),
     };
+    let kernels = cache.with_file_name(KERNELS);
     let probes = kinds.iter().map(|&kind| {
-        let kept = &kept;
+        let (kept, kernels) = (&kept, &kernels);
         async move {
             one(
                 kind,
-                find(kind).await,
+                find(kind, kernels).await,
                 guest,
                 &dir.join(kind.as_str()),
                 kept,

@@ -178,9 +178,9 @@ mod needs_guest {
             );
         }
         assert!(
-            matches!(probed[2].report.outcome, Outcome::Runs { .. }),
+            matches!(probed[3].report.outcome, Outcome::Runs { .. }),
             "{:?}",
-            probed[2].report
+            probed[3].report
         );
         assert_eq!(std::fs::read_dir(&scratch).map_or(0, Iterator::count), 0);
 
@@ -211,7 +211,7 @@ mod needs_guest {
         );
         std::fs::write(&initramfs, trailer).unwrap();
         let guest = ProbeGuest { initramfs, ..guest() };
-        let driver = find(HypervisorKind::QemuTcg).await.unwrap();
+        let driver = find(HypervisorKind::QemuTcg, dir.path()).await.unwrap();
         let why = boot::boot(driver.as_ref(), &guest, &dir.path().join("vm"), &Walls::none())
             .await
             .unwrap_err();

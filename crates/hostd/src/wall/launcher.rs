@@ -101,6 +101,13 @@ fn become_program(order: &Order, answer: BorrowedFd<'_>) -> Result<Infallible, F
     let null = File::open("/dev/null").map_err(at("/dev/null"))?;
     dup2_stdin(&null).map_err(at("standard input"))?;
     dup2_stdout(stderr()).map_err(at("standard output"))?;
+    if let Some((input, output)) = order.serial {
+        dup2_stdin(borrowed(input)).map_err(at("the serial port"))?;
+        dup2_stdout(borrowed(output)).map_err(at("the serial port"))?;
+        for end in [input, output] {
+            fcntl_setfd(borrowed(end), FdFlags::CLOEXEC).map_err(at("the serial port"))?;
+        }
+    }
     take_lock(borrowed(order.lock)).map_err(at("the run directory's lock"))?;
     if nobody_reads(answer).map_err(at("standard output"))? {
         // The daemon is dead. The next one may have looked before the lock was taken: so nothing is started.

@@ -236,6 +236,7 @@ fn try_out(user: u32, dir: &Path) -> io::Result<()> {
         own,
         lock: lock.as_raw_fd(),
         open: Vec::new(),
+        serial: None,
         end: dir.join("end"),
         cgroup: None,
         keepers: None,

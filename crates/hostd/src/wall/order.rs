@@ -21,6 +21,8 @@ pub(crate) struct Order {
     pub(crate) lock: RawFd,
     /// What else it gets open.
     pub(crate) open: Vec<RawFd>,
+    /// Its standard input and output, where they are its machine's serial port.
+    pub(crate) serial: Option<(RawFd, RawFd)>,
     /// Where it is noted how it ended.
     pub(crate) end: PathBuf,
     /// The cgroup that it runs in.

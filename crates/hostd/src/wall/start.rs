@@ -49,7 +49,19 @@ pub(super) const ARGS: &[&str] = &[
 /// Starts what `order` says for `vm`. What it writes goes to `log`. It has begun when this returns, and may have ended.
 pub(crate) fn start(vm: VmId, order: &Order, log: File) -> io::Result<Process> {
     let text = serde_json::to_vec(order)?;
-    let kept: Vec<RawFd> = order.open.iter().copied().chain([order.lock]).collect();
+    let kept: Vec<RawFd> = {
+        let serial = order
+            .serial
+            .into_iter()
+            .flat_map(|(input, output)| [input, output]);
+        order
+            .open
+            .iter()
+            .copied()
+            .chain([order.lock])
+            .chain(serial)
+            .collect()
+    };
     let mut command = Command::new(PROGRAM);
     command
         .arg0(format!("chv-keep-{vm}"))

@@ -37,6 +37,7 @@ fn scene(script: &str, shown: Vec<Shown>) -> Scene {
         own,
         lock: lock.as_raw_fd(),
         open: Vec::new(),
+        serial: None,
         end: dir.path().join("end"),
         cgroup: None,
         keepers: None,
