@@ -58,6 +58,16 @@ async fn lives(kind: HypervisorKind) -> Result<()> {
         adopted(cluster, &client, guest.pid).await?;
         cluster.wait_for_status("hello", "ready").await?;
 
+        // When it is paused, then it stays as it is until it is resumed; when it is reset, its guest boots anew.
+        cluster.chv(&["vm", "pause", "hello"]).await?.done()?;
+        cluster.wait_for_status("hello", "paused").await?;
+        ensure!(only_guest(cluster).await? == guest, "the pause changed what runs");
+        cluster.chv(&["vm", "resume", "hello"]).await?.done()?;
+        cluster.wait_for_status("hello", "ready").await?;
+        let reset = ["vm", "reset", "hello", "--for", "ready", "--timeout", "100s"];
+        cluster.chv(&reset).await?.done()?;
+        cluster.wait_until_ready_in_a_box("hello").await?;
+
         // When it is stopped, then the guest powers itself off.
         cluster.chv(&["vm", "stop", "hello"]).await?.done()?;
         ensure!(

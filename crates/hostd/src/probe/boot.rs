@@ -23,6 +23,9 @@ const CMDLINE: &str = "panic=-1";
 /// What uOS says on its console when it is ready.
 const READY: &[u8] = b"chv-uos: ready";
 
+/// What a kernel says when it gives up.
+const PANIC: &str = "Kernel panic";
+
 /// How much of the console is looked back on, in bytes, and how many lines of it are told.
 const REMEMBERED: (usize, usize) = (8192, 3);
 
@@ -208,6 +211,10 @@ async fn until_ready(
                     if heard.ready() {
                         return Ok(began.elapsed());
                     }
+                    // It may boot anew in place, for ever.
+                    if heard.panicked() {
+                        return Err(format!("its kernel gave up before the guest was ready; {}", heard.tail()));
+                    }
                 }
             },
             () = tokio::time::sleep_until(began + limit) => return Err(heard.too_late(limit)),
@@ -242,10 +249,17 @@ impl Heard {
         self.0.windows(READY.len()).any(|window| window == READY)
     }
 
+    /// Whether the guest's kernel has said, in a whole line, that it gave up.
+    fn panicked(&self) -> bool {
+        let text = String::from_utf8_lossy(&self.0);
+        text.split_inclusive('\n')
+            .any(|line| line.contains(PANIC) && line.ends_with('\n'))
+    }
+
     /// Why the guest's kernel gave up, when it said so; else the last lines.
     fn tail(&self) -> String {
         let text = String::from_utf8_lossy(&self.0);
-        match text.lines().find(|line| line.contains("Kernel panic")) {
+        match text.lines().find(|line| line.contains(PANIC)) {
             Some(panic) => format!("its console: {}", panic.trim()),
             None => format!("the last of its console: {}", last_lines(&text, REMEMBERED.1)),
         }
