@@ -24,6 +24,9 @@ const NOBODY: Duration = Duration::from_millis(20);
 /// Marks a hypervisor's command line.
 const GUEST: &str = "chv-";
 
+/// What the processes are marked with that wait for hypervisors' ends.
+const KEEPER: &str = "chv-keep-";
+
 /// The port on which the test asks.
 pub(crate) fn wanted() -> Result<Option<u16>> {
     let Ok(port) = std::env::var(VARIABLE) else {
@@ -181,6 +184,7 @@ fn guests() -> Result<String> {
             .filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()))
             && mark.strip_prefix(GUEST).is_some_and(|rest| rest.contains('-'))
             && !mark.contains("hostd")
+            && !mark.starts_with(KEEPER)
         {
             guests.push(format!("{pid}:{mark}"));
         }

@@ -6,7 +6,9 @@
 //! connection that it notices. Over virtio-serial one that follows the last within an instant looks the same to it,
 //! so there it is also asked.
 
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -83,6 +85,17 @@ enum Way {
     Listen(PathBuf, UnixListener),
 }
 
+/// Listens at `path`, for the hypervisor's own user too. The socket is made where only this daemon writes and then moved:
+/// in the hypervisor's own directory, a link could be put in its place before its rights are changed.
+fn listen(made: &Path, path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    remove_if_there(made)?;
+    let listener = std::os::unix::net::UnixListener::bind(made)?;
+    listener.set_nonblocking(true)?;
+    std::fs::set_permissions(made, Permissions::from_mode(0o666))?;
+    std::fs::rename(made, path)?;
+    Ok(listener)
+}
+
 impl AgentChannel {
     /// Opens the channel of a machine: right after its launch, so that its first `ready` isn't missed, and again
     /// after it was adopted.
@@ -96,11 +109,11 @@ impl AgentChannel {
                     path: path.clone(),
                     source,
                 };
-                let stale = path.clone();
-                on_a_blocking_thread(move || remove_if_there(&stale))
+                let (made, goes_to) = (dir.agent_listener_made(), path.clone());
+                let listener = on_a_blocking_thread(move || listen(&made, &goes_to))
                     .await
                     .map_err(at)?;
-                Way::Listen(path.clone(), UnixListener::bind(&path).map_err(at)?)
+                Way::Listen(path.clone(), UnixListener::from_std(listener).map_err(at)?)
             }
         };
         Ok(Self {

@@ -123,6 +123,11 @@ impl RunDir {
         self.own().join(format!("{VSOCK}_{AGENT_VSOCK_PORT}"))
     }
 
+    /// Where that socket is made, before it is moved there.
+    pub(super) fn agent_listener_made(&self) -> PathBuf {
+        self.0.join("agent.new")
+    }
+
     /// The sockets that a hypervisor makes for itself, and fails to make when an earlier one left them; and how that one
     /// ended.
     pub(super) fn left_behind(&self) -> [PathBuf; 6] {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use chv_domain::spec::CloudInit;
 use chv_domain::{VmId, VmSpec};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
 
 use super::*;
 use crate::wall::{UidRange, Uids, Wall, Walls};
@@ -324,6 +326,25 @@ async fn boots_with_devices(hypervisor: &dyn Hypervisor) {
 
 /// What the guest says of its machine, on its console.
 async fn seen_from_inside(instance: &Instance) -> serde_json::Value {
+    if instance.kind == HypervisorKind::Firecracker {
+        return seen_in_its_log(instance).await;
+    }
+    let console = UnixStream::connect(instance.run_dir.console_socket())
+        .await
+        .unwrap();
+    let (from, mut to) = console.into_split();
+    to.write_all(b"machine\n").await.unwrap();
+    let mut lines = BufReader::new(from).lines();
+    loop {
+        let line = lines.next_line().await.unwrap().expect("the console goes on");
+        if let Some((_, json)) = line.split_once("chv-uos: machine ") {
+            return serde_json::from_str(json).unwrap();
+        }
+    }
+}
+
+/// The same of one whose console is no socket.
+async fn seen_in_its_log(instance: &Instance) -> serde_json::Value {
     let (pump, input) = ConsolePump::open(instance).await.unwrap();
     let pump = tokio::spawn(pump.run(tokio_util::sync::CancellationToken::new()));
     input.send(bytes::Bytes::from_static(b"machine\n")).await.unwrap();
