@@ -74,6 +74,7 @@ pub fn facts() -> HostFacts {
             version: "0".to_owned(),
         }],
         daemon: "stand-in".to_owned(),
+        missing: Vec::new(),
     }
 }
 

@@ -233,8 +233,8 @@ pub enum Observation {
         /// Whether its vCPUs are held.
         paused: bool,
     },
-    /// It ended.
-    Exited(ExitReason),
+    /// It ended, with these last lines on its console when nobody had asked for that.
+    Exited(ExitReason, String),
     /// A step can't be done now; the host goes on trying.
     Blocked(String),
     /// What stood in the way is gone.

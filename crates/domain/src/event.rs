@@ -20,7 +20,7 @@ use crate::vm::{Power, StopHow};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExitReason {
-    /// The guest powered itself off, asked by the power button or by itself.
+    /// The guest powered itself off, as it was asked to by the power button.
     PoweredOff,
     /// The host killed it because a kill or a forced delete was asked for.
     Killed,
@@ -32,6 +32,19 @@ pub enum ExitReason {
     Vanished,
     /// Ended for its host's lease: by the host, or as the leader knows that the host has done.
     LeaseEnded,
+    /// The guest powered itself off, and nobody had asked it to.
+    PoweredOffItself,
+    /// The guest's kernel panicked; what it said of that.
+    Panicked(String),
+    /// Guest and hypervisor used more memory than they may, so the host's kernel ended them.
+    OutOfMemory,
+}
+
+impl ExitReason {
+    /// Whether somebody had asked for the end.
+    pub const fn was_asked_for(&self) -> bool {
+        matches!(self, Self::PoweredOff | Self::Killed | Self::StopTimedOut)
+    }
 }
 
 impl fmt::Display for ExitReason {
@@ -43,6 +56,9 @@ impl fmt::Display for ExitReason {
             Self::Crashed(detail) => write!(f, "hypervisor failed: {detail}"),
             Self::Vanished => f.write_str("process gone, not by Chronovisor"),
             Self::LeaseEnded => f.write_str("ended with its host's lease"),
+            Self::PoweredOffItself => f.write_str("powered off by the guest itself"),
+            Self::Panicked(detail) => write!(f, "guest's kernel panicked: {detail}"),
+            Self::OutOfMemory => f.write_str("used more memory than its host lets it"),
         }
     }
 }
@@ -176,6 +192,8 @@ pub enum Event {
         epoch: Epoch,
         /// How it ended.
         reason: ExitReason,
+        /// The last lines of its console, when nobody had asked for its end; as the guest wrote them.
+        console: String,
     },
     /// The host can't make the VM what it should be; it goes on trying.
     VmBlocked {

@@ -133,6 +133,8 @@ pub struct HostFacts {
     pub hypervisors: Vec<HypervisorFacts>,
     /// The daemon's version.
     pub daemon: String,
+    /// What it can't put between VMs, and why: users, namespaces, limits.
+    pub missing: Vec<String>,
 }
 
 impl HostFacts {

@@ -39,6 +39,7 @@ pub(crate) fn record(state: &Projection, term: Term, number: u8) -> Record {
         },
         hypervisors: vec![],
         daemon: "test".to_owned(),
+        missing: Vec::new(),
     };
     let submission = Submission::new(
         CommandId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, number]),

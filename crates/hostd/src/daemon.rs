@@ -146,7 +146,7 @@ async fn start(
     let stock = stock::take(&data, &ledger, clock).await?;
     tracing::info!(host = %config.name, %id, vms = stock.len(), "started");
 
-    let (facts, facts_seen) = watch::channel(facts::facts(capacity, &[]));
+    let (facts, facts_seen) = watch::channel(facts::facts(capacity, &[], &walls));
     let (connection, connected) = watch::channel(None);
     let leader = Arc::new(OverNats(connected));
     let (probe_cache, probes) = (data.probe_cache(), data.probes());
@@ -305,7 +305,8 @@ impl Check<'_> {
             .collect();
         let probed = probe(&kinds, &guest, &self.dir, &self.cache, freshness, self.walls).await;
         say(&probed);
-        self.facts.send_replace(facts::facts(self.capacity, &probed));
+        self.facts
+            .send_replace(facts::facts(self.capacity, &probed, self.walls));
     }
 
     /// A host on which nothing runs guests may be put right while it is up.

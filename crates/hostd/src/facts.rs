@@ -5,6 +5,7 @@ use std::io;
 use chv_domain::{Capacity, HostFacts, Memory};
 
 use crate::probe::Probed;
+use crate::wall::Walls;
 
 /// Virtual CPUs that are offered for each core: guests are rarely all busy at once.
 const OVER_COMMIT: u32 = 4;
@@ -41,12 +42,13 @@ pub fn cores() -> io::Result<usize> {
     std::thread::available_parallelism().map(std::num::NonZeroUsize::get)
 }
 
-/// What to register: the hypervisors that were seen to run guests, the preferred first.
-pub fn facts(capacity: Capacity, probed: &[Probed]) -> HostFacts {
+/// What to register: the hypervisors that were seen to run guests, the preferred first, and what walls lack.
+pub fn facts(capacity: Capacity, probed: &[Probed], walls: &Walls) -> HostFacts {
     HostFacts {
         capacity,
         hypervisors: probed.iter().filter_map(|probed| probed.report.facts()).collect(),
         daemon: env!("CARGO_PKG_VERSION").to_owned(),
+        missing: walls.missing().to_vec(),
     }
 }
 

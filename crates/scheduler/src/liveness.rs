@@ -141,6 +141,7 @@ mod tests {
             },
             hypervisors: vec![],
             daemon: String::new(),
+            missing: Vec::new(),
         };
         let submission = Submission::new(
             CommandId::from_bytes([0; 16]),

@@ -107,7 +107,7 @@ impl World {
             }
             (_, Some(_)) => {
                 self.guest_ends(host, vm);
-                Observation::Exited(ExitReason::PoweredOff)
+                Observation::Exited(ExitReason::PoweredOff, String::new())
             }
             (_, None) => return,
         };

@@ -84,6 +84,7 @@ impl Host {
                 version: String::new(),
             }],
             daemon: String::new(),
+            missing: Vec::new(),
         }
     }
 

@@ -24,6 +24,7 @@ pub(crate) struct HostView {
     vms: u32,
     hypervisors: Vec<Hypervisor>,
     daemon: String,
+    missing: Vec<String>,
     registered: Option<String>,
     revision: u64,
     #[serde(skip)]
@@ -71,6 +72,7 @@ impl From<v1::Host> for HostView {
             vms: host.vms,
             hypervisors: facts.hypervisors.into_iter().map(hypervisor).collect(),
             daemon: facts.daemon,
+            missing: facts.missing,
             registered: since(host.registered_us),
             revision: host.revision,
             registered_us: host.registered_us,

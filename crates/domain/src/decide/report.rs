@@ -84,10 +84,11 @@ fn event(vm: &Vm, epoch: Epoch, observation: &Observation) -> Result<Option<Even
             Phase::Running { ready: None, .. } => Some(Event::VmReady { vm: id, epoch }),
             _ => None,
         },
-        Observation::Exited(reason) => vm.is_running().then(|| Event::VmExited {
+        Observation::Exited(reason, console) => vm.is_running().then(|| Event::VmExited {
             vm: id,
             epoch,
             reason: bounded(reason),
+            console: cut(console),
         }),
         Observation::Blocked(reason) => {
             let reason = cut(reason);
@@ -137,6 +138,7 @@ fn rebooted(vm: &Vm, order: Option<Seq>) -> bool {
 fn bounded(reason: &ExitReason) -> ExitReason {
     match reason {
         ExitReason::Crashed(detail) => ExitReason::Crashed(cut(detail)),
+        ExitReason::Panicked(detail) => ExitReason::Panicked(cut(detail)),
         other => other.clone(),
     }
 }

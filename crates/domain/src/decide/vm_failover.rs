@@ -36,6 +36,7 @@ pub(super) fn fail_over(
                 vm: id,
                 epoch,
                 reason: ExitReason::LeaseEnded,
+                console: String::new(),
             });
             let placed = Event::VmPlaced { vm: id, placed };
             Finding::Events(ended.into_iter().chain([placed]).collect())

@@ -35,6 +35,7 @@ pub fn facts(vcpus: u32, memory_mib: u64) -> HostFacts {
         capacity: Capacity { vcpus, memory_mib },
         hypervisors: vec![tcg],
         daemon: "test".to_owned(),
+        missing: Vec::new(),
     }
 }
 

@@ -36,7 +36,7 @@ fn observation(measured: Measured, vm: &Vm, pid: u32) -> Observation {
                 _ => None,
             },
         },
-        Measured::Exited => Observation::Exited(ExitReason::Vanished),
+        Measured::Exited => Observation::Exited(ExitReason::Vanished, String::new()),
         Measured::Removed => Observation::Removed,
     }
 }

@@ -137,7 +137,7 @@ fn the_life_of_a_vm_from_create_to_deleted() {
         .unwrap();
     assert_eq!(cluster.state.vm(vm).unwrap().status(), Status::Stopping);
     cluster
-        .report(vm, Observation::Exited(ExitReason::PoweredOff))
+        .report(vm, Observation::Exited(ExitReason::PoweredOff, String::new()))
         .unwrap();
     assert_eq!(cluster.state.vm(vm).unwrap().status(), Status::Stopped);
     cluster

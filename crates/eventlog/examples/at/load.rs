@@ -107,8 +107,8 @@ impl Load {
                 pid: 42,
                 took_us: 900_000,
             }),
-            (Power::Stopped(_), true) => report(Observation::Exited(ExitReason::PoweredOff)),
-            (Power::Deleted, true) => report(Observation::Exited(ExitReason::Killed)),
+            (Power::Stopped(_), true) => report(Observation::Exited(ExitReason::PoweredOff, String::new())),
+            (Power::Deleted, true) => report(Observation::Exited(ExitReason::Killed, String::new())),
             (Power::Deleted, false) => report(Observation::Removed),
             (Power::Running, true) if number.is_multiple_of(7) && self.vms.len() >= VMS * 9 / 10 => Ok((
                 "bob".parse()?,
@@ -155,6 +155,7 @@ fn register(number: u64) -> Result<(Actor, Command), Box<dyn Error>> {
         capacity,
         hypervisors,
         daemon: "chv-hostd 0.1.0".to_owned(),
+        missing: Vec::new(),
     };
     let actor = Actor::Host(format!("host-{number}").parse()?);
     Ok((

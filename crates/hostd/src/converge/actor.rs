@@ -159,14 +159,16 @@ impl Actor {
         let ended_with_it = leased && self.here.lease.has_ended_since(self.ran_from);
         let lease_ended = ended_with_it.then_some(ExitReason::LeaseEnded);
         let last_words = attached.instance.last_words().await;
-        if self.here.walls.out_of_memory(self.vm) > 0 {
-            tracing::warn!(vm = %self.vm, "its processes were ended because they used more memory than they may");
-        }
+        let console = attached.instance.console_tail().await;
+        let out_of_memory = self.here.walls.out_of_memory(self.vm) > 0;
         let reason = plan::reason(Ended {
             exit,
             killed: attached.killed.as_ref().or(lease_ended.as_ref()),
-            powering_off: asked || attached.bye,
+            asked,
+            bye: attached.bye,
+            out_of_memory,
             last_words: &last_words,
+            console: &console,
         });
         tracing::info!(vm = %self.vm, pid = attached.instance.process.pid, %reason, "ended");
         let now = self.here.clock.now();

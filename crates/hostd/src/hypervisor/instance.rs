@@ -146,6 +146,11 @@ impl Instance {
         }
     }
 
+    /// The last lines that its guest wrote.
+    pub async fn console_tail(&self) -> String {
+        super::console_tail(&self.run_dir).await
+    }
+
     /// The last lines that its hypervisor wrote; a stand-in when it wrote none.
     pub async fn last_words(&self) -> String {
         let log = self.run_dir.hypervisor_log();

@@ -113,6 +113,11 @@ impl RunDir {
         self.0.join("cidata.img")
     }
 
+    /// What the hypervisor wrote in the run before the last.
+    pub(super) fn hypervisor_log_before(&self) -> PathBuf {
+        self.0.join("hypervisor.log.1")
+    }
+
     /// QEMU's end of the agent channel.
     pub(super) fn agent_socket(&self) -> PathBuf {
         self.own().join(AGENT_SOCKET)

@@ -119,6 +119,8 @@ fn spawn_now(
     let api_path = run_dir.api_socket();
     let api = UnixListener::bind(&api_path).map_err(unusable(&api_path))?;
     let log_path = run_dir.hypervisor_log();
+    // One that was kept for whoever asks why the VM ended; there may be none.
+    let _ = std::fs::rename(&log_path, run_dir.hypervisor_log_before());
     let log = File::create(&log_path).map_err(unusable(&log_path))?;
 
     let failed = |source| HypervisorError::Spawn {

@@ -64,7 +64,7 @@ async fn given_no_answer_when_sent_again_then_it_has_the_same_id_and_the_order_i
     let (fake, reporter) = reporter([lost(), lost()]);
     let outbox = reporter.outbox();
     outbox.put(report(Observation::Ready));
-    outbox.put(report(Observation::Exited(ExitReason::Vanished)));
+    outbox.put(report(Observation::Exited(ExitReason::Vanished, String::new())));
     outbox.drained().await;
 
     let sent = fake.sent.lock().unwrap();
@@ -80,7 +80,7 @@ async fn given_no_answer_when_sent_again_then_it_has_the_same_id_and_the_order_i
     assert!(matches!(
         sent[3].1,
         Command::ReportVm {
-            observation: Observation::Exited(_),
+            observation: Observation::Exited(..),
             ..
         }
     ));

@@ -141,6 +141,15 @@ async fn is_started_again_when_killed_behind_the_daemons_back() {
     let seq = ready(&cluster, seq).await;
 
     kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL).unwrap();
+    let last_lines = |event: &Event| match event {
+        Event::VmExited { console, .. } => Some(console.clone()),
+        _ => None,
+    };
+    let (_, console) = cluster.event(seq, last_lines).await;
+    assert!(
+        console.contains("chv-uos: ready") && console.len() <= 2048,
+        "{console}"
+    );
     let (seq, reason) = ended(&cluster, seq).await;
     assert_eq!(reason, ExitReason::Vanished);
     let (seq, again, other, _) = started(&cluster, seq).await;

@@ -86,10 +86,16 @@ pub(super) fn kind_to_wire(event: &Event) -> Wire {
             uptime_ms: *uptime_ms,
             paused: *paused,
         }),
-        Event::VmExited { vm, epoch, reason } => Wire::VmExited(v1::VmExited {
+        Event::VmExited {
+            vm,
+            epoch,
+            reason,
+            console,
+        } => Wire::VmExited(v1::VmExited {
             vm: vm.to_string(),
             epoch: epoch.0.0,
             reason: Some(exit_to_wire(reason)),
+            console: console.clone(),
         }),
         Event::VmBlocked { vm, epoch, reason } => Wire::VmBlocked(v1::VmBlocked {
             vm: vm.to_string(),
@@ -421,5 +427,6 @@ fn vm_exited(event: v1::VmExited) -> Result<Event, WireError> {
         vm: parse("vm", &event.vm)?,
         epoch: epoch(event.epoch),
         reason: exit_from_wire(event.reason)?,
+        console: event.console,
     })
 }

@@ -29,6 +29,7 @@ pub fn facts_to_wire(facts: &HostFacts) -> v1::HostFacts {
         capacity: Some(capacity_to_wire(facts.capacity)),
         hypervisors: facts.hypervisors.iter().map(hypervisor).collect(),
         daemon: facts.daemon.clone(),
+        missing: facts.missing.clone(),
     }
 }
 
@@ -54,6 +55,7 @@ pub fn facts_from_wire(facts: v1::HostFacts) -> Result<HostFacts, WireError> {
             .map(hypervisor)
             .collect::<Result<_, _>>()?,
         daemon: facts.daemon,
+        missing: facts.missing,
     })
 }
 

@@ -30,8 +30,9 @@ pub(super) fn observation_to_wire(observation: &Observation) -> Wire {
             uptime_ms: *uptime_ms,
             paused: *paused,
         }),
-        Observation::Exited(reason) => Wire::Exited(report_vm::Exited {
+        Observation::Exited(reason, console) => Wire::Exited(report_vm::Exited {
             reason: Some(exit_to_wire(reason)),
+            console: console.clone(),
         }),
         Observation::Blocked(reason) => Wire::Blocked(report_vm::Blocked {
             reason: reason.clone(),
@@ -61,7 +62,8 @@ pub(super) fn observation_from_wire(observation: Wire) -> Result<Observation, Wi
             paused: adopted.paused,
         },
         Wire::Exited(exited) => {
-            Observation::Exited(exit_from_wire(exited.reason).map_err(|error| error.within("exited"))?)
+            let reason = exit_from_wire(exited.reason).map_err(|error| error.within("exited"))?;
+            Observation::Exited(reason, exited.console)
         }
         Wire::Blocked(blocked) => Observation::Blocked(blocked.reason),
         Wire::Unblocked(report_vm::Unblocked {}) => Observation::Unblocked,
@@ -82,6 +84,9 @@ pub(super) fn exit_to_wire(reason: &ExitReason) -> v1::ExitReason {
         ExitReason::Crashed(detail) => (Kind::Crashed, detail.as_str()),
         ExitReason::Vanished => (Kind::Vanished, ""),
         ExitReason::LeaseEnded => (Kind::LeaseEnded, ""),
+        ExitReason::PoweredOffItself => (Kind::PoweredOffItself, ""),
+        ExitReason::Panicked(detail) => (Kind::Panicked, detail.as_str()),
+        ExitReason::OutOfMemory => (Kind::OutOfMemory, ""),
     };
     v1::ExitReason {
         kind: kind.into(),
@@ -99,6 +104,9 @@ pub(super) fn exit_from_wire(reason: Option<v1::ExitReason>) -> Result<ExitReaso
         Kind::Crashed => ExitReason::Crashed(reason.detail),
         Kind::Vanished => ExitReason::Vanished,
         Kind::LeaseEnded => ExitReason::LeaseEnded,
+        Kind::PoweredOffItself => ExitReason::PoweredOffItself,
+        Kind::Panicked => ExitReason::Panicked(reason.detail),
+        Kind::OutOfMemory => ExitReason::OutOfMemory,
         Kind::Unspecified => {
             let problem = format!("{} is not a way to end; see the enum's values", reason.kind);
             return Err(WireError::new("reason.kind", problem));

@@ -25,6 +25,9 @@ pub(super) fn exit_reason() -> impl Strategy<Value = ExitReason> {
         ".{0,20}".prop_map(ExitReason::Crashed),
         Just(ExitReason::Vanished),
         Just(ExitReason::LeaseEnded),
+        Just(ExitReason::PoweredOffItself),
+        ".{0,20}".prop_map(ExitReason::Panicked),
+        Just(ExitReason::OutOfMemory),
     ]
 }
 
@@ -44,7 +47,7 @@ fn observation() -> impl Strategy<Value = Observation> {
                 paused
             }
         ),
-        exit_reason().prop_map(Observation::Exited),
+        (exit_reason(), ".{0,20}").prop_map(|(reason, console)| Observation::Exited(reason, console)),
         ".{0,20}".prop_map(Observation::Blocked),
         Just(Observation::Unblocked),
         Just(Observation::Removed),

@@ -114,10 +114,13 @@ fn vm_event() -> impl Strategy<Value = Event> {
                     paused
                 }
             ),
-        (vm_id(), epoch(), exit_reason()).prop_map(|(vm, epoch, reason)| Event::VmExited {
-            vm,
-            epoch,
-            reason
+        (vm_id(), epoch(), exit_reason(), ".{0,20}").prop_map(|(vm, epoch, reason, console)| {
+            Event::VmExited {
+                vm,
+                epoch,
+                reason,
+                console,
+            }
         }),
         (vm_id(), epoch(), ".{0,20}").prop_map(|(vm, epoch, reason)| Event::VmBlocked { vm, epoch, reason }),
         (vm_id(), epoch()).prop_map(|(vm, epoch)| Event::VmUnblocked { vm, epoch }),

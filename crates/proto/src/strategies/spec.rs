@@ -277,9 +277,12 @@ fn capacity() -> impl Strategy<Value = Capacity> {
 
 pub(crate) fn facts() -> impl Strategy<Value = HostFacts> {
     let hypervisor = (kind(), ".{0,8}").prop_map(|(kind, version)| HypervisorFacts { kind, version });
-    (capacity(), vec(hypervisor, 0..4), ".{0,8}").prop_map(|(capacity, hypervisors, daemon)| HostFacts {
-        capacity,
-        hypervisors,
-        daemon,
-    })
+    (capacity(), vec(hypervisor, 0..4), ".{0,8}", vec(".{0,8}", 0..3)).prop_map(
+        |(capacity, hypervisors, daemon, missing)| HostFacts {
+            capacity,
+            hypervisors,
+            daemon,
+            missing,
+        },
+    )
 }

@@ -61,6 +61,7 @@ async fn given_a_host_then_it_registers_on_its_own_subject() {
                 capacity: chv_domain::Capacity::default(),
                 hypervisors: vec![],
                 daemon: String::new(),
+                missing: Vec::new(),
             },
         },
         ..cordon("host/h1")

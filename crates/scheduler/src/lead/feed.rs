@@ -143,6 +143,7 @@ mod tests {
                         version: String::new(),
                     }],
                     daemon: String::new(),
+                    missing: Vec::new(),
                 };
                 let host = HostId::from_bytes([number; 16]);
                 cluster.send(&format!("host/h{number}"), Command::RegisterHost { host, facts });

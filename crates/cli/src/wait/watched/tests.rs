@@ -46,6 +46,7 @@ fn exited() -> Event {
         vm: VM,
         epoch: EPOCH,
         reason: ExitReason::Vanished,
+        console: String::new(),
     }
 }
 

@@ -111,6 +111,7 @@ impl Fake {
                     version: "7.2".to_owned(),
                 }],
                 daemon: "0.1.0".to_owned(),
+                missing: Vec::new(),
             },
         };
         state.lock().unwrap().report(register, None);
@@ -227,11 +228,16 @@ impl State {
             (Power::Running, false, Guests::Block) => vec![blocked],
             (Power::Running, false, Guests::BlockThenBoot) => vec![blocked, started, Observation::Ready],
             (Power::Stopped(StopHow::Graceful(_)), true, _) => {
-                vec![Observation::Exited(ExitReason::PoweredOff)]
+                vec![Observation::Exited(ExitReason::PoweredOff, String::new())]
             }
-            (Power::Stopped(StopHow::Hard), true, _) => vec![Observation::Exited(ExitReason::Killed)],
+            (Power::Stopped(StopHow::Hard), true, _) => {
+                vec![Observation::Exited(ExitReason::Killed, String::new())]
+            }
             (Power::Deleted, true, _) => {
-                vec![Observation::Exited(ExitReason::Killed), Observation::Removed]
+                vec![
+                    Observation::Exited(ExitReason::Killed, String::new()),
+                    Observation::Removed,
+                ]
             }
             (Power::Deleted, false, _) => vec![Observation::Removed],
             (Power::Paused, true, _) => vec![Observation::Paused],

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::attached::Attached;
 use super::super::launch::{self, Fault, Launched};
 use super::Actor;
-use crate::hypervisor::{Instance, Operation};
+use crate::hypervisor::{Instance, Operation, console_tail};
 use crate::lease::{self, SinceBoot};
 use crate::plan::{Boots, Guest, Health, Step, Wanted};
 use crate::stock::{self, Running};
@@ -19,7 +19,8 @@ impl Actor {
             Step::Adopt => self.adopt().await,
             Step::TellAdopted(epoch) => self.tell_adopted(epoch, wanted),
             Step::TellExited(epoch, reason) => {
-                self.tell(epoch, Observation::Exited(reason), wanted);
+                let console = self.last_lines(&reason).await;
+                self.tell(epoch, Observation::Exited(reason, console), wanted);
                 self.observed.told_exited();
             }
             Step::TellBlocked(epoch, why) => {
@@ -105,6 +106,14 @@ impl Actor {
             Err(Fault::AlreadyRunning) => self.find().await,
             Err(fault) => self.failed(Operation::Launch, &fault, wanted),
         }
+    }
+
+    /// What the guest wrote last before an end that nobody had asked for.
+    async fn last_lines(&self, reason: &ExitReason) -> String {
+        if reason.was_asked_for() {
+            return String::new();
+        }
+        console_tail(&self.here.data.run_dir(self.vm)).await
     }
 
     /// A process has the VM's directory that was not known of.

@@ -76,7 +76,10 @@ async fn given_a_lease_that_ends_between_the_last_look_at_it_and_the_start_of_a_
         rig.fake.goes_on.add_permits(1);
         // then the guest is ended, and started again under the next lease.
         let pid = started_pid(daemon.told().await);
-        assert_eq!(daemon.told().await, Observation::Exited(ExitReason::LeaseEnded));
+        assert_eq!(
+            daemon.told().await,
+            Observation::Exited(ExitReason::LeaseEnded, String::new())
+        );
         if !again {
             assert_eq!(rig.process().await, None);
             lease.granted(grant(0)).await;
@@ -101,7 +104,10 @@ async fn given_a_lease_that_is_granted_again_before_the_guest_s_end_is_seen_then
     futures::executor::block_on(lease.granted(grant(0)));
     assert!(lease.is_held());
     // then the guest has ended with the lease, and is started again.
-    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::LeaseEnded));
+    assert_eq!(
+        daemon.told().await,
+        Observation::Exited(ExitReason::LeaseEnded, String::new())
+    );
     assert_ne!(started_pid(daemon.told().await), pid);
     daemon.end().await;
 }

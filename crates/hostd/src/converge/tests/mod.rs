@@ -46,7 +46,10 @@ async fn given_a_wish_to_run_then_it_is_started_once_and_told_with_what_it_follo
         .converge
         .wish(Wish::All(vec![Arc::new(desired(Power::Running, 5, 6))], Seq(6)));
     daemon.want(Power::Stopped(StopHow::Hard), 7);
-    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::Killed));
+    assert_eq!(
+        daemon.told().await,
+        Observation::Exited(ExitReason::Killed, String::new())
+    );
     assert_eq!(*rig.fake.launches.lock().unwrap(), 1);
     assert_eq!(rig.process().await, None);
     daemon.end().await;
@@ -129,7 +132,10 @@ async fn given_a_process_killed_behind_the_daemons_back_then_that_is_told_and_it
     let first = started(&mut daemon).await;
     Process::of(first).unwrap().unwrap().kill().unwrap();
 
-    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::Vanished));
+    assert_eq!(
+        daemon.told().await,
+        Observation::Exited(ExitReason::Vanished, String::new())
+    );
     assert_ne!(started_pid(daemon.told().await), first);
     daemon.end().await;
 }
@@ -140,7 +146,10 @@ async fn given_a_guest_that_obeys_when_stopped_then_it_powered_off() {
     let mut daemon = rig.daemon().await;
     started(&mut daemon).await;
     daemon.want(graceful(), 7);
-    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::PoweredOff));
+    assert_eq!(
+        daemon.told().await,
+        Observation::Exited(ExitReason::PoweredOff, String::new())
+    );
     assert_eq!(rig.process().await, None);
     // What was answered is struck out: the next daemon has nothing to tell.
     until("the end is told", async || {
@@ -169,7 +178,10 @@ async fn given_a_guest_that_is_deaf_when_stopped_then_it_is_killed_after_the_tim
     started(&mut daemon).await;
     let begun = std::time::Instant::now();
     daemon.want(graceful(), 7);
-    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::StopTimedOut));
+    assert_eq!(
+        daemon.told().await,
+        Observation::Exited(ExitReason::StopTimedOut, String::new())
+    );
     assert!(begun.elapsed() >= std::time::Duration::from_secs(1));
     daemon.end().await;
 }
@@ -185,7 +197,10 @@ async fn given_a_kill_that_fails_and_a_wish_to_run_after_it_then_a_later_end_is_
     assert!(matches!(daemon.told().await, Observation::Blocked(_)));
     daemon.want(Power::Running, 8);
     Process::of(pid).unwrap().unwrap().kill().unwrap();
-    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::Vanished));
+    assert_eq!(
+        daemon.told().await,
+        Observation::Exited(ExitReason::Vanished, String::new())
+    );
     started_pid(daemon.told().await);
     *rig.fake.unkillable.lock().unwrap() = 0;
     daemon.end().await;
@@ -203,7 +218,10 @@ async fn given_a_guest_that_powers_itself_off_while_it_should_run_then_it_is_sta
     crate::hypervisor::Hypervisor::press_power_button(&*rig.fake, &instance)
         .await
         .unwrap();
-    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::PoweredOff));
+    assert_eq!(
+        daemon.told().await,
+        Observation::Exited(ExitReason::PoweredOffItself, String::new())
+    );
     started_pid(daemon.told().await);
     daemon.end().await;
 }
@@ -214,7 +232,10 @@ async fn given_a_vm_to_delete_then_nothing_of_it_is_left_and_that_is_told_once()
     let mut daemon = rig.daemon().await;
     started(&mut daemon).await;
     daemon.want(Power::Deleted, 7);
-    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::Killed));
+    assert_eq!(
+        daemon.told().await,
+        Observation::Exited(ExitReason::Killed, String::new())
+    );
     assert_eq!(daemon.told().await, Observation::Removed);
     assert!(!rig.has_dir());
     assert_eq!(daemon.here.ledger.notes().unwrap(), []);
@@ -252,7 +273,10 @@ async fn given_a_slice_from_before_the_grant_then_nothing_of_the_vm_is_ended() {
     assert!(matches!(daemon.told().await, Observation::Adopted { .. }));
     daemon.converge.wish(Wish::All(vec![], Seq(4)));
     daemon.want(graceful(), 7);
-    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::PoweredOff));
+    assert_eq!(
+        daemon.told().await,
+        Observation::Exited(ExitReason::PoweredOff, String::new())
+    );
     assert_eq!(Process::of(pid).unwrap(), None);
     assert!(rig.has_dir());
     daemon.end().await;
@@ -267,7 +291,10 @@ async fn given_a_stale_grant_then_nothing_is_done() {
         .converge
         .wish(Wish::Vm(Arc::new(desired(Power::Deleted, 4, 9))));
     daemon.want(graceful(), 10);
-    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::PoweredOff));
+    assert_eq!(
+        daemon.told().await,
+        Observation::Exited(ExitReason::PoweredOff, String::new())
+    );
     assert!(rig.has_dir());
     daemon.end().await;
 }

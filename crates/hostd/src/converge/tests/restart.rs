@@ -39,7 +39,10 @@ async fn given_a_running_guest_when_the_daemon_is_restarted_then_it_runs_on_and_
         .wish(Wish::All(vec![Arc::new(desired(Power::Running, 5, 6))], Seq(6)));
     daemon.want(graceful(), 7);
     // This daemon's child too, but only by the accident of this test.
-    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::PoweredOff));
+    assert_eq!(
+        daemon.told().await,
+        Observation::Exited(ExitReason::PoweredOff, String::new())
+    );
     assert_eq!(*rig.fake.launches.lock().unwrap(), 1);
     daemon.end().await;
 }
@@ -75,7 +78,10 @@ async fn given_a_directory_that_is_lost_too_when_the_daemon_is_restarted_then_no
         "{told:?}"
     );
     daemon.want(Power::Stopped(StopHow::Hard), 7);
-    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::Killed));
+    assert_eq!(
+        daemon.told().await,
+        Observation::Exited(ExitReason::Killed, String::new())
+    );
     assert_eq!(*rig.fake.launches.lock().unwrap(), 1);
     daemon.end().await;
 }
@@ -87,7 +93,10 @@ async fn given_a_guest_that_ended_without_a_daemon_then_the_next_one_tells_it_an
     killed(&rig, pid).await;
 
     let mut daemon = rig.daemon().await;
-    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::Vanished));
+    assert_eq!(
+        daemon.told().await,
+        Observation::Exited(ExitReason::Vanished, String::new())
+    );
     daemon.want(Power::Running, 6);
     assert_ne!(started_pid(daemon.told().await), pid);
     daemon.end().await;
@@ -109,7 +118,10 @@ async fn given_a_directory_held_by_what_is_no_machine_then_nothing_is_told_or_st
     daemon.want(Power::Running, 6);
     assert!(daemon.told_nothing_more());
     drop(stranger);
-    assert_eq!(daemon.told().await, Observation::Exited(ExitReason::Vanished));
+    assert_eq!(
+        daemon.told().await,
+        Observation::Exited(ExitReason::Vanished, String::new())
+    );
     started_pid(daemon.told().await);
     assert_eq!(*rig.fake.launches.lock().unwrap(), 2);
     daemon.end().await;

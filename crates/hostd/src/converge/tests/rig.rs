@@ -318,6 +318,7 @@ impl Rig {
                 version: "1".to_owned(),
             }],
             daemon: "test".to_owned(),
+            missing: Vec::new(),
         });
         let here = Arc::new(Here {
             data,

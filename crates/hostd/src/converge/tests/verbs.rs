@@ -124,7 +124,7 @@ async fn given_a_reboot_then_the_guest_powers_off_and_is_started_at_once_and_onl
     daemon.want(reboot, 7);
     assert_eq!(
         daemon.told().await,
-        Observation::Exited(chv_domain::ExitReason::PoweredOff)
+        Observation::Exited(chv_domain::ExitReason::PoweredOff, String::new())
     );
     let (_, follows, told) = daemon.told_fully().await;
     assert_eq!(follows, Some(Seq(7)));

@@ -156,6 +156,7 @@ fn history(steps: &[Step]) -> Vec<Event> {
                     capacity: chv_domain::Capacity::default(),
                     hypervisors: vec![],
                     daemon: String::new(),
+                    missing: Vec::new(),
                 },
             }],
             Step::Cluster => vec![Event::ClusterFormed {

@@ -204,6 +204,7 @@ fn given_an_event_about_a_known_host_then_it_carries_the_hosts_name() {
             capacity: Capacity::default(),
             hypervisors: vec![],
             daemon: String::new(),
+            missing: Vec::new(),
         },
     };
     let record = Record::new(RecordBody {

@@ -94,6 +94,7 @@ fn a_wrong_field_is_named_by_its_path() {
                 kind,
                 detail: String::new(),
             }),
+            console: String::new(),
         })))
     };
     let register = |facts| {
@@ -207,6 +208,7 @@ fn a_wrong_field_is_named_by_its_path() {
                 capacity: Some(v1::Capacity::default()),
                 hypervisors: vec![v1::Hypervisor::default()],
                 daemon: String::new(),
+                missing: Vec::new(),
             })),
             "register_host.facts.hypervisors[0].kind",
         ),
@@ -220,6 +222,7 @@ fn a_wrong_field_is_named_by_its_path() {
         (
             report(Some(v1::report_vm::Observation::Exited(v1::report_vm::Exited {
                 reason: None,
+                console: String::new(),
             }))),
             "report_vm.exited.reason",
         ),

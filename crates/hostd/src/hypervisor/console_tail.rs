@@ -1,0 +1,73 @@
+//! The last lines of a guest's console, for the event of its end.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use super::instance::on_a_blocking_thread;
+use super::run_dir::RunDir;
+
+/// The most that is told, in bytes and in lines.
+const MOST: (usize, usize) = (2048, 20);
+
+/// The last lines that the guest in `dir` wrote: none when it has written none, or they can't be read.
+pub(crate) async fn console_tail(dir: &RunDir) -> String {
+    let path = dir.console_log();
+    on_a_blocking_thread(move || read(&path))
+        .await
+        .unwrap_or_default()
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    // In a directory that is the hypervisor's: no link is followed.
+    let mut file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MOST.0 as u64)))?;
+    let mut tail = Vec::new();
+    file.take(MOST.0 as u64).read_to_end(&mut tail)?;
+    Ok(last_lines(&tail))
+}
+
+fn last_lines(tail: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(tail)
+        .chars()
+        .filter(|char| *char == '\n' || !char.is_control())
+        .collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .collect();
+    // What a replaced byte takes may be more than it took.
+    let mut from = lines.len().saturating_sub(MOST.1);
+    while lines[from..].iter().map(|line| line.len() + 1).sum::<usize>() > MOST.0 {
+        from += 1;
+    }
+    lines[from..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_a_console_then_its_last_lines_are_told_and_they_are_few() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("console.log");
+        let all: String = (0..1000)
+            .map(|line| format!("line {line}\r\n\u{1b}[0m\n"))
+            .collect();
+        std::fs::write(&path, &all).unwrap();
+        let tail = read(&path).unwrap();
+        assert!(tail.ends_with("line 998\n[0m\nline 999\n[0m"), "{tail}");
+        assert_eq!(tail.lines().count(), MOST.1);
+        // whatever they are made of.
+        assert!(last_lines(&[0xff; 2048]).len() <= MOST.0);
+        assert_eq!(last_lines(b"\n \n"), "");
+        assert!(read(&dir.path().join("none")).is_err());
+    }
+}
