@@ -126,6 +126,9 @@ impl HostView {
             line("hypervisor", &format!("{} ({})", one.kind, one.version))?;
         }
         line("daemon", &self.daemon)?;
+        for missing in &self.missing {
+            line("lacks", missing)?;
+        }
         line(
             "registered",
             &format!("{} ago", age(Timestamp(self.registered_us), now)),

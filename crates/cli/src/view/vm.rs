@@ -101,6 +101,21 @@ impl VmView {
         })
     }
 
+    /// Its state in one word.
+    pub(crate) fn status(&self) -> &str {
+        &self.status
+    }
+
+    /// What it should do.
+    pub(crate) const fn power(&self) -> &'static str {
+        self.power
+    }
+
+    /// What stands in its way, if anything.
+    pub(crate) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
     /// Its labels.
     pub(crate) fn labels(&self) -> &BTreeMap<String, String> {
         &self.labels

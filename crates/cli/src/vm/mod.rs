@@ -15,6 +15,7 @@ mod resume;
 mod start;
 mod stop;
 mod texts;
+mod why;
 
 use std::io::Write;
 
@@ -46,6 +47,7 @@ pub(crate) enum Verb {
     Unprotect(protect::Unprotect),
     Delete(delete::Delete),
     Get(get::Get),
+    Why(why::Why),
     #[command(visible_alias = "ls")]
     List(list::List),
 }
@@ -68,6 +70,7 @@ impl Verb {
             Self::Unprotect(verb) => verb.run(session, to).await,
             Self::Delete(verb) => verb.run(session, to).await,
             Self::Get(verb) => verb.run(session, to).await,
+            Self::Why(verb) => verb.run(session, to).await,
             Self::List(verb) => verb.run(session, to).await,
         }
     }

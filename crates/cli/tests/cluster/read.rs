@@ -87,6 +87,47 @@ async fn given_a_hypervisor_that_was_asked_for_when_shown_then_it_is_told_before
 }
 
 #[tokio::test]
+async fn given_a_vm_when_asked_why_then_what_was_asked_placed_and_ended_is_told_with_its_events() {
+    let rig = Rig::with(Guests::Boot).await;
+    rig.create("web", &["--for", "ready"]).await.ends_with(0);
+    rig.chv(&["vm", "why", "web"])
+        .await
+        .ends_with(0)
+        .prints("status:    ready")
+        .prints("asked for: running by alice, vm.create (event 2, ")
+        .prints("placed:    on h1 (h1: score ");
+    rig.chv(&["vm", "kill", "web"]).await.ends_with(0);
+    let why = rig.chv(&["vm", "why", "web", "-o", "json"]).await.json();
+    assert_eq!(why["lastExit"]["data"]["reason"], "killed", "{why}");
+    assert_eq!(why["ordered"]["verb"], "vm.kill", "{why}");
+    assert!(why["blocked"].is_null(), "{why}");
+    rig.chv(&["vm", "why", "nobody"])
+        .await
+        .ends_with(5)
+        .tells("there is no VM default/nobody");
+}
+
+#[tokio::test]
+async fn given_a_blocked_vm_when_asked_why_then_the_obstacle_is_told_and_since_when() {
+    let rig = Rig::with(Guests::Block).await;
+    rig.create("web", &["--no-wait"]).await.ends_with(0);
+    let why = async || rig.chv(&["vm", "why", "web"]).await.ends_with(0).out;
+    let told = tokio::time::timeout(std::time::Duration::from_secs(20), async {
+        loop {
+            let told = why().await;
+            if told.contains("trouble:") {
+                return told;
+            }
+        }
+    });
+    let told = told.await.expect("it is blocked soon");
+    assert!(
+        told.contains("status:    blocked") && told.contains("(event "),
+        "{told}"
+    );
+}
+
+#[tokio::test]
 async fn given_a_host_when_looked_at_then_it_is_alive() {
     let rig = Rig::with(Guests::Boot).await;
     rig.chv(&["host", "list"])
