@@ -44,6 +44,11 @@ fn guest(process: &Path, directory: &Path) -> Option<Guest> {
     if !works_in.starts_with(directory) {
         return None;
     }
+    // Behind a wall a hypervisor has a directory of its own in there.
+    let run_dir = match works_in.ends_with("own") {
+        true => works_in.parent()?.to_owned(),
+        false => works_in,
+    };
     let words = std::fs::read(process.join("cmdline")).ok()?;
     let command_line: Vec<String> = words
         .strip_suffix(b"\0")?
@@ -54,7 +59,7 @@ fn guest(process: &Path, directory: &Path) -> Option<Guest> {
     Some(Guest {
         vm: vm.parse().ok()?,
         pid,
-        directory: works_in,
+        directory: run_dir,
         command_line,
     })
 }

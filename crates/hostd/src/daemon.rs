@@ -243,7 +243,8 @@ async fn walls(config: &Config, data: &DataDir, ledger: &Ledger) -> Result<Walls
     let vms = data.vms_on_disk().unwrap_or_default();
     let others = vms.into_iter().filter(|vm| !known.contains(vm));
     users.extend(others.filter_map(|vm| Some((vm, data.run_dir(vm).user()?))));
-    let walls = tokio::task::spawn_blocking(move || Walls::find(&options, users, &dir)).await?;
+    let host = data.host().to_string();
+    let walls = tokio::task::spawn_blocking(move || Walls::find(&options, users, &dir, &host)).await?;
     match walls.missing() {
         [] => {}
         missing if config.walls_required => return Err(DaemonError::Walls(missing.join("; "))),

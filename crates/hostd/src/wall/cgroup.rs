@@ -12,8 +12,9 @@ use chv_domain::VmId;
 /// What a VM's cgroup is limited by.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 
-/// The cgroup of this daemon's cgroups, and in it the one of those who wait for the ends of VMs.
-const OURS: &str = "chv";
+/// The beginning of the name of the cgroup of this daemon's cgroups, and in it the one of those who wait for the ends of
+/// VMs. Its host's id follows: a VM that has moved between two hosts on one machine must not be ended by the one that it left.
+const OURS: &str = "chv-";
 const KEEPERS: &str = "keepers";
 
 /// What the daemon itself is in, beside its VMs': a cgroup that gives controllers to others has no processes.
@@ -44,8 +45,8 @@ pub(crate) struct Cgroups {
 
 impl Cgroups {
     /// Makes ready the cgroup `asked`, or the one that this process is in; and says what can't be had there.
-    pub(super) fn find(asked: Option<&Path>) -> (Option<Self>, Vec<String>) {
-        match Self::make_ready(asked) {
+    pub(super) fn find(asked: Option<&Path>, name: &str) -> (Option<Self>, Vec<String>) {
+        match Self::make_ready(asked, name) {
             Ok(found) => {
                 let missing = CONTROLLERS
                     .iter()
@@ -64,12 +65,12 @@ impl Cgroups {
         }
     }
 
-    fn make_ready(asked: Option<&Path>) -> io::Result<Self> {
+    fn make_ready(asked: Option<&Path>, name: &str) -> io::Result<Self> {
         let base = match asked {
             Some(asked) => asked.to_owned(),
             None => own()?,
         };
-        let ours = base.join(OURS);
+        let ours = base.join(format!("{OURS}{name}"));
         fs::create_dir_all(ours.join(KEEPERS)).map_err(|error| at(&ours, error))?;
         // Beneath the root anything goes; elsewhere, whoever gives controllers has no processes.
         if asked.is_none() && base.join("cgroup.type").exists() {

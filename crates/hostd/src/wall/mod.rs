@@ -75,8 +75,9 @@ impl Walls {
         }
     }
 
-    /// Finds out what this host can give, by trying it in `dir`. `taken` are the users that VMs have. Blocks.
-    pub(crate) fn find(options: &Options, taken: Vec<(VmId, u32)>, dir: &Path) -> Self {
+    /// Finds out what this host can give, by trying it in `dir`. `taken` are the users that VMs have; `name` is this host's
+    /// among those of its machine. Blocks.
+    pub(crate) fn find(options: &Options, taken: Vec<(VmId, u32)>, dir: &Path, name: &str) -> Self {
         if !rustix::process::geteuid().is_root() {
             let why =
                 "no users, cgroups and namespaces of VMs' own: chv-hostd does not run as root".to_owned();
@@ -85,7 +86,7 @@ impl Walls {
                 ..Self::none()
             };
         }
-        let (cgroups, missing) = Cgroups::find(options.cgroup.as_deref());
+        let (cgroups, missing) = Cgroups::find(options.cgroup.as_deref(), name);
         let mut walls = Self::users_only(Uids::new(options.uids, taken), dir);
         walls.cgroups = cgroups.map(Arc::new);
         walls.missing.extend(missing);
@@ -108,7 +109,7 @@ impl Walls {
 
     /// What a check of this host's hypervisors uses, in `dir`. Blocks.
     pub fn for_check(dir: &Path) -> Self {
-        Self::find(&Options::default(), Vec::new(), dir)
+        Self::find(&Options::default(), Vec::new(), dir, "check")
     }
 
     /// What this host can't give, and why.
