@@ -20,12 +20,16 @@ pub(crate) async fn console_tail(dir: &RunDir) -> String {
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    // In a directory that is the hypervisor's: no link is followed.
+    // In a directory that is the hypervisor's: no link is followed, and nothing is waited for.
     let mut file = File::options()
         .read(true)
-        .custom_flags(libc::O_NOFOLLOW)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path)?;
-    let length = file.metadata()?.len();
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let length = metadata.len();
     file.seek(SeekFrom::Start(length.saturating_sub(MOST.0 as u64)))?;
     let mut tail = Vec::new();
     file.take(MOST.0 as u64).read_to_end(&mut tail)?;

@@ -26,9 +26,6 @@ pub const BINARY_VARIABLE: &str = "CHV_QEMU";
 /// How long QEMU may take to set a machine up. It allocates no memory for it, but the host may be busy.
 const LAUNCH_LIMIT: Duration = Duration::from_secs(30);
 
-/// A machine that boots anew does so in place, reset by its guest or by this daemon.
-const IN_PLACE: [&str; 2] = ["-action", "reboot=reset"];
-
 /// How long QEMU may take to answer a question.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
@@ -81,9 +78,7 @@ impl Hypervisor for Qemu {
         args::args(machine, self.accelerator, self.sandbox, 0)?;
         let (of, accelerator, sandbox) = (machine.clone(), self.accelerator, self.sandbox);
         let fledgling = spawn(machine, self.kind(), self.binary.path.clone(), move |qmp_fd| {
-            let mut args = args::args(&of, accelerator, sandbox, qmp_fd).unwrap_or_default();
-            args.extend(IN_PLACE.map(Into::into));
-            args
+            args::args(&of, accelerator, sandbox, qmp_fd).unwrap_or_default()
         })
         .await?;
         let instance = fledgling.instance();

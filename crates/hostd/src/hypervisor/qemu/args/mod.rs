@@ -120,7 +120,8 @@ pub(super) fn args(
     if sandbox {
         option("-sandbox", SANDBOX.into());
     }
-    // A guest that reboots ends its process; whether it is started again is the scheduler's business.
-    args.extend(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"].map(OsString::from));
+    // A machine that boots anew does so in place, reset by its guest or by this daemon.
+    option("-action", "reboot=reset".into());
+    args.extend(["-nodefaults", "-no-user-config", "-display", "none"].map(OsString::from));
     Ok(args)
 }

@@ -69,9 +69,9 @@ fn given_the_smallest_machine_then_the_command_line_is_exactly_this() {
 -object rng-random,id=rng,filename=/dev/urandom
 -device virtio-rng-pci,rng=rng
 -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+-action reboot=reset
 -nodefaults
 -no-user-config
--no-reboot
 -display none"
     );
 }
