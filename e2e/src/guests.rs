@@ -82,6 +82,24 @@ pub fn belongings(directory: &Path) -> Vec<u32> {
         .collect()
 }
 
+/// The cgroups that the hosts of the cluster in `directory` have made for their VMs.
+pub fn cgroups(directory: &Path) -> Vec<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "));
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
+    let (Some(mount), Some(own)) = (mount.and_then(|line| line.split(' ').nth(4)), own) else {
+        return Vec::new();
+    };
+    let base = Path::new(mount).join(own);
+    let members = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    members
+        .filter_map(|member| std::fs::read_to_string(member.path().join("identity")).ok())
+        .filter_map(|identity| Some(base.join(format!("chv-{}", identity.split_ascii_whitespace().nth(1)?))))
+        .filter(|cgroup| cgroup.exists())
+        .collect()
+}
+
 impl Guest {
     /// How long its process has run. `None` when it has ended.
     pub fn uptime(&self) -> Option<Duration> {

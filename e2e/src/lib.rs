@@ -32,7 +32,7 @@ pub use chv::Output;
 pub use cluster::PATIENCE;
 pub use cluster::{Cluster, Options, Replicas};
 pub use directory::RigDirectory;
-pub use guests::{Guest, Seen, Watch, belongings, below as guests_below};
+pub use guests::{Guest, Seen, Watch, belongings, below as guests_below, cgroups};
 pub use hosts::HostOptions;
 pub use machines::{BoxedGuest, HostBox, Machine};
 pub use peering::Peering;

@@ -2,7 +2,7 @@
 //! then kills all that belongs to the rig, and removes its directory.
 //!
 //! What belongs to a rig has its id in the environment, or works in its directory: hypervisors have sessions and
-//! environments of their own.
+//! environments of their own. Its hosts' cgroups are named after the hosts.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -35,6 +35,14 @@ while read -r _ place _; do
         umount --lazy "$place" ;;
     esac
 done </proc/self/mounts
+# The cgroups of its hosts, which are named after them, in the one that this shell is in.
+groups=$(awk '/ - cgroup2 / { print $5; exit }' /proc/self/mountinfo)
+own=$(sed -n 's/^0:://p' /proc/self/cgroup)
+for identity in "$3"/*/identity; do
+    read -r _ host <"$identity"
+    [ -n "$groups" ] && [ -n "$host" ] && [ -d "$groups$own/chv-$host" ] &&
+        find "$groups$own/chv-$host" -depth -type d -exec rmdir {} \;
+done
 [ -n "$4" ] || rm -rf "$3"
 "#;
 

@@ -1,11 +1,11 @@
-//! However a cluster's owner ends, nothing of it is left: no process, no guest, no file.
+//! However a cluster's owner ends, nothing of it is left: no process, no guest, no file, no cgroup.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use chv_e2e::{PATIENCE, belongings, guests_below, wait_until};
+use chv_e2e::{PATIENCE, belongings, cgroups, guests_below, wait_until};
 
 /// The demo, which owns a cluster, with a directory of its own for temporary files.
 struct Demo {
@@ -52,8 +52,10 @@ impl Demo {
     }
 }
 
-async fn nothing_is_left(cluster: &Path) -> Result<()> {
+async fn nothing_is_left(cluster: &Path, cgroups: &[PathBuf]) -> Result<()> {
     let look = async || {
+        let left: Vec<_> = cgroups.iter().filter(|cgroup| cgroup.exists()).collect();
+        ensure!(left.is_empty(), "cgroups {left:?} are left");
         let left = belongings(cluster);
         ensure!(left.is_empty(), "processes {left:?} are left");
         ensure!(!cluster.exists(), "{} is left", cluster.display());
@@ -66,10 +68,11 @@ async fn nothing_is_left(cluster: &Path) -> Result<()> {
 async fn given_a_running_demo_when_it_is_killed_then_nothing_of_it_is_left_needs_guest() -> Result<()> {
     let (mut demo, cluster) = Demo::with_a_guest().await?;
 
+    let cgroups = cgroups(&cluster);
     demo.process.kill()?;
     demo.end().await?;
 
-    nothing_is_left(&cluster).await
+    nothing_is_left(&cluster, &cgroups).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

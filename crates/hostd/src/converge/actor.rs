@@ -179,6 +179,7 @@ impl Actor {
             .ended(reason.clone(), should_run, now, now.since(attached.launched));
         self.console.send_replace(Console::default());
         drop(attached);
+        self.leave_cgroup().await;
         let Guest::Ended {
             epoch: Some(epoch), ..
         } = self.observed.guest
@@ -187,6 +188,15 @@ impl Actor {
         };
         self.end_noted = true;
         self.note(Noted::Ended { epoch, reason }).await;
+    }
+
+    /// Nothing runs in it any more, and all that it counted was asked.
+    async fn leave_cgroup(&self) {
+        let (here, vm) = (self.here.clone(), self.vm);
+        let left = tokio::task::spawn_blocking(move || here.walls.clear(vm));
+        if let Ok(Err(error)) = left.await {
+            tracing::warn!(vm = %self.vm, %error, "its cgroup stays until it is started again or deleted");
+        }
     }
 
     fn said(&mut self, said: FromGuest) {

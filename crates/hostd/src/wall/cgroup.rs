@@ -36,8 +36,8 @@ pub(crate) struct Limits {
     pub(crate) cpu_percent: Option<u32>,
 }
 
-/// The cgroups of this daemon's VMs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The cgroups of this daemon's VMs. Dropped, what is empty of them is removed: all, where no VM runs.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Cgroups {
     ours: PathBuf,
     controllers: Vec<String>,
@@ -133,6 +133,19 @@ impl Cgroups {
     }
 }
 
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        for dir in [self.keepers(), self.ours.clone()] {
+            match fs::remove_dir(&dir) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // VMs run on, or one that has stopped is looked at again.
+                Err(error) => tracing::debug!(dir = %dir.display(), %error, "the cgroup stays"),
+                Ok(()) => {}
+            }
+        }
+    }
+}
+
 fn remove(dir: &Path) -> io::Result<()> {
     let until = Instant::now() + EMPTY_LIMIT;
     loop {
@@ -217,6 +230,22 @@ mod tests {
                       31 25 0:27 / /sys/fs/cgroup/unified rw,relatime shared:4 - cgroup2 cgroup2 rw\n";
         assert_eq!(mount_point(hybrid), Some("/sys/fs/cgroup/unified".into()));
         assert_eq!(mount_point("30 25 0:26 / / rw - ext4 /dev/vda rw\n"), None);
+    }
+
+    #[test]
+    fn given_cgroups_that_are_dropped_then_they_are_removed_unless_a_vm_has_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let cgroups = || Cgroups::make_ready(Some(dir.path()), "h1").unwrap();
+        let vm = VmId::from_bytes([1; 16]);
+        let left = cgroups();
+        fs::create_dir(left.of(vm)).unwrap();
+        drop(left);
+        assert!(dir.path().join("chv-h1").exists());
+
+        let left = cgroups();
+        left.remove(vm).unwrap();
+        drop(left);
+        assert!(!dir.path().join("chv-h1").exists());
     }
 
     #[test]

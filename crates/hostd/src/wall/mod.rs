@@ -109,7 +109,8 @@ impl Walls {
 
     /// What a check of this host's hypervisors uses, in `dir`. Blocks.
     pub fn for_check(dir: &Path) -> Self {
-        Self::find(&Options::default(), Vec::new(), dir, "check")
+        let name = format!("check-{}", std::process::id());
+        Self::find(&Options::default(), Vec::new(), dir, &name)
     }
 
     /// What this host can't give, and why.

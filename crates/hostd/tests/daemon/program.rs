@@ -127,11 +127,49 @@ impl Drop for Host {
         for (pid, _) in processes_in(self.dir.path()) {
             let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
         }
+        remove_cgroups(&self.path("h1"));
         if std::thread::panicking() {
             eprintln!(
                 "{}",
                 std::fs::read_to_string(self.path("log")).unwrap_or_default()
             );
+        }
+    }
+}
+
+/// The cgroup that a daemon of this test's makes for its VMs; `None` where there is none of version 2.
+pub(crate) fn cgroups_of(data: &Path) -> Option<PathBuf> {
+    let identity = std::fs::read_to_string(data.join("identity")).ok()?;
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
+    let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let host = identity.split_ascii_whitespace().nth(1)?;
+    Some(
+        Path::new(mount.split(' ').nth(4)?)
+            .join(own)
+            .join(format!("chv-{host}")),
+    )
+}
+
+/// Removes the cgroups of a daemon that was killed. Those that it ended take a moment to be out of them.
+fn remove_cgroups(data: &Path) {
+    let Some(dir) = cgroups_of(data).filter(|dir| dir.exists()) else {
+        return;
+    };
+    let until = std::time::Instant::now() + Duration::from_secs(5);
+    loop {
+        let below = std::fs::read_dir(&dir).into_iter().flatten().flatten();
+        for child in below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            let _ = std::fs::remove_dir(child.path());
+        }
+        match std::fs::remove_dir(&dir) {
+            Err(error) if std::time::Instant::now() > until => {
+                eprintln!("{} stays: {error}", dir.display());
+                return;
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+            Ok(()) => return,
         }
     }
 }

@@ -8,7 +8,7 @@ use chv_domain::{Command, Event, Seq, VmId, VmRef};
 
 use crate::leader::{Cluster, Nats, within};
 use crate::needs_guest::{create, ready, registered, started};
-use crate::program::{Host, processes_in};
+use crate::program::{Host, cgroups_of, processes_in};
 
 /// A field of a process's status.
 fn status(pid: u32, field: &str) -> String {
@@ -196,7 +196,10 @@ async fn needs_guest_needs_root_each_vm_is_behind_a_wall_of_which_nothing_is_lef
         nothing_waits_for(vm).await;
     }
     assert!(cgroups.iter().all(|cgroup| !cgroup.exists()));
+    let all = cgroups_of(&host.path("h1")).unwrap();
+    assert!(all.exists());
     host.terminate().await;
+    assert!(!all.exists());
 }
 
 /// Whoever waited for the VM's end is gone too, a moment after it.
