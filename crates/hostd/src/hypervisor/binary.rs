@@ -41,12 +41,17 @@ impl Binary {
                 ))
             })?,
         };
-        let version = version(&path, &["--version"]).await.map_err(|why| {
+        let at = path.display().to_string();
+        Self::at(path).await.map_err(|why| {
             missing(format!(
-                "{} --version fails: {why}; install it, or correct {variable}",
-                path.display()
+                "{at} --version fails: {why}; install it, or correct {variable}"
             ))
-        })?;
+        })
+    }
+
+    /// The program `path`; why not, when it doesn't say its version.
+    pub(super) async fn at(path: PathBuf) -> Result<Self, String> {
+        let version = version(&path, &["--version"]).await?;
         Ok(Self { path, version })
     }
 }

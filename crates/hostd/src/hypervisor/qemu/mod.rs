@@ -51,14 +51,29 @@ impl Qemu {
 
     async fn find(accelerator: Accelerator) -> Result<Self, HypervisorError> {
         let binary = Binary::find(accelerator.kind(), BINARY_VARIABLE, "qemu-system-x86_64").await?;
+        Ok(Self::of(binary, accelerator).await)
+    }
+
+    /// The program `path`, to emulate the processor.
+    #[cfg(test)]
+    pub(super) async fn tcg_at(path: std::path::PathBuf) -> Result<Self, HypervisorError> {
+        let binary = Binary::at(path.clone()).await;
+        let binary = binary.map_err(|why| HypervisorError::NotInstalled {
+            kind: HypervisorKind::QemuTcg,
+            looked_for: format!("{}: {why}", path.display()),
+        })?;
+        Ok(Self::of(binary, Accelerator::Tcg).await)
+    }
+
+    async fn of(binary: Binary, accelerator: Accelerator) -> Self {
         let sandbox = binary::version(&binary.path, &["-sandbox", "on", "--version"])
             .await
             .is_ok();
-        Ok(Self {
+        Self {
             binary,
             accelerator,
             sandbox,
-        })
+        }
     }
 }
 
