@@ -10,7 +10,7 @@ use crate::channel::{self, Addresses};
 use crate::cmdline::{self, Settings};
 use crate::event::{Event, Why, spawn};
 use crate::uptime::uptime_ms;
-use crate::{console, modules, mount, net, power, signals};
+use crate::{console, hotplug, modules, mount, net, power, signals};
 
 /// How long being ready waits for an address.
 const ADDRESS_WAIT: Duration = Duration::from_secs(5);
@@ -26,6 +26,7 @@ pub fn run() -> ! {
         say!("can't set the hostname {}: {error}", name.as_ref());
     }
     modules::load_all();
+    hotplug::take_memory();
 
     let (events, happened) = sync_channel(8);
     start(&settings, &events);
@@ -71,6 +72,7 @@ fn start(settings: &Settings, events: &SyncSender<Event>) {
     spawn("button", move || power::watch_button(&to_main));
     let to_main = events.clone();
     spawn("console", move || console::serve(&to_main));
+    spawn("processors", hotplug::take_processors);
 }
 
 /// Waits until the NIC has its address, or it is known to get none, or that took too long.

@@ -17,6 +17,7 @@ pub mod protocol;
 mod channel;
 mod console;
 mod event;
+mod hotplug;
 mod lines;
 mod machine;
 mod modules;

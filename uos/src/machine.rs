@@ -6,6 +6,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
+/// Where the kernel lists virtio devices.
+pub(crate) const VIRTIO: &str = "/sys/bus/virtio/devices";
+
 /// A disk's sectors are of 512 bytes there, whatever its own are.
 const SECTOR: u64 = 512;
 
@@ -72,7 +75,7 @@ impl Machine {
                 .filter(|name| name != "lo")
                 .map(|name| Nic::look(&root.join("sys/class/net"), name))
                 .collect(),
-            virtio: virtio(&root.join("sys/bus/virtio/devices")),
+            virtio: virtio(&root.join(&VIRTIO[1..])),
             cmdline: text(&root.join("proc/cmdline")),
         }
     }
@@ -135,7 +138,8 @@ fn topology(cpu: &Path) -> [usize; 3] {
     ]
 }
 
-fn virtio(devices: &Path) -> Vec<u32> {
+/// The kinds of the virtio devices in the directory `devices`, in order.
+pub(crate) fn virtio(devices: &Path) -> Vec<u32> {
     let kind = |name| {
         let text = text(&devices.join(name).join("device"));
         u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()

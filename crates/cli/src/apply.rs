@@ -1,5 +1,4 @@
-//! `chv apply`: make what manifests say. Creates what is missing and leaves what is equal; what exists with
-//! another spec is refused before anything is sent.
+//! `chv apply`: make what manifests say. Creates what is missing, changes what differs, and leaves what is equal.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -23,10 +22,10 @@ mod differ;
 /// How many VMs are asked for at a time.
 const AT_ONCE: usize = 16;
 
-/// Make what manifests say: create what is missing, leave what is equal.
+/// Make what manifests say: create what is missing, change what differs, leave what is equal.
 ///
-/// Every document is checked before anything is sent. What exists with another spec is refused, as are VMs
-/// that would have to be changed for it: that comes in a later version.
+/// Every document is checked before anything is sent. A VM that runs and is changed has at once what its hypervisor can do
+/// meanwhile, and the rest at its next start; `chv vm get` says what that is.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -63,13 +62,13 @@ impl Apply {
     }
 }
 
-/// What has to be created, and what is so already; refuses when something would have to be changed.
+/// What has to be created or changed, and what is so already.
 async fn plan(
     session: &Session,
     manifests: Vec<VmManifest>,
     goal: Goal,
 ) -> Result<(Vec<Change>, Vec<Pending>), Failure> {
-    let (mut changes, mut unchanged, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut changes, mut unchanged) = (Vec::new(), Vec::new());
     let look = async |manifest: VmManifest| {
         let vm = VmRef::Name(manifest.project.clone(), manifest.name.clone());
         // What is compared must not be old news.
@@ -85,25 +84,15 @@ async fn plan(
                     changed: Changed::unchanged(vm.to_string(), &found),
                     goal: underway(&found, goal),
                 };
-                let differences = differ::differences(&manifest, &VmView::new(found)?);
-                if differences.is_empty() {
-                    unchanged.push(same);
-                } else {
-                    let place = &manifest.place;
-                    refused.push(format!(
-                        "{place}: VM {vm} exists with another {}",
-                        differences.join("; another ")
-                    ));
+                let needed = differ::changes(manifest, &vm, &VmView::new(found)?);
+                match needed.is_empty() {
+                    true => unchanged.push(same),
+                    false => changes.extend(needed),
                 }
             }
         }
     }
-    if refused.is_empty() {
-        return Ok((changes, unchanged));
-    }
-    Err(Failure::new(Exit::Rejected, refused.join("\n")).or_try(
-        "nothing was sent, as a VM that exists can't be changed yet: delete it first, or take it out of the manifest",
-    ))
+    Ok((changes, unchanged))
 }
 
 /// What a VM that was made earlier is still to be waited to be, if anything.

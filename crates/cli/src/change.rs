@@ -21,11 +21,23 @@ use crate::vm::reference::Reference;
 use crate::wait::{self, Goal, Progress, Target};
 
 /// The condition under which a change may be made.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(crate) struct Expect {
     /// Only when it is at this revision; `get` shows it.
     #[arg(long, value_name = "REVISION")]
     revision: Option<u64>,
+}
+
+impl Expect {
+    /// Where nothing was said, this revision.
+    pub(crate) const fn or(self, revision: u64) -> Self {
+        Self {
+            revision: match self.revision {
+                None => Some(revision),
+                said => said,
+            },
+        }
+    }
 }
 
 /// A change that is about to be made.

@@ -15,7 +15,7 @@ use crate::ids::{CommandId, HostId, ReplicaId, VmId};
 use crate::name::{HostName, ProjectName, VmName};
 use crate::retention::{Forgotten, Retention};
 use crate::seq::{Epoch, Seq};
-use crate::spec::{StopTimeout, VmSpec};
+use crate::spec::{FieldPath, StopTimeout, VmSpec};
 use crate::texts::TextsChange;
 use crate::time::Timestamp;
 use crate::trace::TraceContext;
@@ -99,6 +99,13 @@ pub enum Command {
         vm: VmRef,
         /// The name, free in the project.
         name: VmName,
+    },
+    /// Make something else of a VM: at once what its hypervisor can do while it runs, the rest at its next start.
+    ChangeVm {
+        /// Which.
+        vm: VmRef,
+        /// All that it is to be.
+        spec: Arc<VmSpec>,
     },
     /// Change a VM's labels.
     LabelVm {
@@ -245,6 +252,11 @@ pub enum Observation {
     Paused,
     /// Its vCPUs run again.
     Resumed,
+    /// It is what it should be by now, but for these fields, which need a new start.
+    Applied {
+        /// The fields; none when it is all of it.
+        restart_needed: Vec<FieldPath>,
+    },
     /// It booted anew in the process that it has.
     Rebooted {
         /// The order that this carries out; `None` when the guest did it by itself.
@@ -274,6 +286,8 @@ pub enum Verb {
     VmReset,
     /// [`Command::RenameVm`].
     VmRename,
+    /// [`Command::ChangeVm`].
+    VmChange,
     /// [`Command::LabelVm`].
     VmLabel,
     /// [`Command::AnnotateVm`].
@@ -322,6 +336,7 @@ impl Verb {
         Self::VmReboot,
         Self::VmReset,
         Self::VmRename,
+        Self::VmChange,
         Self::VmLabel,
         Self::VmAnnotate,
         Self::VmProtect,
@@ -353,6 +368,7 @@ impl Verb {
             Self::VmReboot => "vm.reboot",
             Self::VmReset => "vm.reset",
             Self::VmRename => "vm.rename",
+            Self::VmChange => "vm.change",
             Self::VmLabel => "vm.label",
             Self::VmAnnotate => "vm.annotate",
             Self::VmProtect => "vm.protect",
@@ -393,6 +409,7 @@ impl Command {
             Self::RebootVm { .. } => Verb::VmReboot,
             Self::ResetVm { .. } => Verb::VmReset,
             Self::RenameVm { .. } => Verb::VmRename,
+            Self::ChangeVm { .. } => Verb::VmChange,
             Self::LabelVm { .. } => Verb::VmLabel,
             Self::AnnotateVm { .. } => Verb::VmAnnotate,
             Self::ProtectVm { .. } => Verb::VmProtect,

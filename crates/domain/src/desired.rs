@@ -30,6 +30,8 @@ pub struct DesiredVm {
     pub epoch: Epoch,
     /// The event that last changed what it should be; reports say that they follow it.
     pub revision: Seq,
+    /// The event that last changed what it is, after it was created; 0 when none has.
+    pub changed: Seq,
     /// The trace of the command behind that.
     pub trace: Option<TraceContext>,
 }
@@ -58,6 +60,7 @@ impl DesiredVm {
             power: vm.power,
             epoch: placement.epoch,
             revision: vm.revision(),
+            changed: vm.changed(),
             trace: vm.ordered.trace.as_deref().copied(),
         })
     }

@@ -13,7 +13,7 @@ use crate::name::{HostName, ProjectName, VmName};
 use crate::placement::Placed;
 use crate::retention::{Forgotten, Retention};
 use crate::seq::{Epoch, Seq};
-use crate::spec::VmSpec;
+use crate::spec::{FieldPath, VmSpec};
 use crate::vm::{Power, StopHow};
 
 /// How a guest ended.
@@ -218,6 +218,22 @@ pub enum Event {
         /// Its name.
         name: VmName,
     },
+    /// The VM is to be something else.
+    VmSpecChanged {
+        /// The VM.
+        vm: VmId,
+        /// All that it is to be.
+        spec: Arc<VmSpec>,
+    },
+    /// The guest that runs is what its VM is to be since the last change, as far as that goes without a new start.
+    VmSpecApplied {
+        /// The VM.
+        vm: VmId,
+        /// The grant under which it runs.
+        epoch: Epoch,
+        /// What needs a new start; none when all of it is so.
+        restart_needed: Vec<FieldPath>,
+    },
     /// The VM has other labels.
     VmLabelsChanged {
         /// The VM.
@@ -361,6 +377,8 @@ impl Event {
             | Self::VmUnblocked { vm, .. }
             | Self::VmPaused { vm, .. }
             | Self::VmRenamed { vm, .. }
+            | Self::VmSpecChanged { vm, .. }
+            | Self::VmSpecApplied { vm, .. }
             | Self::VmLabelsChanged { vm, .. }
             | Self::VmAnnotationsChanged { vm, .. }
             | Self::VmProtectionChanged { vm, .. }
@@ -403,6 +421,8 @@ impl Event {
             Self::VmUnblocked { .. } => "unblocked",
             Self::VmPaused { .. } => "paused",
             Self::VmRenamed { .. } => "renamed",
+            Self::VmSpecChanged { .. } => "spec-changed",
+            Self::VmSpecApplied { .. } => "spec-applied",
             Self::VmLabelsChanged { .. } => "labels-changed",
             Self::VmAnnotationsChanged { .. } => "annotations-changed",
             Self::VmProtectionChanged { .. } => "protection-changed",

@@ -38,6 +38,8 @@ impl Event {
             | Self::VmUnblocked { .. }
             | Self::VmPaused { .. }
             | Self::VmRenamed { .. }
+            | Self::VmSpecChanged { .. }
+            | Self::VmSpecApplied { .. }
             | Self::VmLabelsChanged { .. }
             | Self::VmAnnotationsChanged { .. }
             | Self::VmProtectionChanged { .. }

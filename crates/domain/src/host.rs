@@ -40,6 +40,15 @@ impl Capacity {
         }
     }
 
+    /// The larger of both, of each kind.
+    #[must_use]
+    pub fn most(self, other: Self) -> Self {
+        Self {
+            vcpus: self.vcpus.max(other.vcpus),
+            memory_mib: self.memory_mib.max(other.memory_mib),
+        }
+    }
+
     /// What is left after `other`; zero where nothing is.
     #[must_use]
     pub const fn minus(self, other: Self) -> Self {

@@ -67,6 +67,12 @@ fn reservations(state: &Projection, found: &mut Vec<String>) {
         if vm.power == Power::Paused && !vm.is_running() {
             found.push(format!("VM {} is to be held and does not run", vm.id));
         }
+        if vm
+            .unapplied()
+            .is_some_and(|unapplied| unapplied.order > vm.revision())
+        {
+            found.push(format!("VM {} has a change from after its revision", vm.id));
+        }
         if matches!(vm.power, Power::Rebooting(reboot) if reboot.order > vm.revision()) {
             found.push(format!("VM {} has an order from after its revision", vm.id));
         }
@@ -78,7 +84,7 @@ fn reservations(state: &Projection, found: &mut Vec<String>) {
             found.push(format!("VM {} has an epoch from the future", vm.id));
         }
         let entry = expected.entry(placement.host).or_default();
-        entry.0 = entry.0.plus(Capacity::of(&vm.spec));
+        entry.0 = entry.0.plus(vm.reserved());
         entry.1.push(vm.id);
     }
     for host in state.hosts.values() {

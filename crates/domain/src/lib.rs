@@ -61,4 +61,4 @@ pub use texts::TextsChange;
 pub use time::Timestamp;
 pub use trace::TraceContext;
 pub use units::{Memory, Vcpus};
-pub use vm::{Phase, Power, Reboot, Status, StopHow, Vm};
+pub use vm::{Phase, Power, Reboot, Status, StopHow, Unapplied, Vm};

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::event::ExitReason;
-use crate::host::HypervisorKind;
+use crate::host::{Capacity, HypervisorKind};
 use crate::ids::{CommandId, HostId, VmId};
 use crate::life::{Found, Level, State};
 use crate::name::{ProjectName, VmName};
 use crate::seq::{Epoch, Seq};
-use crate::spec::{OnHostLoss, StopTimeout, VmSpec};
+use crate::spec::{FieldPath, OnHostLoss, StopTimeout, VmSpec};
 use crate::time::Timestamp;
 use crate::trace::TraceContext;
 
@@ -130,6 +130,18 @@ pub struct Ordered {
     pub trace: Option<Box<TraceContext>>,
 }
 
+/// A change of what a VM is that the guest which runs has not, or not all of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unapplied {
+    /// The event that changed it.
+    pub order: Seq,
+    /// The fields that need a new start; `None` before its host has said.
+    pub restart_needed: Option<Vec<FieldPath>>,
+    /// What the guest was reserved before: it may still have that.
+    pub before: Capacity,
+}
+
 /// What few VMs have.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -138,6 +150,10 @@ pub struct Aside {
     pub annotations: BTreeMap<String, String>,
     /// Whether it can't be deleted before somebody lifts that.
     pub protected: bool,
+    /// The event that last changed its spec; 0 when none has.
+    pub changed: Seq,
+    /// What the guest that runs is not yet.
+    pub unapplied: Option<Unapplied>,
 }
 
 /// One virtual machine. There are a great many: what most have not is not in it, but elsewhere where it is.
@@ -242,6 +258,29 @@ impl Vm {
     /// Whether it can't be deleted before somebody lifts that.
     pub fn is_protected(&self) -> bool {
         self.aside.as_ref().is_some_and(|aside| aside.protected)
+    }
+
+    /// The event that last changed its spec; 0 when none has.
+    pub fn changed(&self) -> Seq {
+        self.aside.as_ref().map_or(Seq::ZERO, |aside| aside.changed)
+    }
+
+    /// What the guest that runs is not yet.
+    pub fn unapplied(&self) -> Option<&Unapplied> {
+        self.aside.as_ref()?.unapplied.as_ref()
+    }
+
+    /// The fields of its spec that are so only after a new start.
+    pub fn restart_needed(&self) -> &[FieldPath] {
+        self.unapplied()
+            .and_then(|unapplied| unapplied.restart_needed.as_deref())
+            .unwrap_or_default()
+    }
+
+    /// What its host keeps for it: what it is to be, and what the guest that runs may still have.
+    pub fn reserved(&self) -> Capacity {
+        let is = Capacity::of(&self.spec);
+        self.unapplied().map_or(is, |unapplied| is.most(unapplied.before))
     }
 
     /// Whether its host says that its hypervisor runs it.

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::data_dir::DataDir;
 use crate::hypervisor::{Instance, Process, marked};
 use crate::ledger::{Ledger, LedgerError, Marker, Noted, VmNote};
-use crate::plan::{Boots, Guest, Observed};
+use crate::plan::{Boots, Guest, Observed, Runs};
 
 /// One VM that this host has something of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +106,8 @@ async fn look(
         }
     };
     let marker = Marker::read(&run_dir);
-    one(vm, note, marker, found, run_dir.path().exists(), now)
+    let runs = marker.as_ref().map(|marker| marker.runs(&run_dir));
+    one(vm, note, (marker, runs), found, run_dir.path().exists(), now)
 }
 
 /// What was seen of a VM's process.
@@ -119,7 +120,7 @@ enum Found {
 fn one(
     vm: VmId,
     note: Option<VmNote>,
-    marker: Option<Marker>,
+    (marker, runs): (Option<Marker>, Option<Runs>),
     found: Found,
     on_disk: bool,
     now: Timestamp,
@@ -149,7 +150,7 @@ fn one(
     };
     match found {
         Found::Runs(instance) => {
-            observed.found(ran_under, stop, boots);
+            observed.found(ran_under, stop, boots, runs);
             return Stock {
                 vm,
                 observed,

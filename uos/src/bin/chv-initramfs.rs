@@ -65,11 +65,12 @@ fn pack(init: &Path, dir: &Path, more: &[String], output: &Path) -> anyhow::Resu
     let wanted: Vec<&str> = image::MODULES
         .iter()
         .copied()
+        .chain(image::WHERE_PRESENT.iter().map(|(_, name)| *name))
         .chain(more.iter().map(String::as_str))
         .collect();
     let modules = Tree::open(dir)?.resolve(dir, &wanted)?;
     let names: Vec<String> = modules.iter().map(|module| module.file.clone()).collect();
-    println!("loads {}", names.join(" "));
+    println!("packs {}", names.join(" "));
     write(output, &image::pack(init, modules)?)
 }
 

@@ -17,14 +17,24 @@ pub const MODULES: &[&str] = &[
     "virtio_rng",
 ];
 
-/// Packs the init and the modules, to be loaded in the order given. The same input gives the same bytes.
+/// The modules that are loaded only where the machine has the virtio device of this kind, of which most have none. What they
+/// need is among [`MODULES`].
+pub const WHERE_PRESENT: &[(u32, &str)] = &[(5, "virtio_balloon"), (24, "virtio_mem")];
+
+/// Packs the init and the modules, to be loaded in the order given, but for those of [`WHERE_PRESENT`]. The same input gives
+/// the same bytes.
 pub fn pack(init: Vec<u8>, modules: Vec<Module>) -> Result<Vec<u8>, CpioError> {
     let mut archive = Archive::default();
     for dir in ["dev", "proc", "run", "sys", "tmp"] {
         archive.directory(dir)?;
     }
     archive.program("init", init)?;
-    let order = order::write(modules.iter().map(|module| module.file.as_str()));
+    let at_once = |file: &&str| {
+        WHERE_PRESENT
+            .iter()
+            .all(|(_, name)| file.strip_suffix(".ko") != Some(name))
+    };
+    let order = order::write(modules.iter().map(|module| module.file.as_str()).filter(at_once));
     archive.file(order::FILE, order.into_bytes())?;
     for Module { file, content } in modules {
         archive.file(&format!("{}/{file}", order::DIR), content)?;

@@ -1,45 +1,75 @@
-//! In which fields a manifest and a VM differ. Pure.
+//! What has to be changed of a VM so that it is what a manifest says. Pure.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
 
+use chv_domain::{Command, TextsChange, VmRef};
+
+use crate::change::{Change, Expect};
 use crate::manifest::VmManifest;
 use crate::view::vm::VmView;
+use crate::wait::Goal;
 
-/// The fields that differ, each as `field (there: …, here: …)`; none when the VM is what the manifest says.
+/// The changes that make `vm`, which is as `there` says, what the manifest says; none when it is.
 ///
 /// `start` is not compared: it says what a new VM does, and whoever stops one later wants it stopped.
-pub(super) fn differences(manifest: &VmManifest, vm: &VmView) -> Vec<String> {
-    let mut found = Vec::new();
-    compare("labels", &json(vm.labels()), &json(&manifest.labels), &mut found);
-    compare("spec", &json(vm.spec()), &json(&manifest.spec), &mut found);
-    found
+pub(super) fn changes(manifest: VmManifest, vm: &VmRef, there: &VmView) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let labels = texts(there.labels(), &manifest.labels);
+    let place = manifest.place;
+    if labels != TextsChange::default() {
+        let command = Command::LabelVm {
+            vm: vm.clone(),
+            change: labels,
+        };
+        changes.push(Change::of_vm("labelled", vm, command).asked_at(place.clone()));
+    }
+    if manifest.spec != *there.spec() {
+        let command = Command::ChangeVm {
+            vm: vm.clone(),
+            spec: manifest.spec.into(),
+        };
+        let change = Change::of_vm("changed", vm, command).asked_at(place);
+        let unless_changed = Expect::default().or(there.revision());
+        changes.push(change.expecting(unless_changed).until(Goal::Changed));
+    }
+    changes
 }
 
-fn json(value: &impl serde::Serialize) -> Value {
-    serde_json::to_value(value).unwrap_or_default()
-}
-
-fn compare(path: &str, there: &Value, here: &Value, found: &mut Vec<String>) {
-    match (there, here) {
-        (same, other) if same == other => {}
-        (Value::Object(there), Value::Object(here)) => {
-            let mut names: Vec<&String> = there.keys().chain(here.keys()).collect();
-            names.sort();
-            names.dedup();
-            for name in names {
-                let of =
-                    |fields: &serde_json::Map<String, Value>| fields.get(name).cloned().unwrap_or_default();
-                compare(&format!("{path}.{name}"), &of(there), &of(here), found);
-            }
-        }
-        (there, here) => found.push(format!("{path} (there: {}, here: {})", show(there), show(here))),
+/// What makes texts that are `there` what they are `here`.
+fn texts(there: &BTreeMap<String, String>, here: &BTreeMap<String, String>) -> TextsChange {
+    let differs = |(key, value): &(&String, &String)| there.get(*key) != Some(value);
+    TextsChange {
+        set: here
+            .iter()
+            .filter(differs)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+        remove: there
+            .keys()
+            .filter(|key| !here.contains_key(*key))
+            .cloned()
+            .collect(),
     }
 }
 
-fn show(value: &Value) -> String {
-    match value {
-        Value::Null => "none".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_other_labels_then_what_differs_is_set_and_what_is_too_much_is_removed() {
+        let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+            pairs.iter().map(owned).collect()
+        };
+        let (there, here) = (
+            map(&[("a", "1"), ("b", "1"), ("c", "1")]),
+            map(&[("a", "1"), ("b", "2"), ("d", "1")]),
+        );
+        let change = texts(&there, &here);
+        assert_eq!(change.set, map(&[("b", "2"), ("d", "1")]));
+        assert_eq!(change.remove, ["c".to_owned()].into());
+        assert_eq!(change.of(&there), here);
+        assert_eq!(texts(&here, &here), TextsChange::default());
     }
 }

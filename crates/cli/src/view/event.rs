@@ -180,6 +180,16 @@ fn details(event: &Event) -> String {
                 .collect();
             pairs.join(", ")
         }
+        Event::VmSpecChanged { spec, .. } => {
+            format!("{} vCPUs, {} of memory", spec.cpu.vcpus, spec.memory.size)
+        }
+        Event::VmSpecApplied { restart_needed, .. } => match restart_needed.as_slice() {
+            [] => "while it runs".to_owned(),
+            fields => {
+                let fields: Vec<_> = fields.iter().map(ToString::to_string).collect();
+                format!("restart needed for {}", fields.join(", "))
+            }
+        },
         Event::VmProtectionChanged { protected, .. } => match protected {
             true => "can't be deleted".to_owned(),
             false => "can be deleted again".to_owned(),

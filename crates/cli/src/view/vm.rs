@@ -26,6 +26,10 @@ pub(crate) struct VmView {
     power: &'static str,
     status: String,
     trouble: Option<String>,
+    /// Whether the spec was changed and its host has not said how much of that the guest has.
+    changing: bool,
+    /// What of the spec the guest has only after a new start.
+    restart_needed: Vec<String>,
     host: Option<String>,
     host_id: Option<String>,
     epoch: Option<u64>,
@@ -86,6 +90,8 @@ impl VmView {
             },
             status: vm.status,
             trouble: some(vm.trouble),
+            changing: vm.changing,
+            restart_needed: vm.restart_needed,
             host: some(vm.host),
             host_id: some(vm.host_id),
             epoch: (vm.epoch != 0).then_some(vm.epoch),
@@ -119,6 +125,11 @@ impl VmView {
     /// Its labels.
     pub(crate) fn labels(&self) -> &BTreeMap<String, String> {
         &self.labels
+    }
+
+    /// The event that last changed what it should be.
+    pub(crate) const fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// What it is.
@@ -155,6 +166,8 @@ impl VmView {
         )?;
         line("status", &self.status)?;
         line("trouble", self.trouble.as_deref().unwrap_or_default())?;
+        line("changing", if self.changing { "as its host is told" } else { "" })?;
+        line("restart", &needed(&self.restart_needed))?;
         line("power", self.power)?;
         line("host", self.host.as_deref().unwrap_or_default())?;
         match (&self.hypervisor, self.pid) {
@@ -202,6 +215,13 @@ impl VmView {
     }
 }
 
+fn needed(fields: &[String]) -> String {
+    match fields {
+        [] => String::new(),
+        fields => format!("needed for {}", fields.join(", ")),
+    }
+}
+
 /// VMs in a table; with their projects when they can be of several.
 pub(crate) fn table(vms: &[VmView], projects: bool, now: Timestamp, to: &mut impl Write) -> io::Result<()> {
     const COLUMNS: &[&str] = &[
@@ -213,16 +233,23 @@ pub(crate) fn table(vms: &[VmView], projects: bool, now: Timestamp, to: &mut imp
     let mut table = Table::new(if projects { WITH_PROJECT } else { COLUMNS });
     for vm in vms {
         let project = projects.then(|| vm.project.clone());
-        table.row(project.into_iter().chain([
-            vm.name.clone(),
-            vm.status.clone(),
-            vm.host.clone().unwrap_or_default(),
-            vm.spec.cpu.vcpus.to_string(),
-            vm.spec.memory.size.to_string(),
-            age(Timestamp(vm.running_us), now),
-            age(Timestamp(vm.created_us), now),
-            vm.trouble.clone().unwrap_or_default(),
-        ]));
+        table.row(
+            project.into_iter().chain([
+                vm.name.clone(),
+                vm.status.clone(),
+                vm.host.clone().unwrap_or_default(),
+                vm.spec.cpu.vcpus.to_string(),
+                vm.spec.memory.size.to_string(),
+                age(Timestamp(vm.running_us), now),
+                age(Timestamp(vm.created_us), now),
+                vm.trouble
+                    .clone()
+                    .unwrap_or_else(|| match vm.restart_needed.as_slice() {
+                        [] => String::new(),
+                        _ => "restart needed".to_owned(),
+                    }),
+            ]),
+        );
     }
     table.write(to)
 }

@@ -1,7 +1,9 @@
 //! `chv vm`: one file a verb.
 
+mod attach;
 mod create;
 mod delete;
+mod device;
 pub(crate) mod get;
 mod kill;
 pub(crate) mod list;
@@ -11,7 +13,10 @@ mod reboot;
 pub(crate) mod reference;
 mod rename;
 mod reset;
+mod resize;
+mod respec;
 mod resume;
+mod set;
 mod start;
 mod stop;
 mod texts;
@@ -40,6 +45,10 @@ pub(crate) enum Verb {
     Reset(reset::Reset),
     Pause(pause::Pause),
     Resume(resume::Resume),
+    Set(set::Set),
+    Resize(resize::Resize),
+    Attach(attach::Attach),
+    Detach(attach::Detach),
     Rename(rename::Rename),
     Label(texts::Label),
     Annotate(texts::Annotate),
@@ -63,6 +72,10 @@ impl Verb {
             Self::Reset(verb) => verb.run(session, to).await,
             Self::Pause(verb) => verb.run(session, to).await,
             Self::Resume(verb) => verb.run(session, to).await,
+            Self::Set(verb) => verb.run(session, to).await,
+            Self::Resize(verb) => verb.run(session, to).await,
+            Self::Attach(verb) => verb.run(session, to).await,
+            Self::Detach(verb) => verb.run(session, to).await,
             Self::Rename(verb) => verb.run(session, to).await,
             Self::Label(verb) => verb.run(session, to).await,
             Self::Annotate(verb) => verb.run(session, to).await,

@@ -13,6 +13,8 @@ pub(crate) enum Goal {
     Paused,
     /// It does not run.
     Stopped,
+    /// It is what its spec was changed to, as far as that goes without a new start.
+    Changed,
     /// Nothing of it is left.
     Deleted,
 }
@@ -25,6 +27,7 @@ impl Goal {
             Self::Ready => "ready",
             Self::Paused => "paused",
             Self::Stopped => "stopped",
+            Self::Changed => "changed",
             Self::Deleted => "deleted",
         }
     }

@@ -1,6 +1,7 @@
 //! What is known of a VM that is waited for, folded from its events, and whether that is what was wanted.
 //! Pure: it is told the events, and says what to show.
 
+use chv_domain::spec::FieldPath;
 use chv_domain::{Actor, Event, ExitReason, Power, Reboot, Seq, StopHow};
 
 use chv_proto::convert::{self, WireError};
@@ -25,6 +26,10 @@ pub(crate) struct Watched {
     pub ready: bool,
     /// Whether its processors are held.
     pub paused: bool,
+    /// Whether its host has still to say how much of a change it has.
+    pub changing: bool,
+    /// What of its spec it has only after a new start.
+    pub restart_needed: Vec<FieldPath>,
     /// What stands in the way.
     pub trouble: Option<String>,
     /// How it ended last.
@@ -58,6 +63,8 @@ impl Watched {
             running: some(&vm.hypervisor),
             ready: vm.ready_since_us != 0,
             paused: vm.paused,
+            changing: vm.changing,
+            restart_needed: convert::fields_from_wire(vm.restart_needed.clone())?,
             trouble: some(&vm.trouble),
             exit: some(&vm.exit),
             gone: false,
@@ -75,6 +82,8 @@ impl Watched {
             running: None,
             ready: false,
             paused: false,
+            changing: false,
+            restart_needed: Vec::new(),
             trouble: None,
             exit: None,
             gone: true,
@@ -107,6 +116,15 @@ impl Watched {
                 (self.ready, self.paused) = (false, false);
                 self.trouble = None;
                 self.booted(follows);
+            }
+            Event::VmSpecChanged { .. } => {
+                self.trouble = None;
+                self.changing = self.running.is_some();
+            }
+            Event::VmSpecApplied { restart_needed, .. } => {
+                self.trouble = None;
+                self.changing = false;
+                self.restart_needed.clone_from(restart_needed);
             }
             Event::VmAdopted {
                 hypervisor, paused, ..
@@ -165,6 +183,8 @@ impl Watched {
         }
         self.running = None;
         (self.ready, self.paused) = (false, false);
+        self.changing = false;
+        self.restart_needed.clear();
         self.trouble = None;
         self.exit = Some(reason.to_string());
     }
@@ -184,6 +204,9 @@ impl Watched {
         let reached = match (self.goal, self.power) {
             (Goal::Deleted, _) => false,
             (_, Power::Deleted) => return Verdict::Lost(format!("is being deleted{by}")),
+            // What is held is changed when it runs on.
+            (Goal::Changed, Power::Paused) => true,
+            (Goal::Changed, _) => !self.changing,
             (Goal::Paused, Power::Stopped(_)) if let Some(exit) = &self.exit => {
                 return Verdict::Lost(format!("has ended ({exit}), and is stopped"));
             }
@@ -220,6 +243,15 @@ impl Watched {
                 None => "stopped".to_owned(),
             },
             (Goal::Deleted, _) => "deleted".to_owned(),
+            (Goal::Changed, None) => "changed; so at its next start".to_owned(),
+            (Goal::Changed, Some(_)) if self.changing => {
+                "changed; so when it is resumed or started anew".to_owned()
+            }
+            (Goal::Changed, Some(_)) if !self.restart_needed.is_empty() => {
+                let fields: Vec<_> = self.restart_needed.iter().map(FieldPath::as_str).collect();
+                format!("changed; restart needed for {}", fields.join(", "))
+            }
+            (Goal::Changed, Some(_)) => format!("changed while it runs on {}", self.host),
             (goal, None) => goal.word().to_owned(),
         }
     }
@@ -228,6 +260,9 @@ impl Watched {
     pub(crate) fn underway(&self) -> String {
         if let Some(trouble) = &self.trouble {
             return format!("blocked on {}, which tries again: {trouble}", self.host);
+        }
+        if self.goal == Goal::Changed {
+            return format!("{} changes it", self.host);
         }
         match (self.power, &self.running, &self.exit) {
             (Power::Paused, _, _) => format!("{} holds it", self.host),

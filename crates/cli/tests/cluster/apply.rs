@@ -32,22 +32,39 @@ async fn given_two_manifests_when_applied_twice_then_the_second_time_nothing_cha
 }
 
 #[tokio::test]
-async fn given_another_spec_when_applied_then_it_names_the_fields_and_sends_nothing() {
+async fn given_another_spec_and_other_labels_when_applied_then_they_are_changed_and_what_needs_a_restart_is_said()
+ {
     let rig = Rig::with(Guests::Boot).await;
     let file = rig.file("a.yaml", &vm("a", "64MiB"));
     rig.chv(&["apply", "-f", &file]).await.ends_with(0);
-    let changed = rig.file(
-        "changed.yaml",
-        &format!("{}---\n{}", vm("new", "64MiB"), vm("a", "2GiB")),
-    );
+    let other = vm("a", "2GiB").replace("name: a", "name: a\nlabels: {tier: front}");
+    let changed = rig.file("changed.yaml", &format!("{}---\n{other}", vm("new", "64MiB")));
+    let ran = rig.chv(&["apply", "-f", &changed]).await.ends_with(0);
+    for line in [
+        "default/new: created, placed on h1",
+        "default/a: labelled",
+        "default/a: changed; restart needed for memory.size",
+    ] {
+        assert!(ran.out.contains(line), "{line}: {ran:?}");
+    }
+    let got = rig.chv(&["vm", "get", "a", "-o", "json"]).await.json();
+    assert_eq!(got["restartNeeded"], serde_json::json!(["memory.size"]));
+    assert_eq!(got["labels"]["tier"], "front");
+    let again = rig.chv(&["apply", "-f", &changed]).await.ends_with(0);
+    assert_eq!(again.out, "default/new: unchanged\ndefault/a: unchanged\n");
+}
+
+#[tokio::test]
+async fn given_a_spec_that_its_host_can_not_run_when_applied_then_it_is_refused_with_its_place() {
+    let rig = Rig::with(Guests::Boot).await;
+    let file = rig.file("a.yaml", &vm("a", "64MiB"));
+    rig.chv(&["apply", "-f", &file]).await.ends_with(0);
+    let changed = rig.file("changed.yaml", &vm("a", "20GiB"));
     rig.chv(&["apply", "-f", &changed])
         .await
         .ends_with(3)
-        .tells(
-            "changed.yaml:9:7: VM default/a exists with another spec.memory.size (there: 64MiB, here: 2GiB)",
-        )
-        .tells("nothing was sent");
-    assert!(rig.fake().vm("new").is_none());
+        .tells("changed.yaml:")
+        .tells("its host h1 can't run VM default/a as it is to be");
 }
 
 #[tokio::test]

@@ -294,3 +294,79 @@ async fn given_several_vms_when_stopped_and_deleted_then_each_is_told_and_a_bad_
         .prints("default/b: deleting")
         .tells("VM default/none: there is no VM default/none");
 }
+
+#[tokio::test]
+async fn given_a_vm_when_its_spec_is_changed_by_each_verb_then_what_is_so_at_once_and_what_later_is_said() {
+    let rig = Rig::with(Guests::Boot).await;
+    let create = [
+        "vm",
+        "create",
+        "web",
+        "--kernel",
+        "k",
+        "--memory",
+        "64MiB",
+        "--disk",
+        "id=root,path=r,format=raw",
+    ];
+    rig.chv(&create).await.ends_with(0);
+    for (change, expected) in [
+        (
+            vec!["resize", "web", "--vcpus", "2"],
+            "web: changed while it runs on h1",
+        ),
+        (
+            vec!["set", "web", "stopTimeout=5", "disks[root].readOnly=true"],
+            "changed while it runs on h1",
+        ),
+        (
+            vec!["attach", "web", "--disk", "id=data,path=d,format=raw"],
+            "changed while it runs on h1",
+        ),
+        (
+            vec!["detach", "web", "--disk", "root"],
+            "changed while it runs on h1",
+        ),
+        (
+            vec!["resize", "web", "--memory", "128MiB"],
+            "changed; restart needed for memory.size",
+        ),
+    ] {
+        let words: Vec<&str> = ["vm"].into_iter().chain(change).collect();
+        let ran = rig.chv(&words).await.ends_with(0);
+        assert!(ran.out.contains(expected), "{words:?}: {ran:?}");
+    }
+    let got = rig.chv(&["vm", "get", "web", "-o", "json"]).await.json();
+    assert_eq!(got["spec"]["cpu"]["vcpus"], 2);
+    assert_eq!(got["spec"]["stopTimeout"], 5);
+    assert_eq!(got["spec"]["disks"][0]["id"], "data");
+    rig.chv(&["vm", "get", "web"])
+        .await
+        .ends_with(0)
+        .prints("needed for memory.size");
+    rig.chv(&["vm", "list"])
+        .await
+        .ends_with(0)
+        .prints("restart needed");
+
+    for (change, exit, expected) in [
+        (
+            vec!["attach", "web", "--disk", "id=data,path=d,format=raw"],
+            3,
+            "data is another one's",
+        ),
+        (vec!["detach", "web", "--disk", "root"], 5, "no disk root"),
+        (vec!["resize", "web", "--vcpus", "4096"], 3, "vCPUs more asked"),
+        (vec!["set", "web", "cpu.cores=2"], 2, "cores"),
+        (vec!["set", "web", "onHostLoss=failover"], 3, "stop it first"),
+        (
+            vec!["resize", "web", "--vcpus", "3", "--revision", "1"],
+            4,
+            "not 1",
+        ),
+        (vec!["resize", "gone", "--vcpus", "3"], 5, "gone"),
+    ] {
+        let words: Vec<&str> = ["vm"].into_iter().chain(change).collect();
+        rig.chv(&words).await.ends_with(exit).tells(expected);
+    }
+}

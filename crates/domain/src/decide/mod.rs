@@ -7,6 +7,7 @@ mod host;
 mod report;
 mod retention;
 mod vm_about;
+mod vm_change;
 mod vm_create;
 mod vm_failover;
 mod vm_power;
@@ -142,6 +143,9 @@ fn decide_events(
         Command::RenameVm { vm, name } => {
             user(submission).and_then(|()| vm_about::rename(state, submission, vm, name))
         }
+        Command::ChangeVm { vm, spec } => {
+            user(submission).and_then(|()| vm_change::change(state, submission, vm, spec))
+        }
         Command::LabelVm { vm, change } => {
             user(submission).and_then(|()| vm_about::label(state, submission, vm, change))
         }
@@ -165,7 +169,13 @@ fn decide_events(
             vm,
             epoch,
             observation,
-        } => report::report(state, from_host(submission)?, *vm, *epoch, observation),
+        } => report::report(
+            state,
+            submission,
+            from_host(submission)?,
+            (*vm, *epoch),
+            observation,
+        ),
         Command::AddReplica { replica, address } => {
             user(submission).and_then(|()| cluster::add(state.cluster(), submission, *replica, *address))
         }

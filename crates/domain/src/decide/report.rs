@@ -2,23 +2,27 @@
 //! only what differs from what is known becomes an event.
 
 use super::{Finding, not_permitted};
-use crate::command::Observation;
+use crate::command::{Observation, Submission};
 use crate::event::{Event, ExitReason, Resource};
 use crate::ids::VmId;
 use crate::name::HostName;
 use crate::projection::Projection;
 use crate::rejection::{Rejection, RejectionCode};
 use crate::seq::{Epoch, Seq};
+use crate::spec::FieldPath;
 use crate::vm::{Phase, Power, Vm};
 
 /// The longest reason that is taken from a host, in bytes; what is longer is cut.
 const MAX_REASON: usize = 2048;
 
+/// The most fields that are told of; a spec has fewer, but for devices.
+const MAX_FIELDS: usize = 64;
+
 pub(super) fn report(
     state: &Projection,
+    submission: &Submission,
     name: &HostName,
-    id: VmId,
-    epoch: Epoch,
+    (id, epoch): (VmId, Epoch),
     observation: &Observation,
 ) -> Result<Finding, Rejection> {
     let Some(host) = state.host_named(name) else {
@@ -41,13 +45,14 @@ pub(super) fn report(
         );
         return Err(Rejection::new(RejectionCode::StaleEpoch, message));
     }
-    Ok(match event(vm, epoch, observation)? {
+    let knew = submission.follows.unwrap_or_default();
+    Ok(match event(vm, epoch, observation, knew)? {
         Some(event) => Finding::Events(vec![event]),
         None => Finding::Already(Resource::Vm(id), vm.revision()),
     })
 }
 
-fn event(vm: &Vm, epoch: Epoch, observation: &Observation) -> Result<Option<Event>, Rejection> {
+fn event(vm: &Vm, epoch: Epoch, observation: &Observation, knew: Seq) -> Result<Option<Event>, Rejection> {
     let id = vm.id;
     Ok(match observation {
         Observation::Started {
@@ -113,6 +118,13 @@ fn event(vm: &Vm, epoch: Epoch, observation: &Observation) -> Result<Option<Even
             epoch,
             order: *order,
         }),
+        Observation::Applied { restart_needed } => {
+            applies(vm, restart_needed, knew).then(|| Event::VmSpecApplied {
+                vm: id,
+                epoch,
+                restart_needed: restart_needed.iter().take(MAX_FIELDS).cloned().collect(),
+            })
+        }
         Observation::Removed if vm.power == Power::Deleted => Some(Event::VmDeleted { vm: id }),
         Observation::Removed => {
             let message = format!("VM {id} is not to be deleted, so its host may not remove it");
@@ -124,6 +136,14 @@ fn event(vm: &Vm, epoch: Epoch, observation: &Observation) -> Result<Option<Even
 /// Whether it runs, and is known to be held or not to be.
 fn holds(vm: &Vm, held: bool) -> bool {
     matches!(vm.phase, Phase::Running { paused, .. } if paused == held)
+}
+
+/// Whether how much of its last change the guest has is news, from a host that knew of the orders up to `knew`.
+fn applies(vm: &Vm, restart_needed: &[FieldPath], knew: Seq) -> bool {
+    vm.is_running()
+        && vm.unapplied().is_some_and(|unapplied| {
+            unapplied.order <= knew && unapplied.restart_needed.as_deref() != Some(restart_needed)
+        })
 }
 
 /// Whether that it booted anew is news. That an order was carried out is, until it is known.

@@ -107,7 +107,12 @@ pub(super) fn within(broken: Option<String>) -> Result<(), Rejection> {
     }
 }
 
-fn there<'a>(state: &'a Projection, submission: &Submission, vm: &VmRef) -> Result<&'a Vm, Rejection> {
+/// A VM that is not being deleted.
+pub(super) fn there<'a>(
+    state: &'a Projection,
+    submission: &Submission,
+    vm: &VmRef,
+) -> Result<&'a Vm, Rejection> {
     let vm = find(state, submission, vm)?;
     if vm.state() == State::Deleting {
         let message = format!("VM {}/{} is being deleted", vm.project, vm.name);

@@ -6,6 +6,7 @@ mod cluster;
 mod host;
 mod vm;
 mod vm_about;
+mod vm_change;
 
 use crate::event::{Event, Resource};
 use crate::projection::Projection;
@@ -72,6 +73,10 @@ pub(crate) fn evolve(state: &mut Projection, record: &Record, seq: Seq, event: &
         Event::VmReady { vm, .. } => vm::ready(state, record, *vm),
         Event::VmExited { vm, reason, .. } => vm::exited(state, record, seq, *vm, reason),
         Event::VmRenamed { vm, name } => vm_about::renamed(state, seq, *vm, name),
+        Event::VmSpecChanged { vm, spec } => vm_change::changed(state, record, seq, *vm, spec),
+        Event::VmSpecApplied {
+            vm, restart_needed, ..
+        } => vm_change::applied(state, *vm, restart_needed),
         Event::VmLabelsChanged { vm, labels } => vm_about::labelled(state, *vm, labels),
         Event::VmAnnotationsChanged { vm, annotations } => vm_about::annotated(state, *vm, annotations),
         Event::VmProtectionChanged { vm, protected } => vm_about::protected(state, *vm, *protected),

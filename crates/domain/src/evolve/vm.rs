@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::host;
+use super::{host, vm_change};
 use crate::event::ExitReason;
 use crate::host::{Capacity, HypervisorKind};
 use crate::ids::{HostId, VmId};
@@ -22,7 +22,7 @@ pub(super) struct Identity<'a> {
     pub(super) labels: &'a BTreeMap<String, String>,
 }
 
-fn ordered_by(record: &Record, seq: Seq) -> Ordered {
+pub(super) fn ordered_by(record: &Record, seq: Seq) -> Ordered {
     Ordered {
         command: record.cause.command,
         seq,
@@ -65,7 +65,7 @@ pub(super) fn created(
 
 /// VMs that are made alike usually come one after the other: they share what they are, as long as nobody looks at where
 /// it lies.
-fn shared(state: &Projection, spec: &Arc<VmSpec>) -> Arc<VmSpec> {
+pub(super) fn shared(state: &Projection, spec: &Arc<VmSpec>) -> Arc<VmSpec> {
     match state.vms.get_max() {
         Some((_, newest)) if newest.spec == *spec => Arc::clone(&newest.spec),
         _ => Arc::clone(spec),
@@ -81,9 +81,11 @@ pub(super) fn placed(state: &mut Projection, seq: Seq, id: VmId, to: HostId) {
     });
     // What stood in the way, did so elsewhere.
     vm.trouble = None;
-    let reserved = Capacity::of(&vm.spec);
+    let held = vm.reserved();
+    vm.change_aside(|aside| aside.unapplied = None);
+    let reserved = vm.reserved();
     if let Some(before) = before {
-        release(state, seq, id, before.host, reserved);
+        release(state, seq, id, before.host, held);
     }
     host::change(state, to, |host| {
         host.vms.insert(id);
@@ -134,9 +136,9 @@ pub(super) fn running(
         vm.trouble = None;
     });
     // It was started by a host that knew of the order.
-    if let Some(knew) = record.cause.follows {
-        booted(state, seq, id, knew);
-    }
+    let knew = record.cause.follows.unwrap_or_default();
+    vm_change::started(state, id, knew);
+    booted(state, seq, id, knew);
 }
 
 /// It has booted, after the order `after` and those before it.
@@ -215,6 +217,7 @@ pub(super) fn exited(state: &mut Projection, record: &Record, seq: Seq, id: VmId
     if state.vms.get(&id).is_some_and(|vm| vm.power == Power::Paused) {
         becomes(state, seq, id, Power::Stopped(StopHow::Hard));
     }
+    vm_change::ended(state, id);
     change(state, id, |vm| {
         vm.phase = Phase::Stopped {
             reason: reason.clone(),
@@ -239,7 +242,7 @@ pub(super) fn deleted(state: &mut Projection, seq: Seq, id: VmId) {
     let Some(vm) = state.vms.remove(&id) else { return };
     state.vm_names.remove(&vm.project, &vm.name);
     if let Some(placement) = vm.placement {
-        release(state, seq, id, placement.host, Capacity::of(&vm.spec));
+        release(state, seq, id, placement.host, vm.reserved());
     }
 }
 

@@ -63,6 +63,10 @@ impl Part for DiskFormat {
 }
 
 impl Rules for Disk {
+    fn id(&self) -> Option<&DeviceId> {
+        Some(&self.id)
+    }
+
     fn lacking(&self, kind: HypervisorKind) -> Option<Lack> {
         let large = self.queue_size.is_some_and(|size| size.get() > QEMU_QUEUE);
         (kind.is_qemu() && large).then(|| Lack::new("queueSize", format!("is at most {QEMU_QUEUE} there")))

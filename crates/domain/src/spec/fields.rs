@@ -11,6 +11,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::device_id::DeviceId;
 use super::part::{Fault, Lack};
 use crate::host::HypervisorKind;
 
@@ -24,6 +25,11 @@ pub(super) trait Rules: Sized {
 
     /// The first rule between its own fields that is broken.
     fn broken(&self) -> Option<Fault> {
+        None
+    }
+
+    /// What it is called in a list of its like.
+    fn id(&self) -> Option<&DeviceId> {
         None
     }
 
@@ -154,6 +160,21 @@ macro_rules! spec {
                     }
                 )+)?
                 None
+            }
+
+            fn differences(&self, other: &Self) -> Vec<String> {
+                let mut found = Vec::new();
+                let mut field = |ident: &str, inner: Vec<String>| {
+                    let name = crate::spec::part::camel(ident);
+                    found.extend(inner.iter().map(|inner| crate::spec::part::join(&name, inner)));
+                };
+                $($(field(stringify!($req), crate::spec::part::Part::differences(&self.$req, &other.$req));)+)?
+                $($(field(stringify!($opt), crate::spec::part::Part::differences(&self.$opt, &other.$opt));)+)?
+                found
+            }
+
+            fn id(&self) -> Option<&crate::spec::DeviceId> {
+                crate::spec::fields::Rules::id(self)
             }
         }
     };

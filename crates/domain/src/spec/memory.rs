@@ -47,8 +47,11 @@ spec! {
 
 spec! {
     /// A device by which the guest gives memory back.
+    #[derive(Default)]
     pub struct Balloon {
         optional {
+            /// How much of its memory the guest gives back. It can be changed while it runs, and takes the guest a while.
+            size: Option<Memory> = "none";
             /// Whether the guest gets it back before its kernel ends a process for want of it.
             deflate_on_oom: bool = "false";
             /// Whether the guest tells the host which pages are free.
@@ -143,6 +146,12 @@ impl Rules for MemorySpec {
                     "huge pages are never merged; take one of the two out",
                 ));
             }
+        }
+        if let Some(Balloon { size: Some(size), .. }) = &self.balloon
+            && *size >= self.size
+        {
+            let why = format!("{size} is all of the {} that it has, or more", self.size);
+            return Some(Fault::new("balloon.size", why));
         }
         match &self.hotplug {
             Some(hotplug) if !hotplug.size.mib().is_multiple_of(128) => Some(Fault::new(

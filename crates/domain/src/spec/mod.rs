@@ -10,6 +10,7 @@ mod cloud_init;
 mod cpu;
 mod device_id;
 mod disk;
+mod field_path;
 mod fields;
 mod memory;
 mod nic;
@@ -33,6 +34,7 @@ pub use cloud_init::{CloudInit, CloudText, CloudTextError, SshKey, SshKeyError};
 pub use cpu::{Affinity, CpuFeature, CpuFeatureError, CpuNumber, CpuSpec, Level, Topology};
 pub use device_id::{DeviceId, DeviceIdError};
 pub use disk::{Disk, DiskFormat, DiskSerial, DiskSerialError};
+pub use field_path::{FieldPath, FieldPathError};
 pub use memory::{Balloon, Hotplug, HotplugMethod, HugePages, MemorySpec};
 pub use nic::{IfName, IfNameError, MacAddress, MacError, Mtu, Nic, NicBackend, Offload, Offloads};
 pub use on_host_loss::OnHostLoss;
@@ -92,6 +94,17 @@ impl VmSpec {
             watchdog: false,
             cloud_init: None,
         }
+    }
+}
+
+impl VmSpec {
+    /// The fields in which `other` differs.
+    pub fn differs_in(&self, other: &Self) -> Vec<FieldPath> {
+        let paths = Part::differences(self, other);
+        paths
+            .into_iter()
+            .filter_map(|path| path.try_into().ok())
+            .collect()
     }
 }
 

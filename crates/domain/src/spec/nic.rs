@@ -95,6 +95,10 @@ impl Part for Offload {
 }
 
 impl Rules for Nic {
+    fn id(&self) -> Option<&DeviceId> {
+        Some(&self.id)
+    }
+
     fn broken(&self) -> Option<Fault> {
         let several = self.queues.is_some_and(|queues| queues.get() > 1);
         (several && self.backend == NicBackend::User).then(|| {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::device_id::DeviceId;
 use crate::host::HypervisorKind;
 
 /// Those that have more devices and settings than the least.
@@ -47,7 +48,7 @@ impl Field {
 }
 
 /// A part of a spec.
-pub trait Part {
+pub trait Part: PartialEq + Sized {
     /// Its fields; none for a single value.
     const FIELDS: &'static [Field] = &[];
 
@@ -62,6 +63,23 @@ pub trait Part {
     /// The first rule between its fields that is broken.
     fn fault(&self) -> Option<Fault> {
         None
+    }
+
+    /// The fields in which `other` differs, as paths from here; an empty one is the whole.
+    fn differences(&self, other: &Self) -> Vec<String> {
+        whole_differs(self, other)
+    }
+
+    /// What it is called in a list of its like; what has no name is compared with the whole list.
+    fn id(&self) -> Option<&DeviceId> {
+        None
+    }
+}
+
+fn whole_differs<T: PartialEq>(one: &T, other: &T) -> Vec<String> {
+    match one == other {
+        true => Vec::new(),
+        false => vec![String::new()],
     }
 }
 
@@ -134,7 +152,7 @@ fn either(kinds: &[HypervisorKind]) -> String {
     }
 }
 
-fn join(outer: &str, inner: &str) -> String {
+pub(super) fn join(outer: &str, inner: &str) -> String {
     match inner {
         "" => outer.to_owned(),
         indexed if indexed.starts_with('[') => format!("{outer}{indexed}"),
@@ -142,7 +160,7 @@ fn join(outer: &str, inner: &str) -> String {
     }
 }
 
-fn camel(ident: &str) -> String {
+pub(super) fn camel(ident: &str) -> String {
     let mut words = ident.split('_');
     let mut name = words.next().unwrap_or_default().to_owned();
     for word in words {
@@ -165,6 +183,13 @@ impl<T: Part> Part for Option<T> {
 
     fn fault(&self) -> Option<Fault> {
         self.as_ref()?.fault()
+    }
+
+    fn differences(&self, other: &Self) -> Vec<String> {
+        match (self, other) {
+            (Some(one), Some(other)) => one.differences(other),
+            _ => whole_differs(self, other),
+        }
     }
 }
 
@@ -191,6 +216,33 @@ impl<T: Part> Part for Vec<T> {
             Some(fault)
         };
         self.iter().enumerate().find_map(found)
+    }
+
+    /// By what each is called, so that one that is added or taken out leaves the others as they are.
+    fn differences(&self, other: &Self) -> Vec<String> {
+        if self == other {
+            return Vec::new();
+        }
+        if self.iter().chain(other).any(|part| part.id().is_none()) {
+            return vec![String::new()];
+        }
+        let mut found = Vec::new();
+        for part in self {
+            let place = part.id().map(|id| format!("[{id}]")).unwrap_or_default();
+            match other.iter().find(|other| other.id() == part.id()) {
+                Some(other) => found.extend(part.differences(other).iter().map(|inner| join(&place, inner))),
+                None => found.push(place),
+            }
+        }
+        let added = other
+            .iter()
+            .filter(|other| self.iter().all(|part| part.id() != other.id()));
+        found.extend(added.filter_map(|part| part.id()).map(|id| format!("[{id}]")));
+        match found.is_empty() {
+            // The same ones in another order.
+            true => vec![String::new()],
+            false => found,
+        }
     }
 }
 

@@ -10,4 +10,5 @@ mod properties;
 mod replicas;
 mod retention;
 mod states;
+mod vm_change;
 mod vm_life;

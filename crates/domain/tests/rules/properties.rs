@@ -26,6 +26,12 @@ enum Move {
     Label(u8, u8),
     Annotate(u8, u8),
     Protect(u8, bool),
+    Change {
+        name: u8,
+        vcpus: u32,
+        memory: u32,
+        failover: bool,
+    },
     Resume(u8),
     Reboot(u8),
     Reset(u8),
@@ -60,6 +66,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => (0u8..6, 0u8..3).prop_map(|(name, to)| Move::Label(name, to)),
         1 => (0u8..6, 0u8..3).prop_map(|(name, to)| Move::Annotate(name, to)),
         1 => (0u8..6, any::<bool>()).prop_map(|(name, on)| Move::Protect(name, on)),
+        3 => (0u8..6, 1u32..5, 1u32..2000, any::<bool>()).prop_map(|(name, vcpus, memory, failover)| Move::Change { name, vcpus, memory, failover }),
         1 => (0u8..6).prop_map(Move::Resume),
         1 => (0u8..6).prop_map(Move::Reboot),
         1 => (0u8..6).prop_map(Move::Reset),
@@ -68,7 +75,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => (1u8..4).prop_map(Move::Uncordon),
         1 => (1u8..4, 1u32..16).prop_map(|(host, vcpus)| Move::Register { host, vcpus }),
         1 => (1u8..4).prop_map(Move::Die),
-        6 => (0u8..6, 0u8..10).prop_map(|(name, observation)| Move::Report { name, observation }),
+        6 => (0u8..6, 0u8..12).prop_map(|(name, observation)| Move::Report { name, observation }),
         1 => (0u32..4000).prop_map(Move::Wait),
         2 => any::<prop::sample::Index>().prop_map(Move::Retry),
     ];
@@ -104,7 +111,20 @@ fn observation(number: u8) -> Observation {
         6 => Observation::Paused,
         7 => Observation::Resumed,
         8 => Observation::Rebooted { order: None },
+        9 => Observation::Applied {
+            restart_needed: Vec::new(),
+        },
+        10 => Observation::Applied {
+            restart_needed: vec!["memory.size".to_owned().try_into().unwrap()],
+        },
         _ => Observation::Removed,
+    }
+}
+
+fn on_loss(failover: bool) -> OnHostLoss {
+    match failover {
+        true => OnHostLoss::Failover,
+        false => OnHostLoss::Stay,
     }
 }
 
@@ -120,15 +140,24 @@ fn play(cluster: &mut Cluster, moves: Vec<Move>) -> Vec<(Submission, Result<Deci
                 memory,
                 failover,
             } => {
-                let on_host_loss = match failover {
-                    true => OnHostLoss::Failover,
-                    false => OnHostLoss::Stay,
-                };
                 let spec = VmSpec {
-                    on_host_loss,
+                    on_host_loss: on_loss(failover),
                     ..spec(vcpus, memory)
                 };
                 ("alice".to_owned(), create(&format!("vm{name}"), spec))
+            }
+            Move::Change {
+                name,
+                vcpus,
+                memory,
+                failover,
+            } => {
+                let spec = VmSpec {
+                    on_host_loss: on_loss(failover),
+                    ..spec(vcpus, memory)
+                };
+                let (vm, spec) = (vm(name), spec.into());
+                ("alice".to_owned(), Command::ChangeVm { vm, spec })
             }
             Move::Lose(name) => {
                 let Some(placement) = cluster.state.resolve(&vm(name)).and_then(|vm| vm.placement) else {

@@ -1,5 +1,6 @@
 //! One VM's task: asks for the next step, does it, and waits when there is none.
 
+mod change;
 mod steps;
 
 use std::sync::Arc;
@@ -357,6 +358,8 @@ fn step_span(vm: VmId, step: &Step, wanted: &Wanted) -> Span {
             Step::Launch => "launch",
             Step::TellPaused(..) => "report paused",
             Step::TellRebooted(..) => "report rebooted",
+            Step::Change(..) => "change",
+            Step::TellApplied(..) => "report applied",
             Step::Pause => "pause",
             Step::Resume => "resume",
             Step::Reset(_) => "reset",

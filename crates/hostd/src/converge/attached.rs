@@ -10,8 +10,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::here::Hypervisors;
 use crate::hypervisor::{
-    AgentChannel, ConsoleInput, ConsolePump, Exit, FromGuest, Hypervisor, HypervisorError, Instance,
-    KILL_LIMIT, Operation, Status, ToGuest,
+    AgentChannel, Changing, ConsoleInput, ConsolePump, Exit, FromGuest, Hypervisor, HypervisorError,
+    Instance, KILL_LIMIT, Operation, Status, ToGuest,
 };
 use crate::plan::{BootId, Health};
 
@@ -234,6 +234,12 @@ impl Attached {
         driver.resume(&self.instance).await?;
         self.looked = Health::Sound;
         Ok(())
+    }
+
+    /// Makes something else of it.
+    pub(super) async fn change(&self, changing: &Changing<'_>) -> Result<(), HypervisorError> {
+        let driver = self.driver(Operation::Change)?;
+        driver.change(&self.instance, changing).await
     }
 
     /// Presses its reset button.

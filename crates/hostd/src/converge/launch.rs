@@ -13,13 +13,15 @@ use super::here::Here;
 use crate::hypervisor::{HypervisorError, Instance, Machine, Remedy};
 use crate::lease::{self, SinceBoot, asks};
 use crate::ledger::{Marker, Noted, VmNote};
+use crate::plan::Runs;
 use crate::seed;
 use crate::wall::Wall;
 
 /// A machine that runs.
 pub(super) struct Launched {
     pub(super) instance: Instance,
-    pub(super) kind: HypervisorKind,
+    /// What it was started as.
+    pub(super) runs: Runs,
     /// When it was last seen before its start that it may run.
     pub(super) looked: SinceBoot,
     /// Whether the lease that it was started under has ended since: whoever ends guests with it may have looked before
@@ -82,9 +84,10 @@ pub(super) async fn launch(here: &Here, desired: &DesiredVm, now: Timestamp) -> 
     // From here on its process is found by whoever ends guests with the lease.
     let leased = desired.spec.on_host_loss == OnHostLoss::Failover;
     let outlived = leased && here.lease.has_ended_since(looked);
+    let walled = machine.wall.user.is_some();
     Ok(Launched {
         instance,
-        kind,
+        runs: Runs::started(kind, walled, machine.spec),
         looked,
         outlived,
     })
@@ -165,6 +168,7 @@ async fn prepare(
             hypervisor: kind,
             launched: now,
             spec,
+            changed: None,
         };
         let failed = |error: std::io::Error| Fault::Passing(format!("{}: {error}", dir.path().display()));
         DirBuilder::new()

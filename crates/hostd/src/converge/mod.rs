@@ -5,6 +5,7 @@
 
 mod actor;
 mod attached;
+mod device;
 mod here;
 mod launch;
 

@@ -23,6 +23,8 @@ pub enum Operation {
     Pause,
     /// Pressing its reset button.
     Reset,
+    /// Making something else of it while it runs.
+    Change,
     /// Ending its process.
     Kill,
 }
@@ -36,6 +38,7 @@ impl std::fmt::Display for Operation {
             Self::Resume => "resume",
             Self::Pause => "pause",
             Self::Reset => "reset",
+            Self::Change => "change",
             Self::Kill => "kill",
         })
     }

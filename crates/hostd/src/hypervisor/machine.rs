@@ -58,7 +58,7 @@ impl Machine {
 
     /// The hardware address of one of its network cards.
     pub(super) fn mac(&self, nic: &Nic) -> MacAddress {
-        nic.mac.unwrap_or_else(|| MacAddress::of(self.vm, &nic.id))
+        mac_of(self.vm, nic)
     }
 
     /// The whole kernel command line.
@@ -108,6 +108,20 @@ impl Machine {
             })
         })
     }
+}
+
+/// The hardware address of a network card of `vm`.
+pub(super) fn mac_of(vm: VmId, nic: &Nic) -> MacAddress {
+    nic.mac.unwrap_or_else(|| MacAddress::of(vm, &nic.id))
+}
+
+/// Opens and closes a disk's image file, as its hypervisor will. Blocks on the file system.
+pub(crate) fn openable(path: &Path, write: bool) -> Result<(), HypervisorError> {
+    open_file(path, write).map_err(|source| HypervisorError::Unreadable {
+        part: Part::Disk,
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// The disk that cloud-init reads, as a disk of a spec.

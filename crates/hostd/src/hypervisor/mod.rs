@@ -5,6 +5,7 @@
 
 mod agent;
 mod binary;
+mod changing;
 pub mod cloud_hypervisor;
 mod console;
 mod console_tail;
@@ -32,6 +33,7 @@ use chv_domain::HypervisorKind;
 
 pub use agent::{AgentChannel, AgentError, FromGuest, ToGuest};
 pub use binary::Binary;
+pub use changing::Changing;
 pub(crate) use console::ConsoleOutput;
 pub use console::{ConsoleClosed, ConsoleInput, ConsolePump};
 pub(crate) use console_tail::console_tail;
@@ -39,6 +41,7 @@ pub use error::{HypervisorError, Operation, Part, Remedy};
 pub use instance::Instance;
 pub(crate) use instance::{Held, last_lines, marked};
 pub(crate) use lock::take as take_lock;
+pub(crate) use machine::openable;
 pub use machine::{Machine, MachineFiles};
 pub(crate) use process::KILL_LIMIT;
 pub use process::{Exit, Process};
@@ -77,6 +80,10 @@ pub trait Hypervisor: std::fmt::Debug + Send + Sync {
 
     /// Presses the machine's reset button: it boots anew in the process that it has, and its vCPUs run.
     async fn reset(&self, instance: &Instance) -> Result<(), HypervisorError>;
+
+    /// Makes something else of the machine while it runs. Returns when it is so; done already, when it is. The guest has a
+    /// part in some changes: one that does nothing about it makes this fail, and it can be tried again.
+    async fn change(&self, instance: &Instance, changing: &Changing<'_>) -> Result<(), HypervisorError>;
 
     /// Ends the machine's process at once, and waits until it is gone; done already, when it is.
     async fn kill(&self, instance: &Instance) -> Result<Exit, HypervisorError> {

@@ -70,7 +70,7 @@ impl Process {
 
     /// A handle that can't come to mean another process; `None` when this one is gone for good. One that
     /// has ended and was not waited for by its parent is not.
-    fn open(&self) -> io::Result<Option<OwnedFd>> {
+    pub(crate) fn open(&self) -> io::Result<Option<OwnedFd>> {
         let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else {
             return Ok(None);
         };

@@ -142,7 +142,7 @@ fn spawn_now(
     order.serial = serial
         .as_ref()
         .map(|(input, output)| (input.as_raw_fd(), output.as_raw_fd()));
-    let process = wall::start(*vm, &order, log).map_err(failed)?;
+    let process = wall::start(*vm, order, log).map_err(failed)?;
     let Machine { vm, run_dir, .. } = machine;
     Ok(Fledgling(Some(Instance {
         vm,

@@ -8,6 +8,7 @@ use chv_domain::{Epoch, HypervisorKind, ProjectName, Timestamp, VmId, VmName, Vm
 use serde::{Deserialize, Serialize};
 
 use crate::hypervisor::RunDir;
+use crate::plan::Runs;
 use crate::version;
 
 /// What was last launched in a directory. Written before the launch.
@@ -27,6 +28,9 @@ pub struct Marker {
     pub launched: Timestamp,
     /// What it was.
     pub spec: Arc<VmSpec>,
+    /// What was made of it since, while it ran; `None` when nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<Arc<VmSpec>>,
 }
 
 fn path(dir: &RunDir) -> PathBuf {
@@ -39,6 +43,16 @@ impl Marker {
         let new = dir.path().join("launched.new");
         std::fs::write(&new, version::json(self)?)?;
         std::fs::rename(new, path(dir))
+    }
+
+    /// What runs in `dir`, where its process is still the one that this was written for.
+    pub fn runs(&self, dir: &RunDir) -> Runs {
+        Runs {
+            kind: self.hypervisor,
+            walled: dir.user().is_some(),
+            started: Arc::clone(&self.spec),
+            is: Arc::clone(self.changed.as_ref().unwrap_or(&self.spec)),
+        }
     }
 
     /// Reads it from `dir`; `None` when there is none, or none that can be read, which is told. Blocks on the file
@@ -68,6 +82,7 @@ mod tests {
             hypervisor: HypervisorKind::QemuTcg,
             launched: Timestamp(1_700_000_000_000),
             spec: serde_json::from_str(spec).unwrap(),
+            changed: Some(serde_json::from_str(spec).unwrap()),
         };
         marker.write(&dir).unwrap();
         version::assert_golden("launched.json", &std::fs::read(path(&dir)).unwrap());

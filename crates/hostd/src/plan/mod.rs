@@ -4,6 +4,7 @@
 //! asks again, so a step that fails or is overtaken by a newer wish needs no rule of its own.
 
 mod boots;
+mod change;
 mod ending;
 mod observed;
 mod pace;
@@ -14,10 +15,12 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chv_domain::spec::OnHostLoss;
-use chv_domain::{DesiredVm, Epoch, ExitReason, Power, Reboot, Seq, StopHow, Timestamp};
+use chv_domain::spec::{FieldPath, OnHostLoss};
+use chv_domain::{DesiredVm, Epoch, ExitReason, Power, Reboot, Seq, StopHow, Timestamp, VmSpec};
 
 pub use boots::{Begun, BootId, Boots, Doubt};
+pub(crate) use change::QEMU_FREE_PORTS;
+pub use change::{Change, Next, Runs};
 pub use ending::{Ended, reason};
 pub use observed::{Guest, Health, Observed, Ran, Stop};
 pub use pace::Pace;
@@ -55,6 +58,14 @@ impl Wanted {
         match self {
             Self::Vm(vm) => Some(vm.revision),
             Self::Unheard | Self::NotOurs(_) => None,
+        }
+    }
+
+    /// The event that last changed what it is; 0 when none has.
+    pub fn changed(&self) -> Seq {
+        match self {
+            Self::Vm(vm) => vm.changed,
+            Self::Unheard | Self::NotOurs(_) => Seq::ZERO,
         }
     }
 
@@ -98,6 +109,10 @@ pub enum Step {
     TellPaused(Epoch, bool),
     /// Report that it has booted after this order.
     TellRebooted(Epoch, Seq),
+    /// Make this of it while it runs, by which it becomes that.
+    Change(Change, Arc<VmSpec>),
+    /// Report that it is what it should be, but for these fields, which need a new start.
+    TellApplied(Epoch, Vec<FieldPath>),
     /// Hold it.
     Pause,
     /// Let it run on.
@@ -195,6 +210,22 @@ fn toward(vm: &DesiredVm, observed: &Observed, now: Timestamp) -> Step {
                 ..
             },
         ) => paced(Step::Resume, observed, now),
+        (
+            Power::Running,
+            Guest::Running {
+                health: Health::Sound,
+                ran:
+                    Ran {
+                        runs: Some(runs),
+                        told_changed,
+                        ..
+                    },
+                ..
+            },
+        ) if *told_changed < vm.changed => match runs.next(&vm.spec) {
+            Next::Make(change, is) => paced(Step::Change(change, is), observed, now),
+            Next::Nothing(restart_needed) => Step::TellApplied(vm.epoch, restart_needed),
+        },
         (
             Power::Running,
             Guest::Running {

@@ -1,12 +1,14 @@
 //! What is known of one VM on this host, and how what was done and seen changes it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use chv_domain::{Epoch, ExitReason, Seq, Timestamp};
+use chv_domain::{DesiredVm, Epoch, ExitReason, Power, Seq, Timestamp, VmSpec};
 use serde::{Deserialize, Serialize};
 
 use super::Wanted;
 use super::boots::{Begun, BootId, Boots};
+use super::change::Runs;
 use super::pace::Pace;
 
 /// A graceful stop under way.
@@ -60,12 +62,18 @@ pub struct Ran {
     pub told_paused: bool,
     /// The last order to boot anew that was reported as carried out.
     pub told_boot: Seq,
+    /// What it is; `None` when nothing here says.
+    pub runs: Option<Runs>,
+    /// The last change of its spec of which it was reported how much of it this is.
+    pub told_changed: Seq,
 }
 
 impl Ran {
     /// Of a process that is looked after since `found`.
-    pub const fn new(boots: Boots, found: Timestamp) -> Self {
+    pub const fn new(boots: Boots, runs: Option<Runs>, found: Timestamp) -> Self {
         Self {
+            runs,
+            told_changed: Seq::ZERO,
             boots,
             found,
             says: None,
@@ -90,6 +98,8 @@ pub enum Guest {
         stop: Option<Stop>,
         /// Its boots, as noted.
         boots: Boots,
+        /// What it is, as noted.
+        runs: Option<Runs>,
     },
     /// It runs and is looked after.
     Running {
@@ -165,21 +175,32 @@ impl Observed {
     }
 
     /// A process was found that nobody looks after.
-    pub fn found(&mut self, epoch: Option<Epoch>, stop: Option<Stop>, boots: Boots) {
-        self.guest = Guest::Found { epoch, stop, boots };
+    pub fn found(&mut self, epoch: Option<Epoch>, stop: Option<Stop>, boots: Boots, runs: Option<Runs>) {
+        self.guest = Guest::Found {
+            epoch,
+            stop,
+            boots,
+            runs,
+        };
         self.leftovers = true;
         self.removed_told = false;
     }
 
     /// The process that was found is looked after.
     pub fn adopted(&mut self, now: Timestamp) {
-        if let Guest::Found { epoch, stop, boots } = &self.guest {
+        if let Guest::Found {
+            epoch,
+            stop,
+            boots,
+            runs,
+        } = &self.guest
+        {
             self.guest = Guest::Running {
                 epoch: *epoch,
                 told: false,
                 stop: *stop,
                 health: Health::Sound,
-                ran: Ran::new(boots.clone(), now),
+                ran: Ran::new(boots.clone(), runs.clone(), now),
             };
         }
     }
@@ -210,6 +231,25 @@ impl Observed {
     pub fn told_rebooted(&mut self, order: Seq) {
         if let Guest::Running { ran, .. } = &mut self.guest {
             ran.told_boot = order;
+        }
+    }
+
+    /// It is this by now, while it runs.
+    pub fn changed(&mut self, is: Arc<VmSpec>) {
+        if let Guest::Running {
+            ran: Ran { runs: Some(runs), .. },
+            ..
+        } = &mut self.guest
+        {
+            runs.is = is;
+        }
+        self.pace.succeeded();
+    }
+
+    /// It was reported how much it is of what it was changed to by the event `changed`.
+    pub fn told_applied(&mut self, changed: Seq) {
+        if let Guest::Running { ran, .. } = &mut self.guest {
+            ran.told_changed = changed;
         }
     }
 
@@ -247,18 +287,22 @@ impl Observed {
         self.pace.succeeded();
     }
 
-    /// The hypervisor runs it since `now`, and that was reported; it was started for `reboot`, if for that.
-    pub fn launched(&mut self, epoch: Epoch, reboot: Option<Seq>, now: Timestamp) {
-        let after = reboot.unwrap_or_default();
+    /// The hypervisor runs it since `now` as `vm` said, and that was reported.
+    pub fn launched(&mut self, vm: &DesiredVm, runs: Runs, now: Timestamp) {
+        let after = match vm.power {
+            Power::Rebooting(reboot) => reboot.order,
+            _ => Seq::ZERO,
+        };
         let boots = Boots { after, begun: None };
         self.guest = Guest::Running {
-            epoch: Some(epoch),
+            epoch: Some(vm.epoch),
             told: true,
             stop: None,
             health: Health::Sound,
             ran: Ran {
                 told_boot: after,
-                ..Ran::new(boots, now)
+                told_changed: vm.changed,
+                ..Ran::new(boots, Some(runs), now)
             },
         };
         self.leftovers = true;

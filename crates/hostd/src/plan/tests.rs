@@ -29,7 +29,13 @@ impl Host {
     fn execute(&mut self, wanted: &Wanted, step: &Step) -> bool {
         let effect = matches!(
             step,
-            Step::Launch | Step::Kill(_) | Step::Remove | Step::Pause | Step::Resume | Step::Reset(_)
+            Step::Launch
+                | Step::Kill(_)
+                | Step::Remove
+                | Step::Pause
+                | Step::Resume
+                | Step::Reset(_)
+                | Step::Change(..)
         );
         if effect && self.failures > 0 {
             self.failures -= 1;
@@ -42,7 +48,7 @@ impl Host {
         match step {
             Step::Find => match self.processes {
                 0 => self.observed.guest = Guest::Absent,
-                _ => self.observed.found(None, None, Boots::default()),
+                _ => self.observed.found(None, None, Boots::default(), None),
             },
             Step::Adopt => self.observed.adopted(self.now),
             Step::TellAdopted(epoch) => self.observed.told_adopted(*epoch),
@@ -56,8 +62,7 @@ impl Host {
                 let Wanted::Vm(vm) = wanted else {
                     panic!("launched what nobody wants")
                 };
-                let reboot = wanted.reboot().map(|reboot| reboot.order);
-                self.observed.launched(vm.epoch, reboot, self.now);
+                self.observed.launched(vm, runs(vm), self.now);
                 self.boots += 1;
             }
             Step::PressPowerButton(order) => {
@@ -65,6 +70,13 @@ impl Host {
             }
             Step::TellPaused(_, paused) => self.observed.told_paused(*paused),
             Step::TellRebooted(_, order) => self.observed.told_rebooted(*order),
+            Step::Change(_, is) => self.observed.changed(Arc::clone(is)),
+            Step::TellApplied(..) => {
+                let Wanted::Vm(vm) = wanted else {
+                    panic!("told of what nobody wants")
+                };
+                self.observed.told_applied(vm.changed);
+            }
             Step::Pause => self.observed.is(Health::Paused),
             Step::Resume => self.observed.is(Health::Sound),
             Step::Reset(order) => {
@@ -111,8 +123,12 @@ impl Host {
 }
 
 fn desired(epoch: u64, power: Power) -> Wanted {
-    let spec: VmSpec =
-        serde_json::from_str(r#"{"cpu":1,"memory":"128MiB","boot":{"kernel":"vmlinuz"}}"#).unwrap();
+    // Each grant came with another spec: one part of it can be changed while it runs, the other can't.
+    let spec = format!(
+        r#"{{"cpu":{{"vcpus":{},"max":9}},"memory":"{epoch}MiB","boot":{{"kernel":"vmlinuz"}}}}"#,
+        epoch % 3 + 1
+    );
+    let spec: VmSpec = serde_json::from_str(&spec).unwrap();
     Wanted::Vm(Arc::new(DesiredVm {
         vm: VmId::from_bytes([1; 16]),
         project: "default".parse().unwrap(),
@@ -121,8 +137,13 @@ fn desired(epoch: u64, power: Power) -> Wanted {
         power,
         epoch: Epoch(Seq(epoch)),
         revision: Seq(epoch),
+        changed: Seq(epoch),
         trace: None::<TraceContext>,
     }))
+}
+
+fn runs(vm: &DesiredVm) -> Runs {
+    Runs::started(chv_domain::HypervisorKind::QemuTcg, false, Arc::clone(&vm.spec))
 }
 
 fn timeout() -> StopTimeout {
@@ -186,8 +207,8 @@ prop_compose! {
         let stop = stopping.then(|| Stop { revision: Seq(revision), since: now.minus(Duration::from_secs(3)), pressed: now });
         let guest = match guest {
             0 => Guest::Absent,
-            1 => Guest::Found { epoch, stop, boots },
-            2 => Guest::Running { epoch, told, stop, ran: Ran { says, told_paused, ..Ran::new(boots, now) }, health: match health {
+            1 => Guest::Found { epoch, stop, boots, runs: None },
+            2 => Guest::Running { epoch, told, stop, ran: Ran { says, told_paused, ..Ran::new(boots, None, now) }, health: match health {
                 0 => Health::Sound,
                 3 => Health::Paused,
                 1 => Health::Stalled("no room".to_owned()),
@@ -236,7 +257,15 @@ proptest! {
                 Wanted::Unheard => prop_assert_eq!((host.processes, host.files), (processes, files)),
                 Wanted::NotOurs(_) => prop_assert_eq!((host.processes, host.files), (0, false)),
                 Wanted::Vm(vm) => match vm.power {
-                    Power::Running => prop_assert_eq!(host.processes, 1),
+                    Power::Running => {
+                        prop_assert_eq!(host.processes, 1);
+                        if let Guest::Running { health: Health::Sound, ran, .. } = &host.observed.guest
+                            && let Some(runs) = &ran.runs
+                        {
+                            prop_assert_eq!(runs.is.cpu.vcpus, vm.spec.cpu.vcpus);
+                            prop_assert!(ran.told_changed >= vm.changed);
+                        }
+                    }
                     Power::Paused => match &host.observed.guest {
                         Guest::Running { health, .. } => prop_assert!(*health != Health::Sound),
                         _ => prop_assert_eq!(host.processes, 0),
@@ -316,9 +345,9 @@ proptest! {
         host.observed.epoch = epoch;
         host.observed.leftovers = true;
         host.observed.guest = if found {
-            Guest::Found { epoch, stop: None, boots: boots.clone() }
+            Guest::Found { epoch, stop: None, boots: boots.clone(), runs: None }
         } else {
-            let ran = Ran { says: says.clone(), ..Ran::new(boots.clone(), host.now) };
+            let ran = Ran { says: says.clone(), ..Ran::new(boots.clone(), None, host.now) };
             Guest::Running { epoch, told: true, stop: None, health: Health::Sound, ran }
         };
         let says = says.filter(|_| !found);
@@ -362,7 +391,7 @@ fn given_a_guest_that_ended_then_its_end_is_told_before_it_is_started_again() {
         told: true,
         stop: None,
         health: Health::Sound,
-        ran: Ran::new(Boots::default(), Timestamp(0)),
+        ran: Ran::new(Boots::default(), None, Timestamp(0)),
     };
     host.observed
         .ended(ExitReason::Vanished, true, host.now, Duration::from_secs(5));
@@ -403,7 +432,10 @@ fn given_a_guest_that_outlived_its_lease_then_it_is_ended_whatever_is_wanted_and
  {
     let now = Timestamp(1_000_000_000);
     let mut observed = Observed::nothing();
-    observed.launched(Epoch(Seq(5)), None, now);
+    let Wanted::Vm(vm) = desired(5, Power::Running) else {
+        panic!("a VM is wanted")
+    };
+    observed.launched(&vm, runs(&vm), now);
     observed.is(Health::Unleased);
     observed.is(Health::Sound);
     let wishes =

@@ -9,12 +9,31 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// Sets `attributes` on `mount`; with `owner`, its files are shown as that namespace maps them.
 pub(super) fn set(mount: &OwnedFd, attributes: u64, owner: Option<&File>) -> io::Result<()> {
-    let attributes = libc::mount_attr {
-        attr_set: attributes | owner.map_or(0, |_| libc::MOUNT_ATTR_IDMAP),
-        attr_clr: 0,
-        propagation: 0,
-        userns_fd: owner.map_or(0, |owner| u64::from(owner.as_raw_fd().unsigned_abs())),
-    };
+    change(
+        mount,
+        libc::mount_attr {
+            attr_set: attributes | owner.map_or(0, |_| libc::MOUNT_ATTR_IDMAP),
+            attr_clr: 0,
+            propagation: 0,
+            userns_fd: owner.map_or(0, |owner| u64::from(owner.as_raw_fd().unsigned_abs())),
+        },
+    )
+}
+
+/// Takes `attributes` off `mount`.
+pub(super) fn unset(mount: &OwnedFd, attributes: u64) -> io::Result<()> {
+    change(
+        mount,
+        libc::mount_attr {
+            attr_set: 0,
+            attr_clr: attributes,
+            propagation: 0,
+            userns_fd: 0,
+        },
+    )
+}
+
+fn change(mount: &OwnedFd, attributes: libc::mount_attr) -> io::Result<()> {
     // SAFETY: the empty path and the structure outlive the call, which is told the structure's size.
     let done = unsafe {
         libc::syscall(

@@ -10,6 +10,8 @@
 //! So a hypervisor is no child of the daemon, and how it ended is known also when no daemon ran meanwhile. What came of
 //! it is told on standard output, which is closed when the hypervisor's program has begun: `runs <pid> <start time>`
 //! from the keeper, and `failed <why>` from whoever fails.
+//!
+//! It also lets a hypervisor that runs find a file that it is given later: `shown` is said when that is done.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -24,7 +26,7 @@ use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::process::{Pid, WaitId, WaitIdOptions, chdir, setsid, waitid};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdout};
 
-use super::order::Order;
+use super::order::{Order, Showing, Task};
 use super::{cgroup, end, user, view};
 use crate::hypervisor::{Exit, Process, take_lock};
 
@@ -52,7 +54,10 @@ pub fn main() -> ExitCode {
 }
 
 fn launch() -> Result<(), Failed> {
-    let order: Order = serde_json::from_reader(io::stdin().lock()).map_err(at("the order"))?;
+    let order = match serde_json::from_reader(io::stdin().lock()).map_err(at("the order"))? {
+        Task::Launch(order) => order,
+        Task::Show(showing) => return show(&showing),
+    };
     match fork()? {
         None => std::process::exit(match keep(&order) {
             Ok(()) => 0,
@@ -63,6 +68,12 @@ fn launch() -> Result<(), Failed> {
         }),
         Some(_) => Ok(()),
     }
+}
+
+fn show(showing: &Showing) -> Result<(), Failed> {
+    view::show(showing).map_err(|(what, error)| at(what)(error))?;
+    rustix::io::write(stdout(), b"shown\n").map_err(at("standard output"))?;
+    Ok(())
 }
 
 /// Starts the program, and waits for its end.

@@ -30,9 +30,10 @@ use crate::hypervisor::{Exit, last_lines};
 
 pub(crate) use cgroup::{Cgroups, Limits};
 pub(crate) use end::read as read_end;
-pub(crate) use order::{Cell, Network, Order, Shown};
+pub(crate) use order::{Cell, Network, Order, Showing, Shown};
 pub use start::LAUNCH;
-pub(crate) use start::start;
+pub(crate) use start::{show, start};
+pub(crate) use tap::give as give_tap;
 pub use uids::UidRange;
 pub(crate) use uids::{NoneLeft, Uids};
 
@@ -223,6 +224,7 @@ fn try_out(user: u32, dir: &Path) -> io::Result<()> {
     std::os::unix::fs::chown(&own, Some(user), Some(user))?;
     let program = std::env::current_exe()?;
     let lock = std::fs::File::create(dir.join("lock"))?;
+    let end = dir.join("end");
     let order = Order {
         cell: Some(cell(
             user,
@@ -239,16 +241,16 @@ fn try_out(user: u32, dir: &Path) -> io::Result<()> {
         lock: lock.as_raw_fd(),
         open: Vec::new(),
         serial: None,
-        end: dir.join("end"),
+        end: end.clone(),
         cgroup: None,
         keepers: None,
     };
     let log = std::fs::File::create(dir.join("log"))?;
     let vm = VmId::from_bytes([0; 16]);
-    let ended = start(vm, &order, log).and_then(|process| {
+    let ended = start(vm, order, log).and_then(|process| {
         let until = Instant::now() + TRIAL_LIMIT;
         while Instant::now() < until {
-            match read_end(&order.end) {
+            match read_end(&end) {
                 Some((ended, Exit::Code(0))) if ended == process => return Ok(()),
                 Some((ended, exit)) if ended == process => {
                     let words = std::fs::read_to_string(dir.join("log")).unwrap_or_default();

@@ -6,7 +6,31 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// A program to start. Written as JSON on the launcher's standard input; daemon and launcher are the same program.
+use crate::hypervisor::Process;
+
+/// What a launcher is asked for. Written as JSON on its standard input; daemon and launcher are the same program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Task {
+    /// To start a program.
+    Launch(Box<Order>),
+    /// To let a program that runs behind its wall find one more file, or not any more.
+    Show(Showing),
+}
+
+/// A file that comes behind a wall or goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Showing {
+    /// The program behind the wall.
+    pub(crate) process: Process,
+    /// Its user.
+    pub(crate) user: u32,
+    /// The file.
+    pub(crate) file: Shown,
+    /// Whether it is found from now on.
+    pub(crate) there: bool,
+}
+
+/// A program to start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Order {
     /// The program: absolute, links followed.

@@ -11,7 +11,7 @@ use chv_domain::VmId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
 
-use super::order::Order;
+use super::order::{Order, Showing, Task};
 use crate::hypervisor::Process;
 
 /// How long a launcher may take. It does nothing that waits for anybody, but the host may be busy.
@@ -47,29 +47,45 @@ pub(super) const ARGS: &[&str] = &[
 ];
 
 /// Starts what `order` says for `vm`. What it writes goes to `log`. It has begun when this returns, and may have ended.
-pub(crate) fn start(vm: VmId, order: &Order, log: File) -> io::Result<Process> {
-    let text = serde_json::to_vec(order)?;
-    let kept: Vec<RawFd> = {
-        let serial = order
-            .serial
-            .into_iter()
-            .flat_map(|(input, output)| [input, output]);
-        order
-            .open
-            .iter()
-            .copied()
-            .chain([order.lock])
-            .chain(serial)
-            .collect()
-    };
+pub(crate) fn start(vm: VmId, order: Order, log: File) -> io::Result<Process> {
+    let serial = order.serial.into_iter().flat_map(<[RawFd; 2]>::from);
+    let kept: Vec<RawFd> = order
+        .open
+        .iter()
+        .copied()
+        .chain([order.lock])
+        .chain(serial)
+        .collect();
+    begun(&ask(
+        &format!("chv-keep-{vm}"),
+        &Task::Launch(order.into()),
+        kept,
+        log.into(),
+    )?)
+}
+
+/// Lets a program that runs behind its wall find one more file, or not any more.
+pub(crate) fn show(showing: Showing) -> io::Result<()> {
+    let answer = ask("chv-show", &Task::Show(showing), Vec::new(), Stdio::null())?;
+    let failed = answer.lines().find_map(|line| line.strip_prefix("failed "));
+    match failed {
+        Some(why) => Err(io::Error::other(why.to_owned())),
+        None if answer.lines().any(|line| line == "shown") => Ok(()),
+        None => Err(early(&answer)),
+    }
+}
+
+/// Gives a launcher, called `name`, its task, and hears what it says. It has the descriptors `kept`.
+fn ask(name: &str, task: &Task, kept: Vec<RawFd>, errors: Stdio) -> io::Result<String> {
+    let text = serde_json::to_vec(task)?;
     let mut command = Command::new(PROGRAM);
     command
-        .arg0(format!("chv-keep-{vm}"))
+        .arg0(name)
         .args(ARGS)
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(log);
+        .stderr(errors);
     // SAFETY: between fork and exec only async-signal-safe calls are allowed; `keep_open` makes only system calls and
     // allocates nothing.
     unsafe { command.pre_exec(move || keep_open(&kept)) };
@@ -78,14 +94,8 @@ pub(crate) fn start(vm: VmId, order: &Order, log: File) -> io::Result<Process> {
     if let Some(mut order) = launcher.0.stdin.take() {
         order.write_all(&text)?;
     }
-    let answer = launcher
-        .0
-        .stdout
-        .take()
-        .map(answer)
-        .transpose()?
-        .unwrap_or_default();
-    begun(&answer)
+    let answer = launcher.0.stdout.take().map(answer).transpose()?;
+    Ok(answer.unwrap_or_default())
 }
 
 /// A launcher, which ends by itself at once.
@@ -149,7 +159,11 @@ fn begun(answer: &str) -> io::Result<Process> {
             });
         }
     }
-    process.ok_or_else(|| io::Error::other(format!("the launcher ended early; it said {answer:?}")))
+    process.ok_or_else(|| early(answer))
+}
+
+fn early(answer: &str) -> io::Error {
+    io::Error::other(format!("the launcher ended early; it said {answer:?}"))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 /// Makes the TAP device `name` of this network namespace `user`'s.
-pub(super) fn give(name: &str, user: u32) -> io::Result<()> {
+pub(crate) fn give(name: &str, user: u32) -> io::Result<()> {
     let tun = File::options().read(true).write(true).open("/dev/net/tun")?;
     let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
     // One that was made for several queues is opened only as such.

@@ -52,7 +52,7 @@ fn scene(script: &str, shown: Vec<Shown>) -> Scene {
 /// Runs the scene's program to its end: how it ended and what it wrote.
 fn run(scene: &Scene) -> (Exit, String) {
     let log = scene.dir.path().join("log");
-    let process = start(VM, &scene.order, std::fs::File::create(&log).unwrap()).unwrap();
+    let process = start(VM, scene.order.clone(), std::fs::File::create(&log).unwrap()).unwrap();
     let until = Instant::now() + Duration::from_secs(30);
     while Instant::now() < until {
         if let Some((ended, exit)) = read_end(&scene.order.end) {
@@ -124,14 +124,14 @@ fn needs_root_given_a_program_that_is_not_there_or_can_not_start_then_the_reason
     let mut scene = scene("exit 0", Vec::new());
     scene.order.program = "/none/such".into();
     let log = || std::fs::File::create(scene.dir.path().join("log")).unwrap();
-    let error = start(VM, &scene.order, log()).unwrap_err().to_string();
+    let error = start(VM, scene.order.clone(), log()).unwrap_err().to_string();
     assert!(
         error.contains("/none/such") && error.contains("No such file"),
         "{error}"
     );
     assert!(!scene.order.own.join("mine").exists());
     scene.order.cgroup = Some("/none/cgroup".into());
-    let error = start(VM, &scene.order, log()).unwrap_err().to_string();
+    let error = start(VM, scene.order.clone(), log()).unwrap_err().to_string();
     assert!(error.contains("/none/cgroup"), "{error}");
 }
 
@@ -155,7 +155,7 @@ fn needs_root_given_a_tap_device_then_the_program_opens_it_without_a_capability(
     let mut scene = scene("exit 0", Vec::new());
     scene.order.cell.as_mut().unwrap().network = Network::Host(vec!["x".repeat(16)]);
     let log = std::fs::File::create(scene.dir.path().join("log")).unwrap();
-    let error = start(VM, &scene.order, log).unwrap_err().to_string();
+    let error = start(VM, scene.order.clone(), log).unwrap_err().to_string();
     assert!(error.contains("TAP device xxx"), "{error}");
 }
 
@@ -189,7 +189,8 @@ fn needs_root_given_a_daemon_that_ends_while_it_launches_then_no_program_is_star
         begins.extend(byte);
     }
     drop(said);
-    serde_json::to_writer(launcher.stdin.take().unwrap(), &scene.order).unwrap();
+    let task = order::Task::Launch(Box::new(scene.order.clone()));
+    serde_json::to_writer(launcher.stdin.take().unwrap(), &task).unwrap();
     launcher.wait().unwrap();
     let until = Instant::now() + Duration::from_secs(30);
     while read_end(&scene.order.end).is_none() {
@@ -202,4 +203,59 @@ fn needs_root_given_a_daemon_that_ends_while_it_launches_then_no_program_is_star
         (Exit::Code(1), "")
     );
     assert!(process.has_ended().unwrap().is_some());
+}
+
+#[test]
+fn needs_root_given_a_file_that_comes_later_when_it_is_shown_then_it_is_found_until_it_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("deep/later");
+    std::fs::create_dir(dir.path().join("deep")).unwrap();
+    std::fs::write(&file, "later").unwrap();
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    // Waits for each word in its own directory, and says what it finds then.
+    let path = file.display();
+    let script = format!(
+        "for word in one two three; do while ! test -e $word; do sleep 0.01; done; \
+         cat {path} 2>/dev/null && echo; echo x > {path} && echo wrote; echo x 2>/dev/null > /new && echo broke; \
+         echo $word > said-$word; done"
+    );
+    let scene = scene(&script, Vec::new());
+    let log = scene.dir.path().join("log");
+    let process = start(VM, scene.order.clone(), std::fs::File::create(&log).unwrap()).unwrap();
+    let wait = |word: &str| {
+        std::fs::write(scene.order.own.join(word), "").unwrap();
+        let until = Instant::now() + Duration::from_secs(30);
+        while !scene.order.own.join(format!("said-{word}")).exists() {
+            assert!(
+                Instant::now() < until,
+                "{}",
+                std::fs::read_to_string(&log).unwrap()
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let showing = |there| Showing {
+        process,
+        user: USER,
+        file: Shown::data(&file, false),
+        there,
+    };
+    // When it is shown twice, then it is there, to be read alone; when it is hidden, it is gone.
+    wait("one");
+    show(showing(true)).unwrap();
+    show(showing(true)).unwrap();
+    wait("two");
+    show(showing(false)).unwrap();
+    wait("three");
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert_eq!(said.lines().filter(|line| *line == "later").count(), 1, "{said}");
+    assert!(!said.contains("wrote") && !said.contains("broke"), "{said}");
+    // And a process that is gone is told as that.
+    let until = Instant::now() + Duration::from_secs(30);
+    while read_end(&scene.order.end).is_none() {
+        assert!(Instant::now() < until);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let error = show(showing(true)).unwrap_err().to_string();
+    assert!(error.contains("its process"), "{error}");
 }

@@ -18,10 +18,10 @@ use rustix::mount::{
 };
 use rustix::process::{chdir, chroot, fchdir, pivot_root};
 use rustix::system::sethostname;
-use rustix::thread::{UnshareFlags, unshare_unsafe};
+use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces, unshare_unsafe};
 
 use super::idmap;
-use super::order::{Cell, Network, Shown};
+use super::order::{Cell, Network, Showing, Shown};
 use super::tap;
 
 /// How much the root directory itself may take: names and places to mount at.
@@ -84,6 +84,43 @@ pub(super) fn enter(cell: &Cell, own: &Path) -> Result<(), Failed> {
     make_devices(&root, cell.user, &devices).map_err(at("/dev"))?;
     idmap::set(&root, libc::MOUNT_ATTR_RDONLY, None).map_err(at("its root directory"))?;
     change_root().map_err(at("its root directory"))
+}
+
+/// Lets the program of `showing` find a file that it was not started with, or not any more. This process, which must have one
+/// thread and be root, is in that program's mount namespace afterwards.
+pub(super) fn show(showing: &Showing) -> Result<(), Failed> {
+    let Showing {
+        process,
+        user,
+        file,
+        there,
+    } = showing;
+    let place = match there {
+        true => take(file, *user).map_err(at(file.path.display()))?,
+        false => None,
+    };
+    let gone = || io::Error::from(io::ErrorKind::NotFound);
+    let process = process.open().and_then(|open| open.ok_or_else(gone));
+    let process = process.map_err(at("its process"))?;
+    // Whose root directory another thread shares is let into no other mounts.
+    // SAFETY: no descriptors are unshared.
+    unsafe { unshare_unsafe(UnshareFlags::FS) }.map_err(at("its mounts"))?;
+    move_into_thread_name_spaces(process.as_fd(), ThreadNameSpaceType::MOUNT).map_err(at("its mounts"))?;
+    let within = || {
+        let root = openat(
+            CWD,
+            "/",
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        // Taken away also before it is put there: then it is there once, however often this is done.
+        while unmount(&file.path, UnmountFlags::DETACH).is_ok() {}
+        idmap::unset(&root, libc::MOUNT_ATTR_RDONLY)?;
+        let put = place.map_or(Ok(()), |place| put(&root, &file.path, place));
+        idmap::set(&root, libc::MOUNT_ATTR_RDONLY, None)?;
+        put
+    };
+    within().map_err(at(file.path.display()))
 }
 
 /// What is mounted or linked at a path.

@@ -167,6 +167,10 @@ fn command_to_wire(command: &Command) -> Wire {
             vm: Some(vm_ref_to_wire(vm)),
             protected: *protected,
         }),
+        Command::ChangeVm { vm, spec } => Wire::ChangeVm(v1::ChangeVm {
+            vm: Some(vm_ref_to_wire(vm)),
+            spec: Some(spec_to_wire(spec)),
+        }),
         Command::DeleteVm { vm, force } => Wire::DeleteVm(v1::DeleteVm {
             vm: Some(vm_ref_to_wire(vm)),
             force: *force,
@@ -261,6 +265,7 @@ fn command_from_wire(command: Wire) -> Result<Command, WireError> {
             vm: vm_ref_from_wire(protect.vm, "protect_vm.vm")?,
             protected: protect.protected,
         }),
+        Wire::ChangeVm(change) => change_vm(change).map_err(|error| error.within("change_vm")),
         Wire::DeleteVm(delete) => Ok(Command::DeleteVm {
             vm: vm_ref_from_wire(delete.vm, "delete_vm.vm")?,
             force: delete.force,
@@ -316,6 +321,14 @@ fn texts_from_wire(change: Option<v1::TextsChange>) -> TextsChange {
         set,
         remove: remove.into_iter().collect(),
     }
+}
+
+fn change_vm(change: v1::ChangeVm) -> Result<Command, WireError> {
+    let spec = change.spec.ok_or_else(|| WireError::missing("spec"))?;
+    Ok(Command::ChangeVm {
+        vm: vm_ref_from_wire(change.vm, "vm")?,
+        spec: spec_from_wire(spec).map_err(|error| error.within("spec"))?.into(),
+    })
 }
 
 fn create_vm(create: v1::CreateVm) -> Result<Command, WireError> {

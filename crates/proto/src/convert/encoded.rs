@@ -182,6 +182,7 @@ fn desired_fields(fields: &mut Fields<'_>, vm: &DesiredVm) {
     fields.number(6, vm.epoch.0.0);
     fields.number(7, vm.revision.0);
     trace(fields, 8, vm.trace);
+    fields.number(9, vm.changed.0);
 }
 
 fn id(fields: &mut Fields<'_>, tag: u32, id: Ulid) {

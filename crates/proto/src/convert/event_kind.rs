@@ -5,7 +5,7 @@ use chv_domain::{Epoch, Event, ReplicaId, Seq};
 use super::cluster::{addresses_from_wire, addresses_to_wire, replica_from_wire};
 use super::error::{WireError, parse};
 use super::host::{facts_from_wire, facts_to_wire};
-use super::observation::{exit_from_wire, exit_to_wire};
+use super::observation::{exit_from_wire, exit_to_wire, fields_from_wire, fields_to_wire};
 use super::placement::{placed_from_wire, placed_to_wire};
 use super::retention::{forgotten_from_wire, forgotten_to_wire, retention_from_wire, retention_to_wire};
 use super::spec::{spec_from_wire, spec_to_wire};
@@ -131,6 +131,19 @@ pub(super) fn kind_to_wire(event: &Event) -> Wire {
         Event::VmProtectionChanged { vm, protected } => Wire::VmProtectionChanged(v1::VmProtectionChanged {
             vm: vm.to_string(),
             protected: *protected,
+        }),
+        Event::VmSpecChanged { vm, spec } => Wire::VmSpecChanged(v1::VmSpecChanged {
+            vm: vm.to_string(),
+            spec: Some(spec_to_wire(spec)),
+        }),
+        Event::VmSpecApplied {
+            vm,
+            epoch,
+            restart_needed,
+        } => Wire::VmSpecApplied(v1::VmSpecApplied {
+            vm: vm.to_string(),
+            epoch: epoch.0.0,
+            restart_needed: fields_to_wire(restart_needed),
         }),
         Event::VmPaused { vm, epoch } => Wire::VmPaused(v1::VmPaused {
             vm: vm.to_string(),
@@ -267,6 +280,8 @@ pub(super) fn kind_from_wire(event: Wire) -> Result<Event, WireError> {
                 protected: event.protected,
             }),
         ),
+        Wire::VmSpecChanged(event) => ("vm_spec_changed", vm_spec_changed(event)),
+        Wire::VmSpecApplied(event) => ("vm_spec_applied", vm_spec_applied(event)),
         Wire::VmPaused(event) => (
             "vm_paused",
             parse("vm", &event.vm).map(|vm| Event::VmPaused {
@@ -370,6 +385,22 @@ fn vm_created(event: v1::VmCreated) -> Result<Event, WireError> {
         labels: event.labels,
         spec: spec_from_wire(spec).map_err(|error| error.within("spec"))?.into(),
         power: power_from_wire(power).map_err(|error| error.within("power"))?,
+    })
+}
+
+fn vm_spec_changed(event: v1::VmSpecChanged) -> Result<Event, WireError> {
+    let spec = event.spec.ok_or_else(|| WireError::missing("spec"))?;
+    Ok(Event::VmSpecChanged {
+        vm: parse("vm", &event.vm)?,
+        spec: spec_from_wire(spec).map_err(|error| error.within("spec"))?.into(),
+    })
+}
+
+fn vm_spec_applied(event: v1::VmSpecApplied) -> Result<Event, WireError> {
+    Ok(Event::VmSpecApplied {
+        vm: parse("vm", &event.vm)?,
+        epoch: epoch(event.epoch),
+        restart_needed: fields_from_wire(event.restart_needed)?,
     })
 }
 

@@ -87,6 +87,7 @@ pub fn desired_to_wire(vm: &DesiredVm) -> v1::DesiredVm {
         power: Some(power_to_wire(vm.power)),
         epoch: vm.epoch.0.0,
         revision: vm.revision.0,
+        changed: vm.changed.0,
         traceparent: vm.trace.map(|trace| trace.to_string()).unwrap_or_default(),
     }
 }
@@ -103,6 +104,7 @@ pub fn desired_from_wire(vm: v1::DesiredVm) -> Result<DesiredVm, WireError> {
         power: power_from_wire(power).map_err(|error| error.within("power"))?,
         epoch: Epoch(Seq(vm.epoch)),
         revision: Seq(vm.revision),
+        changed: Seq(vm.changed),
         trace: parse_optional("traceparent", &vm.traceparent)?,
     })
 }

@@ -26,6 +26,7 @@ pub use host::{
     FeedDelta, SlicePage, check_version, delta_from_wire, delta_to_wire, desired_from_wire, desired_to_wire,
     facts_from_wire, facts_to_wire, host_to_wire, slice_from_wire, slice_to_wire,
 };
+pub use observation::fields_from_wire;
 pub use query::{Asked, At, decode_query, encode_query};
 pub use retention::{forgotten_from_wire, forgotten_to_wire, retention_from_wire, retention_to_wire};
 pub use spec::{spec_from_wire, spec_to_wire};

@@ -1,5 +1,6 @@
 //! What a host measured of a VM, in reports and in the events that they become.
 
+use chv_domain::spec::FieldPath;
 use chv_domain::{ExitReason, Observation, Seq};
 
 use super::error::{WireError, parse};
@@ -44,7 +45,22 @@ pub(super) fn observation_to_wire(observation: &Observation) -> Wire {
         Observation::Rebooted { order } => Wire::Rebooted(report_vm::Rebooted {
             order: order.unwrap_or_default().0,
         }),
+        Observation::Applied { restart_needed } => Wire::Applied(report_vm::Applied {
+            restart_needed: fields_to_wire(restart_needed),
+        }),
     }
+}
+
+pub(super) fn fields_to_wire(fields: &[FieldPath]) -> Vec<String> {
+    fields.iter().map(ToString::to_string).collect()
+}
+
+/// Fields of a spec, as they were sent. The field is `restart_needed` wherever it stands.
+pub fn fields_from_wire(fields: Vec<String>) -> Result<Vec<FieldPath>, WireError> {
+    let read = |field: String| {
+        FieldPath::try_from(field).map_err(|error| WireError::new("restart_needed", error.to_string()))
+    };
+    fields.into_iter().map(read).collect()
 }
 
 pub(super) fn observation_from_wire(observation: Wire) -> Result<Observation, WireError> {
@@ -72,6 +88,9 @@ pub(super) fn observation_from_wire(observation: Wire) -> Result<Observation, Wi
         Wire::Resumed(report_vm::Resumed {}) => Observation::Resumed,
         Wire::Rebooted(report_vm::Rebooted { order }) => Observation::Rebooted {
             order: (order != 0).then_some(Seq(order)),
+        },
+        Wire::Applied(report_vm::Applied { restart_needed }) => Observation::Applied {
+            restart_needed: fields_from_wire(restart_needed).map_err(|error| error.within("applied"))?,
         },
     })
 }

@@ -1,7 +1,8 @@
 //! Commands, and what they say.
 
+use chv_domain::spec::FieldPath;
 use chv_domain::*;
-use proptest::collection::{btree_map, btree_set};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 
@@ -31,6 +32,11 @@ pub(super) fn exit_reason() -> impl Strategy<Value = ExitReason> {
     ]
 }
 
+pub(super) fn fields() -> impl Strategy<Value = Vec<FieldPath>> {
+    let field = "[a-z][A-Za-z0-9.]{0,12}".prop_map(|path| path.try_into().expect("letters, digits and dots"));
+    vec(field, 0..4)
+}
+
 fn observation() -> impl Strategy<Value = Observation> {
     prop_oneof![
         (kind(), any::<u32>(), any::<u64>()).prop_map(|(hypervisor, pid, took_us)| Observation::Started {
@@ -54,6 +60,7 @@ fn observation() -> impl Strategy<Value = Observation> {
         Just(Observation::Paused),
         Just(Observation::Resumed),
         option::of(some_seq()).prop_map(|order| Observation::Rebooted { order }),
+        fields().prop_map(|restart_needed| Observation::Applied { restart_needed }),
     ]
 }
 
@@ -122,6 +129,10 @@ fn vm_or_host_command() -> impl Strategy<Value = Command> {
         (vm_ref(), texts()).prop_map(|(vm, change)| Command::LabelVm { vm, change }),
         (vm_ref(), texts()).prop_map(|(vm, change)| Command::AnnotateVm { vm, change }),
         (vm_ref(), any::<bool>()).prop_map(|(vm, protected)| Command::ProtectVm { vm, protected }),
+        (vm_ref(), spec()).prop_map(|(vm, spec)| Command::ChangeVm {
+            vm,
+            spec: spec.into()
+        }),
         vm_ref().prop_map(|vm| Command::ResumeVm { vm }),
         (vm_ref(), option::of(stop_timeout())).prop_map(|(vm, timeout)| Command::RebootVm { vm, timeout }),
         vm_ref().prop_map(|vm| Command::ResetVm { vm }),

@@ -5,7 +5,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 
-use super::command::{exit_reason, forgotten, retention};
+use super::command::{exit_reason, fields, forgotten, retention};
 use super::ids::{
     actor, address, command_id, directory, epoch, host_id, name, replica, some_seq, time, trace, vm_id,
 };
@@ -130,6 +130,15 @@ fn vm_event() -> impl Strategy<Value = Event> {
         (vm_id(), labels()).prop_map(|(vm, labels)| Event::VmLabelsChanged { vm, labels }),
         (vm_id(), labels()).prop_map(|(vm, annotations)| Event::VmAnnotationsChanged { vm, annotations }),
         (vm_id(), any::<bool>()).prop_map(|(vm, protected)| Event::VmProtectionChanged { vm, protected }),
+        (vm_id(), spec()).prop_map(|(vm, spec)| Event::VmSpecChanged {
+            vm,
+            spec: spec.into()
+        }),
+        (vm_id(), epoch(), fields()).prop_map(|(vm, epoch, restart_needed)| Event::VmSpecApplied {
+            vm,
+            epoch,
+            restart_needed
+        }),
         vm_id().prop_map(|vm| Event::VmResumeRequested { vm }),
         (vm_id(), stop_how()).prop_map(|(vm, how)| Event::VmRebootRequested { vm, how }),
         (vm_id(), epoch()).prop_map(|(vm, epoch)| Event::VmPaused { vm, epoch }),

@@ -169,10 +169,13 @@ fn amount() -> impl Strategy<Value = Memory> {
 fn memory() -> impl Strategy<Value = MemorySpec> {
     let method = prop::sample::select(HotplugMethod::ALL);
     let hotplug = (amount(), method).prop_map(|(size, method)| Hotplug { size, method });
-    let balloon = any::<(bool, bool)>().prop_map(|(deflate_on_oom, free_page_reporting)| Balloon {
-        deflate_on_oom,
-        free_page_reporting,
-    });
+    let balloon = (option::of(amount()), any::<(bool, bool)>()).prop_map(
+        |(size, (deflate_on_oom, free_page_reporting))| Balloon {
+            size,
+            deflate_on_oom,
+            free_page_reporting,
+        },
+    );
     (
         amount(),
         option::of(hotplug),
@@ -271,7 +274,7 @@ pub(super) fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
     btree_map(".{0,8}", ".{0,8}", 0..4)
 }
 
-fn capacity() -> impl Strategy<Value = Capacity> {
+pub(super) fn capacity() -> impl Strategy<Value = Capacity> {
     (any::<u32>(), any::<u64>()).prop_map(|(vcpus, memory_mib)| Capacity { vcpus, memory_mib })
 }
 

@@ -6,9 +6,9 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::command::exit_reason;
+use super::command::{exit_reason, fields};
 use super::ids::{command_id, epoch, host_id, name, seq, some_seq, time, trace, vm_id};
-use super::spec::{kind, labels, power, spec};
+use super::spec::{capacity, kind, labels, power, spec};
 
 fn desired() -> impl Strategy<Value = DesiredVm> {
     (
@@ -18,11 +18,11 @@ fn desired() -> impl Strategy<Value = DesiredVm> {
         spec(),
         power(),
         epoch(),
-        seq(),
+        (seq(), seq()),
         option::of(trace()),
     )
         .prop_map(
-            |(vm, project, name, spec, power, epoch, revision, trace)| DesiredVm {
+            |(vm, project, name, spec, power, epoch, (revision, changed), trace)| DesiredVm {
                 vm,
                 project,
                 name,
@@ -30,6 +30,7 @@ fn desired() -> impl Strategy<Value = DesiredVm> {
                 power,
                 epoch,
                 revision,
+                changed,
                 trace,
             },
         )
@@ -85,7 +86,16 @@ pub(crate) fn vm() -> impl Strategy<Value = Vm> {
             trace: trace.map(Box::new),
         });
     let placement = (host_id(), epoch()).prop_map(|(host, epoch)| Placement { host, epoch });
-    let aside = (labels(), any::<bool>()).prop_map(|(annotations, protected)| Aside {
+    let unapplied =
+        (seq(), option::of(fields()), capacity()).prop_map(|(order, restart_needed, before)| Unapplied {
+            order,
+            restart_needed,
+            before,
+        });
+    let aside = (labels(), any::<bool>(), seq(), option::of(unapplied));
+    let aside = aside.prop_map(|(annotations, protected, changed, unapplied)| Aside {
+        changed,
+        unapplied,
         annotations,
         protected,
     });

@@ -26,6 +26,7 @@ fn desired(number: u8) -> DesiredVm {
         power: Power::Running,
         epoch: Epoch(Seq(1)),
         revision: Seq(1),
+        changed: Seq::ZERO,
         trace: None,
     }
 }

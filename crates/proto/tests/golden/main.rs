@@ -29,6 +29,7 @@ fn desired() -> DesiredVm {
         power: Power::Stopped(StopHow::Hard),
         epoch: Epoch(Seq(5)),
         revision: Seq(1 << 40),
+        changed: Seq(9),
         trace: Some(
             "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
                 .parse()

@@ -16,6 +16,8 @@ fn new(goal: Goal) -> Watched {
         running: None,
         ready: false,
         paused: false,
+        changing: false,
+        restart_needed: Vec::new(),
         trouble: None,
         exit: None,
         gone: false,

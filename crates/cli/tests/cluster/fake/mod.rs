@@ -241,6 +241,13 @@ impl State {
             }
             (Power::Deleted, false, _) => vec![Observation::Removed],
             (Power::Paused, true, _) => vec![Observation::Paused],
+            // Its processors can be changed while it runs, and nothing else.
+            (Power::Running, true, _) if found.unapplied().is_some() => vec![Observation::Applied {
+                restart_needed: match found.spec.memory.size.mib() {
+                    64 => Vec::new(),
+                    _ => vec!["memory.size".to_owned().try_into().unwrap()],
+                },
+            }],
             (Power::Running, true, _) => vec![Observation::Resumed],
             (Power::Rebooting(reboot), true, _) => {
                 let order = Some(reboot.order);

@@ -8,6 +8,7 @@ use super::super::launch::{self, Fault, Launched};
 use super::Actor;
 use crate::hypervisor::{Instance, Operation, console_tail};
 use crate::lease::{self, SinceBoot};
+use crate::ledger::Marker;
 use crate::plan::{Boots, Guest, Health, Step, Wanted};
 use crate::stock::{self, Running};
 use crate::uptime;
@@ -49,6 +50,11 @@ impl Actor {
                 self.tell(epoch, Observation::Rebooted { order: Some(order) }, wanted);
                 self.observed.told_rebooted(order);
             }
+            Step::Change(change, is) => self.change(&change, is, wanted).await,
+            Step::TellApplied(epoch, restart_needed) => {
+                self.tell(epoch, Observation::Applied { restart_needed }, wanted);
+                self.observed.told_applied(wanted.changed());
+            }
             Step::Pause => self.pause(wanted).await,
             Step::Resume => self.resume(wanted).await,
             Step::Reset(order) => self.reset(order, wanted, stop).await,
@@ -76,15 +82,15 @@ impl Actor {
         match launched {
             Ok(Launched {
                 instance,
-                kind,
+                runs,
                 looked,
                 outlived,
             }) => {
+                let kind = runs.kind;
                 let took = self.here.clock.now().since(begun);
                 let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 let pid = instance.process.pid;
-                let reboot = wanted.reboot().map(|reboot| reboot.order);
-                self.observed.launched(desired.epoch, reboot, begun);
+                self.observed.launched(desired, runs, begun);
                 if outlived {
                     tracing::warn!(vm = %self.vm, pid, "started, and the host's lease has ended meanwhile: it is ended");
                     self.observed.is(Health::Unleased);
@@ -120,7 +126,8 @@ impl Actor {
     async fn find(&mut self) {
         match Instance::find(self.here.data.run_dir(self.vm)).await {
             Ok(Some(instance)) if instance.vm == self.vm => {
-                self.observed.found(None, None, Boots::default());
+                let runs = Marker::read(&instance.run_dir).map(|marker| marker.runs(&instance.run_dir));
+                self.observed.found(None, None, Boots::default(), runs);
                 let launched = self.here.clock.now();
                 self.found = Some(Running {
                     instance,

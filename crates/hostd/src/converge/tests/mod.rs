@@ -1,5 +1,6 @@
 //! Converging a host with a hypervisor that can fail: real processes, real ends.
 
+mod changes;
 mod leases;
 mod restart;
 pub(crate) mod rig;

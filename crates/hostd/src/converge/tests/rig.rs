@@ -25,11 +25,12 @@ use crate::converge::{Converge, Here, Hypervisors, Wish};
 use crate::data_dir::DataDir;
 use crate::files::Files;
 use crate::hypervisor::{
-    Binary, Exit, Hypervisor, HypervisorError, Instance, Machine, Operation, Process, Status,
+    Binary, Changing, Exit, Hypervisor, HypervisorError, Instance, Machine, Operation, Process, Status,
 };
 use crate::leader::{Answer, Leader};
 use crate::lease::Lease;
 use crate::ledger::Ledger;
+use crate::plan::Change;
 use crate::report::Reporter;
 use crate::stock;
 
@@ -57,6 +58,8 @@ pub(crate) struct Fake {
     /// Whether its machines are paused.
     pub(crate) paused: Mutex<bool>,
     pub(crate) resets: Mutex<u32>,
+    /// What was made of a guest while it ran.
+    pub(crate) changes: Mutex<Vec<Change>>,
     /// Whether a reset is done, and never returns.
     pub(crate) reset_hangs: Mutex<bool>,
     /// Kills that fail.
@@ -79,6 +82,7 @@ impl Fake {
             resumed: Mutex::default(),
             paused: Mutex::default(),
             resets: Mutex::default(),
+            changes: Mutex::default(),
             reset_hangs: Mutex::default(),
             unkillable: Mutex::default(),
             launches: Mutex::default(),
@@ -204,6 +208,18 @@ impl Hypervisor for Fake {
     async fn resume(&self, _: &Instance) -> Result<(), HypervisorError> {
         *self.resumed.lock().unwrap() += 1;
         *self.paused.lock().unwrap() = false;
+        Ok(())
+    }
+
+    async fn change(&self, instance: &Instance, changing: &Changing<'_>) -> Result<(), HypervisorError> {
+        if let Some(Trouble::Fails) = self.troubles.lock().unwrap().pop_front() {
+            return Err(HypervisorError::Api {
+                operation: Operation::Change,
+                vm: instance.vm,
+                why: "the guest does not do its part".to_owned(),
+            });
+        }
+        self.changes.lock().unwrap().push(changing.change.clone());
         Ok(())
     }
 
@@ -412,6 +428,7 @@ pub(crate) fn desired(power: Power, epoch: u64, revision: u64) -> DesiredVm {
         power,
         epoch: Epoch(Seq(epoch)),
         revision: Seq(revision),
+        changed: Seq::ZERO,
         trace: None,
     }
 }

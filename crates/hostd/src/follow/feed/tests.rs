@@ -20,6 +20,7 @@ fn vm(id: u8, revision: u64) -> DesiredVm {
         },
         epoch: Epoch(Seq(u64::from(id))),
         revision: Seq(revision),
+        changed: Seq::ZERO,
         trace: None,
     }
 }

@@ -1,6 +1,7 @@
 //! cloud-hypervisor, one process for each machine, driven by its REST API.
 
 mod config;
+mod hotplug;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use cloud_hypervisor_sdk::models::VmState;
 use cloud_hypervisor_sdk::{SocketBasedApiClient, socket_based_api_client};
 
 use super::binary::Binary;
+use super::changing::Changing;
 use super::error::{HypervisorError, Operation};
 use super::instance::Instance;
 use super::machine::Machine;
@@ -156,6 +158,10 @@ impl Hypervisor for CloudHypervisor {
             client(instance).reboot_vm(),
         )
         .await
+    }
+
+    async fn change(&self, instance: &Instance, changing: &Changing<'_>) -> Result<(), HypervisorError> {
+        hotplug::change(instance, changing).await
     }
 }
 

@@ -21,6 +21,7 @@ use kernels::{Kernels, NoKernel};
 use serde_json::Value;
 
 use super::binary::Binary;
+use super::changing::Changing;
 use super::error::{HypervisorError, Operation};
 use super::instance::Instance;
 use super::machine::Machine;
@@ -152,6 +153,14 @@ impl Hypervisor for Firecracker {
 
     async fn resume(&self, instance: &Instance) -> Result<(), HypervisorError> {
         call(instance, Operation::Resume, ANSWER_LIMIT, &config::resume()).await
+    }
+
+    /// It has nothing that changes while it runs.
+    async fn change(&self, _: &Instance, changing: &Changing<'_>) -> Result<(), HypervisorError> {
+        Err(HypervisorError::Unsupported {
+            kind: HypervisorKind::Firecracker,
+            feature: format!("{:?} while it runs", changing.change),
+        })
     }
 
     /// It has no reset: its process ends, as it does when a guest resets itself, and what should run is started again.

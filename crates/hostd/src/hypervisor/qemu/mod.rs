@@ -1,6 +1,7 @@
 //! QEMU, one process for each machine, driven by QMP; with KVM, or emulating the processor.
 
 mod args;
+mod hotplug;
 mod qmp;
 #[cfg(test)]
 mod tests;
@@ -11,8 +12,10 @@ use async_trait::async_trait;
 use chv_domain::HypervisorKind;
 
 use self::args::Accelerator;
+use self::hotplug::ChangeError;
 use self::qmp::{Qmp, QmpError};
 use super::binary::{self, Binary};
+use super::changing::Changing;
 use super::error::{HypervisorError, Operation};
 use super::instance::Instance;
 use super::machine::Machine;
@@ -25,6 +28,9 @@ pub const BINARY_VARIABLE: &str = "CHV_QEMU";
 
 /// How long QEMU may take to set a machine up. It allocates no memory for it, but the host may be busy.
 const LAUNCH_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a guest may take for its part in a change of its machine; then it is tried again.
+const CHANGE_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long QEMU may take to answer a question.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -98,8 +104,14 @@ impl Hypervisor for Qemu {
         .await?;
         let instance = fledgling.instance();
         // The greeting comes when QEMU has set the machine up and let its vCPUs run.
-        let running =
-            async { wait_until_running(&mut Qmp::connect(&instance.run_dir.api_socket()).await?).await };
+        let running = async {
+            let mut qmp = Qmp::connect(&instance.run_dir.api_socket()).await?;
+            if let Some(left) = args::memory::after_balloon(&machine.spec.memory) {
+                qmp.execute_with("balloon", serde_json::json!({"value": left}))
+                    .await?;
+            }
+            wait_until_running(&mut qmp).await
+        };
         let vm = machine.vm;
         let error = match tokio::time::timeout(LAUNCH_LIMIT, running).await {
             Ok(Ok(())) => return Ok(fledgling.proven()),
@@ -146,6 +158,27 @@ impl Hypervisor for Qemu {
         order(instance, Operation::Reset, "system_reset").await?;
         // One that was held stays so otherwise.
         order(instance, Operation::Reset, "cont").await
+    }
+
+    async fn change(&self, instance: &Instance, changing: &Changing<'_>) -> Result<(), HypervisorError> {
+        let operation = Operation::Change;
+        let done = async {
+            let mut qmp = Qmp::connect(&instance.run_dir.api_socket()).await?;
+            hotplug::change(&mut qmp, instance.vm, instance.kind, changing).await
+        };
+        match tokio::time::timeout(CHANGE_LIMIT, done).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(ChangeError::Machine(error))) => Err(error),
+            Ok(Err(error)) => Err(explain(instance, operation, error.to_string()).await),
+            Err(_) => Err(HypervisorError::Api {
+                operation,
+                vm: instance.vm,
+                why: format!(
+                    "{:?} was not done by its guest within {CHANGE_LIMIT:?}: it may still be booting, or can't do it",
+                    changing.change
+                ),
+            }),
+        }
     }
 }
 

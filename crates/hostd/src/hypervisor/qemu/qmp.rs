@@ -86,11 +86,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Qmp<S> {
         Ok(qmp)
     }
 
+    /// Executes `command`, which takes no arguments; see [`Qmp::execute_with`].
+    pub(crate) async fn execute(&mut self, command: &'static str) -> Result<Value, QmpError> {
+        self.execute_with(command, json!({})).await
+    }
+
     /// Executes `command` and gives what it returned. Events that come in between are passed over: nothing
     /// is concluded from them, since they are lost while no one is connected.
-    pub(crate) async fn execute(&mut self, command: &'static str) -> Result<Value, QmpError> {
+    pub(crate) async fn execute_with(
+        &mut self,
+        command: &'static str,
+        arguments: Value,
+    ) -> Result<Value, QmpError> {
         self.last_id += 1;
-        let mut line = json!({"execute": command, "id": self.last_id}).to_string();
+        let mut line = json!({"execute": command, "arguments": arguments, "id": self.last_id}).to_string();
         line.push('\n');
         self.stream.write_all(line.as_bytes()).await?;
         self.stream.flush().await?;

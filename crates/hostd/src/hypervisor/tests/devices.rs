@@ -140,7 +140,7 @@ pub(super) async fn boots_with_devices(on: &On) {
 }
 
 /// What the guest says of its machine, on its console.
-async fn seen_from_inside(instance: &Instance) -> serde_json::Value {
+pub(super) async fn seen_from_inside(instance: &Instance) -> serde_json::Value {
     if instance.kind == HypervisorKind::Firecracker {
         return seen_in_its_log(instance).await;
     }

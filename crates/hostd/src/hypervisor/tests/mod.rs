@@ -2,6 +2,7 @@
 //! fake relies on nothing that a real one doesn't do. Where the guest or the hypervisor is missing these tests
 //! fail; the Makefile leaves them out by their names, and says so.
 
+mod changes;
 mod devices;
 mod fake;
 mod held;
@@ -174,6 +175,15 @@ every_driver_must!(
 every_driver_must!(
     needs_firecracker,
     On::real(firecracker::Firecracker::find(&std::env::temp_dir().join("chv-test-kernels")).await)
+);
+
+cases!(needs_guest_changes, On::real(qemu::Qemu::tcg().await);
+    changes::grows_and_shrinks_while_it_runs, changes::gets_and_loses_devices_while_it_runs,
+    changes::says_what_of_a_change_fails,
+);
+cases!(needs_cloud_hypervisor_changes, On::real(cloud_hypervisor::CloudHypervisor::find().await);
+    changes::grows_and_shrinks_while_it_runs, changes::gets_and_loses_devices_while_it_runs,
+    changes::says_what_of_a_change_fails,
 );
 
 cases!(needs_guest_qemu, On::real(qemu::Qemu::tcg().await);

@@ -21,6 +21,7 @@ pub(crate) fn memory_to_wire(memory: &MemorySpec) -> v1::Memory {
         balloon: memory.balloon.as_ref().map(|balloon| v1::Balloon {
             deflate_on_oom: balloon.deflate_on_oom,
             free_page_reporting: balloon.free_page_reporting,
+            size_mib: balloon.size.map_or(0, Memory::mib),
         }),
     }
 }
@@ -38,10 +39,21 @@ pub(super) fn memory_from_wire(memory: v1::Memory) -> Result<MemorySpec, WireErr
         mergeable: memory.mergeable,
         prefault: memory.prefault,
         transparent_hugepages: memory.transparent_hugepages,
-        balloon: memory.balloon.map(|balloon| Balloon {
-            deflate_on_oom: balloon.deflate_on_oom,
-            free_page_reporting: balloon.free_page_reporting,
-        }),
+        balloon: memory
+            .balloon
+            .map(balloon_from_wire)
+            .transpose()
+            .map_err(|error| error.within("balloon"))?,
+    })
+}
+
+fn balloon_from_wire(balloon: v1::Balloon) -> Result<Balloon, WireError> {
+    Ok(Balloon {
+        size: (balloon.size_mib != 0)
+            .then(|| amount(balloon.size_mib))
+            .transpose()?,
+        deflate_on_oom: balloon.deflate_on_oom,
+        free_page_reporting: balloon.free_page_reporting,
     })
 }
 

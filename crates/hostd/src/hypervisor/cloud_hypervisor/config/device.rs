@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use chv_domain::spec::{
-    Disk, DiskFormat, MacAddress, Nic, NicBackend, QueueSize, Queues, RateLimit, TokenBucket,
+    DeviceId, Disk, DiskFormat, MacAddress, Nic, NicBackend, QueueSize, Queues, RateLimit, TokenBucket,
 };
 use cloud_hypervisor_sdk::models::{
     DiskConfig, ImageType, NetConfig, RateLimiterConfig, TokenBucket as Bucket,
@@ -12,9 +12,13 @@ use cloud_hypervisor_sdk::models::{
 use super::{lacks, text};
 use crate::hypervisor::error::HypervisorError;
 
-pub(super) fn disk(disk: &Disk, path: &Path) -> Result<DiskConfig, HypervisorError> {
+/// A disk with its image.
+pub(in crate::hypervisor::cloud_hypervisor) fn disk(
+    disk: &Disk,
+    path: &Path,
+) -> Result<DiskConfig, HypervisorError> {
     Ok(DiskConfig {
-        id: Some(format!("disk-{}", disk.id)),
+        id: Some(disk_name(&disk.id)),
         path: Some(text("disk", path)?),
         readonly: Some(disk.read_only),
         direct: disk.direct.then_some(true),
@@ -32,13 +36,17 @@ pub(super) fn disk(disk: &Disk, path: &Path) -> Result<DiskConfig, HypervisorErr
     })
 }
 
-pub(super) fn nic(nic: &Nic, mac: MacAddress) -> Result<NetConfig, HypervisorError> {
+/// A network card.
+pub(in crate::hypervisor::cloud_hypervisor) fn nic(
+    nic: &Nic,
+    mac: MacAddress,
+) -> Result<NetConfig, HypervisorError> {
     let NicBackend::Tap(ifname) = &nic.backend else {
         return Err(lacks("the user network; use a TAP device, or QEMU".to_owned()));
     };
     let off = |offload: chv_domain::spec::Offload| (!offload.is_on()).then_some(false);
     Ok(NetConfig {
-        id: Some(format!("nic-{}", nic.id)),
+        id: Some(nic_name(&nic.id)),
         tap: Some(ifname.as_str().to_owned()),
         mac: Some(mac.to_string()),
         host_mac: nic.host_mac.map(|mac| mac.to_string()),
@@ -54,6 +62,16 @@ pub(super) fn nic(nic: &Nic, mac: MacAddress) -> Result<NetConfig, HypervisorErr
         rate_limiter_config: nic.rate_limit.as_ref().map(rate_limit),
         ..NetConfig::new()
     })
+}
+
+/// What cloud-hypervisor calls a disk.
+pub(in crate::hypervisor::cloud_hypervisor) fn disk_name(id: &DeviceId) -> String {
+    format!("disk-{id}")
+}
+
+/// What cloud-hypervisor calls a network card.
+pub(in crate::hypervisor::cloud_hypervisor) fn nic_name(id: &DeviceId) -> String {
+    format!("nic-{id}")
 }
 
 fn queues(queues: Queues) -> i32 {

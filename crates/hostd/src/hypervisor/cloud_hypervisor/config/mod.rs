@@ -3,6 +3,9 @@
 
 mod cpu;
 mod device;
+
+pub(super) use device::{disk, disk_name, nic, nic_name};
+
 #[cfg(test)]
 mod tests;
 
@@ -42,8 +45,7 @@ pub(super) fn config(machine: &Machine) -> Result<VmConfig, HypervisorError> {
         balloon: spec.memory.balloon.as_ref().map(|balloon| BalloonConfig {
             deflate_on_oom: Some(balloon.deflate_on_oom),
             free_page_reporting: Some(balloon.free_page_reporting),
-            // Nothing is taken away at the start.
-            ..BalloonConfig::new(0)
+            ..BalloonConfig::new(balloon.size.map_or(0, |size| bytes(size.mib())))
         }),
         rng: Some(RngConfig::new(spec.rng.path().to_owned())),
         watchdog: spec.watchdog.then_some(true),
@@ -68,8 +70,11 @@ pub(super) fn config(machine: &Machine) -> Result<VmConfig, HypervisorError> {
     })
 }
 
+fn bytes(mib: u32) -> i64 {
+    i64::from(mib) * MIB
+}
+
 fn memory(memory: &MemorySpec) -> MemoryConfig {
-    let bytes = |mib: u32| i64::from(mib) * MIB;
     MemoryConfig {
         hotplug_size: memory.hotplug.as_ref().map(|hotplug| bytes(hotplug.size.mib())),
         hotplug_method: memory.hotplug.as_ref().map(|hotplug| {

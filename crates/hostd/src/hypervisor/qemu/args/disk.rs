@@ -3,43 +3,75 @@
 use std::path::Path;
 
 use chv_domain::HypervisorKind;
-use chv_domain::spec::{Disk, DiskFormat, RateLimit, TokenBucket};
+use chv_domain::spec::{DeviceId, Disk, DiskFormat, RateLimit, TokenBucket};
 use serde_json::{Value, json};
 
+use super::device::Device;
 use crate::hypervisor::error::HypervisorError;
 
-/// The options for `disk`, whose image is the file `path`.
-pub(super) fn options(
+/// What QEMU makes of a disk.
+pub(in crate::hypervisor::qemu) struct Parts {
+    /// What limits it, if anything does.
+    pub(in crate::hypervisor::qemu) limit: Option<Value>,
+    /// Its image.
+    pub(in crate::hypervisor::qemu) node: Value,
+    /// What the guest sees.
+    pub(in crate::hypervisor::qemu) device: Device,
+}
+
+/// What is made of `disk`, whose image is the file `path`.
+pub(in crate::hypervisor::qemu) fn parts(
     disk: &Disk,
     path: &Path,
     kind: HypervisorKind,
-) -> Result<Vec<(&'static str, String)>, HypervisorError> {
+) -> Result<Parts, HypervisorError> {
     let path = path.to_str().ok_or_else(|| HypervisorError::Unsupported {
         kind,
         feature: format!("a disk whose path is not UTF-8: {path:?}"),
     })?;
-    let mut options = Vec::new();
     let mut node = image(disk, path);
-    if let Some(limit) = &disk.rate_limit {
-        let group = format!("limit-{}", disk.id);
-        options.push(("-object", throttle_group(&group, limit).to_string()));
-        node = json!({"driver": "throttle", "throttle-group": group, "file": node});
-    }
-    node["node-name"] = json!(format!("disk-{}", disk.id));
+    let limit = disk.rate_limit.as_ref().map(|limit| {
+        let group = limit_name(&disk.id);
+        node = json!({"driver": "throttle", "throttle-group": group, "file": node.take()});
+        throttle_group(&group, limit)
+    });
+    let name = name(&disk.id);
+    node["node-name"] = json!(name);
     node["read-only"] = json!(disk.read_only);
-    options.push(("-blockdev", node.to_string()));
     // QEMU would give it a queue for each vCPU.
     let queues = disk.queues.map_or(1, |queues| queues.get());
-    let mut device = format!(
-        "virtio-blk-pci,id=disk-{0},drive=disk-{0},serial={1},num-queues={queues}",
-        disk.id,
-        disk.serial()
-    );
+    let mut device = Device::new("virtio-blk-pci")
+        .with("id", name.as_str())
+        .with("drive", name.as_str())
+        .with("serial", disk.serial())
+        .with("num-queues", queues);
     if let Some(size) = disk.queue_size {
-        device.push_str(&format!(",queue-size={}", size.get()));
+        device = device.with("queue-size", size.get());
     }
-    options.push(("-device", device));
-    Ok(options)
+    Ok(Parts { limit, node, device })
+}
+
+/// What QEMU calls a disk.
+pub(in crate::hypervisor::qemu) fn name(id: &DeviceId) -> String {
+    format!("disk-{id}")
+}
+
+/// What QEMU calls the limit of a disk.
+pub(in crate::hypervisor::qemu) fn limit_name(id: &DeviceId) -> String {
+    format!("limit-{id}")
+}
+
+/// The options for `disk`, whose image is the file `path`, on the bus `bus`.
+pub(super) fn options(
+    disk: &Disk,
+    path: &Path,
+    kind: HypervisorKind,
+    bus: &str,
+) -> Result<Vec<(&'static str, String)>, HypervisorError> {
+    let Parts { limit, node, device } = parts(disk, path, kind)?;
+    let limit = limit.map(|limit| ("-object", limit.to_string()));
+    let rest = [("-blockdev", node.to_string()), ("-device", device.words(bus))];
+    Ok(limit.into_iter().chain(rest).collect())
 }
 
 fn image(disk: &Disk, path: &str) -> Value {

@@ -1,12 +1,22 @@
 //! QEMU's options for memory.
 
 use chv_domain::spec::{Hotplug, HotplugMethod, MemorySpec};
+use serde_json::{Value, json};
 
 /// The size of a module of memory that can be added, in MiB.
 const MODULE_MIB: u32 = 128;
 
 /// The most modules that a machine has room for.
 const MOST_MODULES: u32 = 255;
+
+/// What QEMU calls the device that gives memory and takes it back.
+pub(in crate::hypervisor::qemu) const DEVICE: &str = "more";
+
+/// How many bytes are left of memory of which the guest is to give some back.
+pub(in crate::hypervisor::qemu) fn after_balloon(memory: &MemorySpec) -> Option<u64> {
+    let back = memory.balloon.as_ref()?.size?;
+    Some(memory.size.bytes() - back.bytes())
+}
 
 /// What is added to `-machine`.
 pub(super) fn machine(memory: &MemorySpec) -> String {
@@ -21,7 +31,7 @@ pub(super) fn machine(memory: &MemorySpec) -> String {
 pub(super) fn options(memory: &MemorySpec) -> Vec<(&'static str, String)> {
     let mut options = vec![("-m", size(memory))];
     if !is_plain(memory) {
-        options.push(("-object", backend("ram", memory.size.mib(), memory)));
+        options.push(("-object", backend("ram", memory.size.mib(), memory).words()));
     }
     if let Some(Hotplug {
         size,
@@ -35,11 +45,11 @@ pub(super) fn options(memory: &MemorySpec) -> Vec<(&'static str, String)> {
         };
         options.push((
             "-object",
-            format!("{},reserve=off", backend("more", size.mib(), &later)),
+            format!("{},reserve=off", backend("more", size.mib(), &later).words()),
         ));
         options.push((
             "-device",
-            "virtio-mem-pci,id=more,memdev=more,requested-size=0".to_owned(),
+            format!("virtio-mem-pci,id={DEVICE},memdev=more,requested-size=0"),
         ));
     }
     if let Some(balloon) = &memory.balloon {
@@ -77,17 +87,51 @@ fn size(memory: &MemorySpec) -> String {
     }
 }
 
-fn backend(id: &str, mib: u32, memory: &MemorySpec) -> String {
-    let mut backend = format!(
-        "memory-backend-memfd,id={id},size={mib}M,share={},merge={},prealloc={}",
-        switch(memory.shared),
-        switch(memory.mergeable),
-        switch(memory.prefault)
-    );
-    if let Some(pages) = memory.hugepages {
-        backend.push_str(&format!(",hugetlb=on,hugetlbsize={}M", pages.mib()));
+/// Where memory comes from.
+pub(in crate::hypervisor::qemu) struct Backend<'a> {
+    id: &'a str,
+    mib: u32,
+    memory: &'a MemorySpec,
+}
+
+/// A part of `memory` of so many MiB, called `id`.
+pub(in crate::hypervisor::qemu) const fn backend<'a>(
+    id: &'a str,
+    mib: u32,
+    memory: &'a MemorySpec,
+) -> Backend<'a> {
+    Backend { id, mib, memory }
+}
+
+impl Backend<'_> {
+    /// The value of `-object`.
+    fn words(&self) -> String {
+        let Self { id, mib, memory } = self;
+        let mut words = format!(
+            "memory-backend-memfd,id={id},size={mib}M,share={},merge={},prealloc={}",
+            switch(memory.shared),
+            switch(memory.mergeable),
+            switch(memory.prefault)
+        );
+        if let Some(pages) = memory.hugepages {
+            words.push_str(&format!(",hugetlb=on,hugetlbsize={}M", pages.mib()));
+        }
+        words
     }
-    backend
+
+    /// The arguments of `object-add`.
+    pub(in crate::hypervisor::qemu) fn json(&self) -> Value {
+        let Self { id, mib, memory } = self;
+        let mut json = json!({
+            "qom-type": "memory-backend-memfd", "id": id, "size": u64::from(*mib) << 20,
+            "share": memory.shared, "merge": memory.mergeable, "prealloc": memory.prefault,
+        });
+        if let Some(pages) = memory.hugepages {
+            json["hugetlb"] = true.into();
+            json["hugetlbsize"] = (u64::from(pages.mib()) << 20).into();
+        }
+        json
+    }
 }
 
 const fn switch(on: bool) -> &'static str {

@@ -2,9 +2,11 @@
 //! where QEMU is started, and a disk's path travels in JSON: nothing needs QEMU's own quoting.
 
 mod cpu;
-mod disk;
-mod memory;
-mod nic;
+mod device;
+pub(super) mod disk;
+pub(super) mod memory;
+pub(super) mod nic;
+pub(super) mod port;
 #[cfg(test)]
 mod tests;
 
@@ -107,13 +109,18 @@ pub(super) fn args(
         option("-device", "i6300esb".into());
         option("-action", "watchdog=reset".into());
     }
+    for (name, value) in port::options(machine.disks().count() + spec.nics.len()) {
+        option(name, value.into());
+    }
+    let mut buses = (0..).map(port::name);
+    let mut bus = || buses.next().unwrap_or_default();
     for (disk, path) in machine.disks() {
-        for (name, value) in disk::options(&disk, path, kind)? {
+        for (name, value) in disk::options(&disk, path, kind, &bus())? {
             option(name, value.into());
         }
     }
     for nic in &spec.nics {
-        for (name, value) in nic::options(nic, machine.mac(nic)) {
+        for (name, value) in nic::options(nic, machine.mac(nic), &bus()) {
             option(name, value.into());
         }
     }

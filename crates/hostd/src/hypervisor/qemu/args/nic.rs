@@ -1,50 +1,71 @@
 //! QEMU's options for a network card: what it is plugged into, and the device that the guest sees.
 
-use chv_domain::spec::{MacAddress, Nic, NicBackend};
+use chv_domain::spec::{DeviceId, MacAddress, Nic, NicBackend};
+use serde_json::{Value, json};
 
-/// The options for `nic`, whose hardware address is `mac`.
-pub(super) fn options(nic: &Nic, mac: MacAddress) -> Vec<(&'static str, String)> {
+use super::device::{Device, words};
+
+/// What QEMU makes of a network card.
+pub(in crate::hypervisor::qemu) struct Parts {
+    /// What it is plugged into.
+    pub(in crate::hypervisor::qemu) netdev: Value,
+    /// What the guest sees.
+    pub(in crate::hypervisor::qemu) device: Device,
+}
+
+/// What is made of `nic`, whose hardware address is `mac`.
+pub(in crate::hypervisor::qemu) fn parts(nic: &Nic, mac: MacAddress) -> Parts {
     let queues = nic.queues.map_or(1, |queues| queues.get());
+    let name = name(&nic.id);
     let mut netdev = match &nic.backend {
-        NicBackend::User => format!("user,id=nic-{}", nic.id),
-        NicBackend::Tap(ifname) => format!(
-            "tap,id=nic-{},ifname={},script=no,downscript=no",
-            nic.id,
-            ifname.as_str()
-        ),
+        NicBackend::User => json!({"type": "user", "id": name}),
+        NicBackend::Tap(ifname) => json!({
+            "type": "tap", "id": name, "ifname": ifname.as_str(), "script": "no", "downscript": "no",
+        }),
     };
     // No boot ROM: machines boot their kernel directly, and the ROM is in another package.
-    let mut device = format!(
-        "virtio-net-pci,id=nic-{0},netdev=nic-{0},mac={mac},romfile=",
-        nic.id
-    );
+    let mut device = Device::new("virtio-net-pci")
+        .with("id", name.as_str())
+        .with("netdev", name.as_str())
+        .with("mac", mac.to_string())
+        .with("romfile", "");
     if queues > 1 {
-        netdev.push_str(&format!(",queues={queues}"));
+        netdev["queues"] = json!(queues);
         // One vector for each queue of a pair, one for the control queue, one for changes of the configuration.
-        device.push_str(&format!(",mq=on,vectors={}", 2 * queues + 2));
+        device = device.with("mq", true).with("vectors", 2 * queues + 2);
     }
     if let Some(size) = nic.queue_size {
-        device.push_str(&format!(",rx_queue_size={}", size.get()));
+        device = device.with("rx_queue_size", size.get());
     }
     if let Some(mtu) = nic.mtu {
-        device.push_str(&format!(",host_mtu={mtu}"));
+        device = device.with("host_mtu", mtu.get());
     }
-    let off = |device: &mut String, features: &[&str]| {
-        for feature in features {
-            device.push_str(&format!(",{feature}=off"));
-        }
-    };
+    let mut off: Vec<&str> = Vec::new();
     if !nic.offloads.tso.is_on() {
-        off(
-            &mut device,
-            &["host_tso4", "host_tso6", "guest_tso4", "guest_tso6"],
-        );
+        off.extend(["host_tso4", "host_tso6", "guest_tso4", "guest_tso6"]);
     }
     if !nic.offloads.ufo.is_on() {
-        off(&mut device, &["host_ufo", "guest_ufo"]);
+        off.extend(["host_ufo", "guest_ufo"]);
     }
     if !nic.offloads.checksum.is_on() {
-        off(&mut device, &["csum", "guest_csum"]);
+        off.extend(["csum", "guest_csum"]);
     }
-    vec![("-netdev", netdev), ("-device", device)]
+    let device = off
+        .into_iter()
+        .fold(device, |device, feature| device.with(feature, false));
+    Parts { netdev, device }
+}
+
+/// What QEMU calls a network card.
+pub(in crate::hypervisor::qemu) fn name(id: &DeviceId) -> String {
+    format!("nic-{id}")
+}
+
+/// The options for `nic`, whose hardware address is `mac`, on the bus `bus`.
+pub(super) fn options(nic: &Nic, mac: MacAddress, bus: &str) -> Vec<(&'static str, String)> {
+    let Parts { netdev, device } = parts(nic, mac);
+    vec![
+        ("-netdev", words("type", &netdev)),
+        ("-device", device.words(bus)),
+    ]
 }

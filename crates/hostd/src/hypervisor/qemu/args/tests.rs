@@ -68,6 +68,10 @@ fn given_the_smallest_machine_then_the_command_line_is_exactly_this() {
 -device virtserialport,bus=ports.0,chardev=agent,name=org.chronovisor.agent.0
 -object rng-random,id=rng,filename=/dev/urandom
 -device virtio-rng-pci,rng=rng
+-device pcie-root-port,id=port-0,chassis=1,addr=0x10.0,multifunction=on,io-reserve=0
+-device pcie-root-port,id=port-1,chassis=2,addr=0x10.1,io-reserve=0
+-device pcie-root-port,id=port-2,chassis=3,addr=0x10.2,io-reserve=0
+-device pcie-root-port,id=port-3,chassis=4,addr=0x10.3,io-reserve=0
 -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
 -action reboot=reset
 -nodefaults
@@ -94,14 +98,14 @@ fn given_disks_then_each_image_is_named_by_its_format_and_no_backing_file_is_fol
         concat!(
             r#"-blockdev {"backing":null,"driver":"qcow2","file":{"driver":"file","filename":"/images/a,b \"c\".qcow2","#,
             r#""read-only":false},"node-name":"disk-root","read-only":false}"#,
-            "\n-device virtio-blk-pci,id=disk-root,drive=disk-root,serial=root,num-queues=1\n",
+            "\n-device virtio-blk-pci,bus=port-0,drive=disk-root,id=disk-root,num-queues=1,serial=root\n",
             r#"-object {"id":"limit-data","limits":{"bps-total":10000000,"iops-total":10,"iops-total-max":100},"#,
             r#""qom-type":"throttle-group"}"#,
             "\n",
             r#"-blockdev {"driver":"throttle","file":{"cache":{"direct":true},"driver":"raw","file":{"cache":{"direct":true},"#,
             r#""driver":"file","filename":"/d.raw","read-only":true},"read-only":true},"node-name":"disk-data","#,
             r#""read-only":true,"throttle-group":"limit-data"}"#,
-            "\n-device virtio-blk-pci,id=disk-data,drive=disk-data,serial=S-1,num-queues=2,queue-size=64\n",
+            "\n-device virtio-blk-pci,bus=port-1,drive=disk-data,id=disk-data,num-queues=2,queue-size=64,serial=S-1\n",
         ),
     );
 }
@@ -117,12 +121,12 @@ fn given_network_cards_then_each_has_its_backend_and_its_address() {
     has(
         &lines,
         concat!(
-            "-netdev tap,id=nic-lan,ifname=tap0,script=no,downscript=no,queues=2\n",
-            "-device virtio-net-pci,id=nic-lan,netdev=nic-lan,mac=52:54:00:12:34:56,romfile=,mq=on,vectors=6,",
-            "rx_queue_size=512,host_mtu=9000,host_tso4=off,host_tso6=off,guest_tso4=off,guest_tso6=off,",
-            "host_ufo=off,guest_ufo=off,csum=off,guest_csum=off\n",
+            "-netdev tap,downscript=no,id=nic-lan,ifname=tap0,queues=2,script=no\n",
+            "-device virtio-net-pci,bus=port-0,csum=off,guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ufo=off,",
+            "host_mtu=9000,host_tso4=off,host_tso6=off,host_ufo=off,id=nic-lan,mac=52:54:00:12:34:56,mq=on,",
+            "netdev=nic-lan,romfile=,rx_queue_size=512,vectors=6\n",
             "-netdev user,id=nic-out\n",
-            "-device virtio-net-pci,id=nic-out,netdev=nic-out,mac=52:54:00:12:34:58,romfile=\n",
+            "-device virtio-net-pci,bus=port-1,id=nic-out,mac=52:54:00:12:34:58,netdev=nic-out,romfile=\n",
         ),
     );
 }

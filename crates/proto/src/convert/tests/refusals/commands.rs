@@ -26,6 +26,7 @@ fn verb_of(command: &Wire) -> &'static str {
         Wire::LabelVm(_) => "vm.label",
         Wire::AnnotateVm(_) => "vm.annotate",
         Wire::ProtectVm(_) => "vm.protect",
+        Wire::ChangeVm(_) => "vm.change",
         Wire::DeleteVm(_) => "vm.delete",
         Wire::RegisterHost(_) => "host.register",
         Wire::CordonHost(_) => "host.cordon",
