@@ -15,7 +15,7 @@ use tracing::{Instrument, Span, info_span};
 use super::attached::{Attached, Console, Happened, Ready};
 use super::here::Here;
 use super::launch::Fault;
-use crate::hypervisor::{Exit, FromGuest, Operation};
+use crate::hypervisor::{Exit, FromGuest, Makings, Operation};
 use crate::lease::{self, SinceBoot};
 use crate::ledger::{Noted, VmNote};
 use crate::plan::{self, BootId, Boots, Ended, Guest, Observed, Step, Stop, Wanted};
@@ -54,6 +54,8 @@ pub(super) struct Actor {
     console: watch::Sender<Console>,
     /// Whether a guest may be started under the host's lease.
     startable: watch::Receiver<bool>,
+    /// What is being made in its directory.
+    makings: Makings,
 }
 
 impl Actor {
@@ -85,6 +87,7 @@ impl Actor {
                 outbox,
                 console,
                 startable,
+                makings: Makings::new(),
             },
             reader,
         )

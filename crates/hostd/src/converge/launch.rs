@@ -10,7 +10,7 @@ use chv_domain::{DesiredVm, HypervisorKind, Timestamp, VmId};
 use tracing::Instrument;
 
 use super::here::Here;
-use crate::hypervisor::{HypervisorError, Instance, Machine, Remedy};
+use crate::hypervisor::{HypervisorError, Instance, Machine, Making, Remedy};
 use crate::lease::{self, SinceBoot, asks};
 use crate::ledger::{Marker, Noted, VmNote};
 use crate::plan::Runs;
@@ -50,8 +50,13 @@ impl From<HypervisorError> for Fault {
     }
 }
 
-/// Launches the VM. Dropped, it leaves no process.
-pub(super) async fn launch(here: &Here, desired: &DesiredVm, now: Timestamp) -> Result<Launched, Fault> {
+/// Launches the VM. Dropped, it leaves no process, a moment after `making` is over.
+pub(super) async fn launch(
+    here: &Here,
+    desired: &DesiredVm,
+    now: Timestamp,
+    making: Making,
+) -> Result<Launched, Fault> {
     let kind = here.facts.borrow().choose(&desired.spec).map_err(|why| {
         Fault::Blocked(format!(
             "this host can't run it: {why}; `chv-hostd check` there says more"
@@ -62,7 +67,7 @@ pub(super) async fn launch(here: &Here, desired: &DesiredVm, now: Timestamp) -> 
             "{kind} is not installed on this host any more; install it, or restart chv-hostd"
         ))
     })?;
-    let mut machine = prepare(here, desired, kind, now)
+    let mut machine = prepare(here, desired, kind, now, making)
         .instrument(tracing::info_span!("prepare"))
         .await?;
     machine.wall = wall(here, desired.vm)?;
@@ -129,6 +134,7 @@ async fn prepare(
     desired: &DesiredVm,
     kind: HypervisorKind,
     now: Timestamp,
+    making: Making,
 ) -> Result<Machine, Fault> {
     let (files, dir, desired) = (here.files.clone(), here.data.run_dir(desired.vm), desired.clone());
     let prepared = tokio::task::spawn_blocking(move || {
@@ -151,6 +157,7 @@ async fn prepare(
             spec: Arc::clone(&desired.spec),
             files,
             wall: Wall::default(),
+            making,
         };
         let DesiredVm {
             vm,

@@ -10,6 +10,7 @@ use chv_domain::spec::{CloudInit, Disk, DiskFormat, MAX_CMDLINE, MacAddress, Nic
 use chv_domain::{HypervisorKind, VmId, VmSpec};
 
 use super::error::{HypervisorError, Part};
+use super::making::Making;
 use super::run_dir::RunDir;
 use crate::wall::Wall;
 
@@ -20,7 +21,7 @@ const CONSOLE: &str = "console=ttyS0";
 const FIRECRACKER: &str = "console=ttyS0 reboot=k";
 
 /// A machine to run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Machine {
     /// The VM that it is.
     pub vm: VmId,
@@ -32,6 +33,8 @@ pub struct Machine {
     pub files: MachineFiles,
     /// What its process is put behind.
     pub wall: Wall,
+    /// Held while something is made for it.
+    pub making: Making,
 }
 
 /// A spec's files, each an absolute path on this host.

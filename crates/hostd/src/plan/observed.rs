@@ -287,6 +287,12 @@ impl Observed {
         self.pace.succeeded();
     }
 
+    /// Files and notes are about to be made for it.
+    pub fn makes(&mut self) {
+        self.leftovers = true;
+        self.removed_told = false;
+    }
+
     /// The hypervisor runs it since `now` as `vm` said, and that was reported.
     pub fn launched(&mut self, vm: &DesiredVm, runs: Runs, now: Timestamp) {
         let after = match vm.power {
@@ -305,9 +311,8 @@ impl Observed {
                 ..Ran::new(boots, Some(runs), now)
             },
         };
-        self.leftovers = true;
         self.blocked = None;
-        self.removed_told = false;
+        self.makes();
         self.pace.succeeded();
     }
 

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::{ProbeGuest, on_a_blocking_thread};
 use crate::hypervisor::{
-    AgentChannel, ConsoleOutput, FromGuest, Hypervisor, Instance, Machine, MachineFiles, RunDir, last_lines,
+    AgentChannel, ConsoleOutput, FromGuest, Hypervisor, Instance, Machine, MachineFiles, Making, RunDir,
+    last_lines,
 };
 use crate::wall::{Wall, Walls};
 
@@ -138,6 +139,7 @@ fn machine(guest: &ProbeGuest, dir: &Path, wall: Wall) -> Result<Machine, String
             seed: None,
         },
         wall,
+        making: Making::default(),
     })
 }
 

@@ -13,4 +13,5 @@ mod check;
 mod leader;
 mod needs_guest;
 mod program;
+mod storm;
 mod walls;

@@ -1,7 +1,7 @@
 //! `chv-hostd run` in directories of a test's own; whatever it started is ended with it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use chv_domain::VmId;
@@ -24,16 +24,48 @@ pub(crate) struct Host {
     dir: tempfile::TempDir,
     daemon: Option<Child>,
     args: Vec<String>,
+    /// What stands in QEMU's place.
+    hypervisor: Option<PathBuf>,
+}
+
+/// The hypervisor that runs nothing; cargo puts it beside the daemon.
+pub(crate) fn fake_hypervisor() -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_chv-hostd")).with_file_name("examples/chv-fake-hypervisor");
+    assert!(
+        path.is_file(),
+        "there is no {}: `cargo build -p chv-hostd --examples` builds it",
+        path.display()
+    );
+    path
+}
+
+/// A kernel that is a script of the fake hypervisor.
+pub(crate) fn script(lines: &str) -> Vec<u8> {
+    [&[0; 0x202], b"HdrSchv-fake\n".as_slice(), lines.as_bytes()].concat()
 }
 
 impl Host {
+    /// With QEMU, and the guest that `make guest` builds.
     pub(crate) fn start(nats: &Nats) -> Self {
+        Self::start_with(nats, None, &[])
+    }
+
+    /// With the fake hypervisor in QEMU's place, whose guests are scripts.
+    pub(crate) fn fake(nats: &Nats, more: &[&str]) -> Self {
+        Self::start_with(nats, Some(fake_hypervisor()), more)
+    }
+
+    fn start_with(nats: &Nats, hypervisor: Option<PathBuf>, more: &[&str]) -> Self {
         let dir = tempfile::Builder::new().prefix("chv-").tempdir().unwrap();
         let images = dir.path().join("images");
         std::fs::create_dir_all(images.join("uos")).unwrap();
         // Links would lead out of the image directory, which is not allowed.
         for name in ["vmlinuz", "initramfs.cpio"] {
-            std::fs::copy(guest_dir().join(name), images.join("uos").join(name)).unwrap();
+            let file = images.join("uos").join(name);
+            match hypervisor {
+                None => std::fs::copy(guest_dir().join(name), file).map(drop).unwrap(),
+                Some(_) => std::fs::write(file, script("")).unwrap(),
+            }
         }
         let words = [
             "run",
@@ -54,10 +86,12 @@ impl Host {
             "--images".to_owned(),
             path("images"),
         ]);
+        args.extend(more.iter().map(|word| (*word).to_owned()));
         let mut host = Self {
             dir,
             daemon: None,
             args,
+            hypervisor,
         };
         host.start_again();
         host
@@ -69,7 +103,11 @@ impl Host {
             .append(true)
             .open(self.path("log"))
             .unwrap();
-        let daemon = Command::new(env!("CARGO_BIN_EXE_chv-hostd"))
+        let mut daemon = Command::new(env!("CARGO_BIN_EXE_chv-hostd"));
+        if let Some(hypervisor) = &self.hypervisor {
+            daemon.env("CHV_QEMU", hypervisor);
+        }
+        let daemon = daemon
             .args(&self.args)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -103,9 +141,15 @@ impl Host {
 
     /// As `systemctl stop`.
     pub(crate) async fn terminate(&mut self) {
+        let status = self.end().await;
+        assert!(status.success(), "{status}");
+    }
+
+    /// The same, however it ends: the signal may come before it is ready for that.
+    pub(crate) async fn end(&mut self) -> ExitStatus {
         let mut daemon = self.daemon.take().unwrap();
         kill_process(Pid::from_child(&daemon), Signal::TERM).unwrap();
-        let status = within("the daemon ends", async {
+        within("the daemon ends", async {
             loop {
                 if let Some(status) = daemon.try_wait().unwrap() {
                     return status;
@@ -113,8 +157,7 @@ impl Host {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         })
-        .await;
-        assert!(status.success(), "{status}");
+        .await
     }
 }
 

@@ -13,6 +13,9 @@ use crate::plan::{Boots, Guest, Health, Step, Wanted};
 use crate::stock::{self, Running};
 use crate::uptime;
 
+/// Why nothing is begun or removed.
+const STILL_MAKING: &str = "a launch that was given up still goes on; tried again when it is over";
+
 impl Actor {
     pub(super) async fn execute(&mut self, step: Step, wanted: &Wanted, stop: &CancellationToken) {
         match step {
@@ -71,10 +74,20 @@ impl Actor {
 
     async fn launch(&mut self, wanted: &Wanted, stop: &CancellationToken) {
         let Wanted::Vm(desired) = wanted else { return };
+        if !self.makings.are_over().await {
+            self.failed(
+                Operation::Launch,
+                &Fault::Passing(STILL_MAKING.to_owned()),
+                wanted,
+            );
+            return;
+        }
+        // Whatever comes of it: something is made from here on.
+        self.observed.makes();
         let begun = self.here.clock.now();
         let mut newer = self.wanted.clone();
         let launched = tokio::select! {
-            launched = launch::launch(&self.here, desired, begun) => launched,
+            launched = launch::launch(&self.here, desired, begun, self.makings.begin()) => launched,
             // Dropping a launch ends what it started.
             () = stop.cancelled() => return,
             _ = newer.wait_for(|wanted| !wanted.runs()) => return,
@@ -315,6 +328,9 @@ impl Actor {
 
     /// Removes the directory and the note; false when a process has the directory after all.
     async fn clear_away(&self) -> Result<bool, String> {
+        if !self.makings.are_over().await {
+            return Err(STILL_MAKING.to_owned());
+        }
         let dir = self.here.data.run_dir(self.vm);
         if Instance::find(dir.clone())
             .await

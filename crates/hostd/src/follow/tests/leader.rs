@@ -328,6 +328,12 @@ impl Cluster {
         }
     }
 
+    /// Every event, and each new one as it comes.
+    #[allow(dead_code, reason = "used by benchmarks only")]
+    pub(crate) fn events(&self) -> watch::Receiver<Vec<(Seq, Event)>> {
+        self.0.events.subscribe()
+    }
+
     /// How many events `counted` takes.
     pub(crate) fn count(&self, counted: impl Fn(&Event) -> bool) -> usize {
         self.0
@@ -349,6 +355,13 @@ impl Cluster {
                 _ => None,
             })
             .collect()
+    }
+
+    /// Every VM as the log knows it.
+    #[allow(dead_code, reason = "used with the whole daemon only")]
+    pub(crate) fn vms(&self) -> Vec<Arc<chv_domain::Vm>> {
+        let state = self.0.state.lock().unwrap();
+        state.projection.vms_by_name(None).cloned().collect()
     }
 
     /// The VM as the log knows it.

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
 use super::*;
-use crate::hypervisor::{MachineFiles, Process, RunDir};
+use crate::hypervisor::{MachineFiles, Making, Process, RunDir};
 
 fn machine(more: Value) -> Machine {
     let mut spec = json!({"cpu": 2, "memory": "512MiB", "boot": {"kernel": "k", "cmdline": "quiet"}});
@@ -18,6 +18,7 @@ fn machine(more: Value) -> Machine {
         vm: "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(),
         run_dir: RunDir::new("/run/x").unwrap(),
         wall: crate::wall::Wall::default(),
+        making: Making::default(),
         spec: Arc::new(serde_json::from_value(spec).unwrap()),
         files: MachineFiles {
             kernel: "/images/vmlinux".into(),

@@ -66,6 +66,7 @@ fn machine_of(run_dir: &Path, kernel: PathBuf, initramfs: Option<PathBuf>) -> Ma
             seed: None,
         },
         wall: wall(),
+        making: Making::default(),
     }
 }
 

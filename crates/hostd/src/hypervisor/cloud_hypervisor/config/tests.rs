@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::*;
+use crate::hypervisor::Making;
 use crate::hypervisor::machine::MachineFiles;
 use crate::hypervisor::run_dir::RunDir;
 
@@ -20,6 +21,7 @@ fn machine(spec: serde_json::Value, disks: &[&str]) -> Machine {
             seed: None,
         },
         wall: Default::default(),
+        making: Making::default(),
     }
 }
 
