@@ -17,8 +17,9 @@ use std::convert::Infallible;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -32,6 +33,9 @@ use crate::hypervisor::{Exit, Process, take_lock};
 
 /// The first descriptor that is not one of the three standard ones.
 const FIRST_OWN_FD: libc::c_uint = 3;
+
+/// The kernel's flag, which the C library has as a number too small for it.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// What of a launch failed, in words for people.
 #[derive(Debug)]
@@ -58,7 +62,7 @@ fn launch() -> Result<(), Failed> {
         Task::Launch(order) => order,
         Task::Show(showing) => return show(&showing),
     };
-    match fork()? {
+    match fork_into(order.keepers.as_deref())? {
         None => std::process::exit(match keep(&order) {
             Ok(()) => 0,
             Err(Failed(why)) => {
@@ -80,10 +84,7 @@ fn show(showing: &Showing) -> Result<(), Failed> {
 fn keep(order: &Order) -> Result<(), Failed> {
     setsid().map_err(at("a session of its own"))?;
     chdir("/").map_err(at("/"))?;
-    if let Some(keepers) = &order.keepers {
-        cgroup::enter(keepers).map_err(at(keepers.display()))?;
-    }
-    let Some(pid) = fork()? else {
+    let Some(pid) = fork_into(order.cgroup.as_deref())? else {
         // Replaced by the program that is started, this copy holds it no longer.
         let answer = fcntl_dupfd_cloexec(stdout(), FIRST_OWN_FD.cast_signed());
         let answer = answer.unwrap_or_else(|_| std::process::exit(1));
@@ -129,9 +130,6 @@ fn become_program(order: &Order, answer: BorrowedFd<'_>) -> Result<Infallible, F
     for &fd in &order.open {
         fcntl_setfd(borrowed(fd), FdFlags::empty()).map_err(at("a descriptor to keep"))?;
     }
-    if let Some(cgroup) = &order.cgroup {
-        cgroup::enter(cgroup).map_err(at(cgroup.display()))?;
-    }
     match &order.cell {
         Some(cell) => {
             view::enter(cell, &order.own).map_err(|(what, error)| at(what)(error))?;
@@ -146,6 +144,30 @@ fn become_program(order: &Order, answer: BorrowedFd<'_>) -> Result<Infallible, F
     // What the daemon's environment holds, secrets perhaps, is none of the hypervisor's business.
     let error = program.arg0(&order.arg0).args(&order.args).env_clear().exec();
     Err(at(order.program.display())(error))
+}
+
+/// A copy of this process, in `cgroup`. It is made there: to move a process takes the kernel 10 ms, in which no other one
+/// is moved.
+fn fork_into(cgroup: Option<&Path>) -> Result<Option<Pid>, Failed> {
+    let Some(path) = cgroup else { return fork() };
+    let dir = File::open(path).map_err(at(path.display()))?;
+    // SAFETY: all of its fields are numbers, for which zero says "not this".
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = CLONE_INTO_CGROUP;
+    args.exit_signal = libc::SIGCHLD as u64;
+    args.cgroup = dir.as_raw_fd() as u64;
+    // SAFETY: the arguments live through the call, and ask for a copy as fork makes it; this process has one thread.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) };
+    match pid {
+        -1 => {}
+        pid => return Ok(i32::try_from(pid).ok().and_then(Pid::from_raw)),
+    }
+    // A container may refuse the call, which older kernels lack.
+    let copy = fork()?;
+    if copy.is_none() {
+        cgroup::enter(path).map_err(at(path.display()))?;
+    }
+    Ok(copy)
 }
 
 fn fork() -> Result<Option<Pid>, Failed> {
