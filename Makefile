@@ -11,7 +11,7 @@ OUT := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 export PATH := $(PATH):$(HOME)/.cargo/bin:$(TOOLS)/bin:/usr/sbin
 
 SEEDS ?= 10000
-.PHONY: help deps tools guest build test bench simulate bench-boot bench-failover faults e2e-box fmt-check doc-test lint licences deny demo \
+.PHONY: help deps tools guest build test bench simulate bench-boot bench-hostd bench-failover faults e2e-box fmt-check doc-test lint licences deny demo \
   fmt clean
 
 help: ## list these targets
@@ -32,6 +32,12 @@ bench: ## the log beside JetStream and etcd, under load: about 10 minutes; QUICK
 bench-boot: build guest ## what a command adds to a hypervisor's own start; fails at 50 ms
 	@echo "== bench-boot"
 	@exec $(OUT)/chv-bench-boot
+
+bench-hostd: ## what a host's daemon adds to a start, and a thousand VMs on it; ONLY=one, hundred or thousand
+	@echo "== bench-hostd: building (release)"
+	@cargo build --release -p chv-hostd --bin chv-hostd --example chv-fake-hypervisor
+	@echo "== bench-hostd"
+	@cargo bench --quiet -p chv-hostd --bench figures -- $(ONLY)
 
 bench-failover: build ## how long nobody is answered when the leader is killed under load, 50 times; ROUNDS=n
 	@echo "== bench-failover"
