@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
-use chv_domain::spec::{Boot, Cmdline, CpuSpec, HostPath, MemorySpec};
+use chv_domain::spec::{Boot, CpuSpec, HostPath, MemorySpec};
 use chv_domain::{Actor, Command, CommandId, Memory, Submission, UserName, Vcpus, VmRef, VmSpec};
 use chv_proto::client::{Client, CommandError, new_command_id};
 use chv_proto::subject::Audience;
@@ -27,9 +27,8 @@ fn spec(kernel: &str, initramfs: Option<&str>, memory_mib: u32) -> VmSpec {
     let vcpus = Vcpus::new(1).expect("one is enough");
     let memory = Memory::from_mib(memory_mib).expect("more than none");
     let boot = Boot {
-        kernel: path(kernel),
         initramfs: initramfs.map(path),
-        cmdline: Cmdline::default(),
+        ..Boot::kernel(path(kernel))
     };
     VmSpec::new(CpuSpec::of(vcpus), MemorySpec::of(memory), boot)
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use chv_domain::VmSpec;
 use chv_domain::spec::HostPath;
 
-use crate::hypervisor::MachineFiles;
+use crate::hypervisor::{MachineFiles, Payload};
 
 /// The directories that VMs' files may be in.
 #[derive(Debug, Clone)]
@@ -19,6 +19,9 @@ pub struct Files {
 /// Why a path is no file for a VM. The host goes on trying: what is missing may come.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
+    /// The spec names none to boot. None that the leader took does.
+    #[error("the VM has neither a kernel nor firmware; create it with one of the two")]
+    Nothing,
     /// It can't be found.
     #[error(
         "{asked} is {path} on this host, which can't be found: {source}; put it there or correct the path"
@@ -79,13 +82,20 @@ impl Files {
     /// Where the files of `spec` are that an operator put on this host. Blocks on the file system.
     pub fn of(&self, spec: &VmSpec) -> Result<MachineFiles, FileError> {
         let VmSpec { boot, disks, .. } = spec;
+        let payload = match (&boot.kernel, &boot.firmware) {
+            (Some(kernel), _) => Payload::Kernel {
+                kernel: self.resolve(kernel)?,
+                initramfs: boot
+                    .initramfs
+                    .as_ref()
+                    .map(|path| self.resolve(path))
+                    .transpose()?,
+            },
+            (None, Some(firmware)) => Payload::Firmware(self.resolve(firmware)?),
+            (None, None) => return Err(FileError::Nothing),
+        };
         Ok(MachineFiles {
-            kernel: self.resolve(&boot.kernel)?,
-            initramfs: boot
-                .initramfs
-                .as_ref()
-                .map(|path| self.resolve(path))
-                .transpose()?,
+            payload,
             disks: disks
                 .iter()
                 .map(|disk| self.resolve(&disk.path))

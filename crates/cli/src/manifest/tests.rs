@@ -96,8 +96,8 @@ fn a_bad_document_says_where_and_what_to_do() {
             "f.yaml:4:18: the path \"../k\" has `..` in it",
         ),
         (
-            spec("  boot:\n    initramfs: i\n"),
-            "f.yaml:5:5: the field `kernel` is missing",
+            spec("  cpu: 1\n  memory: 1GiB\n  boot:\n    initramfs: i\n"),
+            "f.yaml:2:7: VM web: spec.boot: says nothing to boot",
         ),
         (
             spec("  disks: [{id: a, path: x}]\n"),
@@ -229,7 +229,7 @@ fn every_example_is_good_and_hello_is_the_smallest() {
     };
     let hello = &named("hello").spec;
     assert_eq!((hello.cpu.vcpus.get(), hello.memory.size.mib()), (1, 128));
-    assert_eq!(hello.boot.kernel.as_str(), "uos/vmlinuz");
+    assert_eq!(hello.boot.kernel.as_ref().unwrap().as_str(), "uos/vmlinuz");
     let disk = &named("disk").spec;
     assert!(!disk.disks.is_empty() && !disk.nics.is_empty() && disk.hypervisor.is_some());
     assert!(!named("pair-b").start);

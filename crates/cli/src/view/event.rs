@@ -151,10 +151,12 @@ fn details(event: &Event) -> String {
     let millis = |ms: u64| duration(std::time::Duration::from_millis(ms));
     match event {
         Event::VmCreated { spec, .. } => {
-            format!(
-                "vCPUs {}, memory {}, kernel {}",
-                spec.cpu.vcpus, spec.memory.size, spec.boot.kernel
-            )
+            let boots = match (&spec.boot.kernel, &spec.boot.firmware) {
+                (Some(kernel), _) => format!(", kernel {kernel}"),
+                (None, Some(firmware)) => format!(", firmware {firmware}"),
+                (None, None) => String::new(),
+            };
+            format!("vCPUs {}, memory {}{boots}", spec.cpu.vcpus, spec.memory.size)
         }
         Event::VmPlaced { placed, .. } => format!("on {placed}"),
         Event::VmStopRequested { how, .. } => match how {

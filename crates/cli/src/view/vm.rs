@@ -180,12 +180,13 @@ impl VmView {
         line("last exit", self.exit.as_deref().unwrap_or_default())?;
         line("vCPUs", &spec.cpu.vcpus.to_string())?;
         line("memory", &spec.memory.size.to_string())?;
-        line("kernel", spec.boot.kernel.as_str())?;
-        line(
-            "initramfs",
-            spec.boot.initramfs.as_ref().map_or("", |path| path.as_str()),
-        )?;
+        let path = |path: &Option<chv_domain::spec::HostPath>| {
+            path.as_ref().map(ToString::to_string).unwrap_or_default()
+        };
+        line("kernel", &path(&spec.boot.kernel))?;
+        line("initramfs", &path(&spec.boot.initramfs))?;
         line("cmdline", spec.boot.cmdline.as_str())?;
+        line("firmware", &path(&spec.boot.firmware))?;
         for disk in &spec.disks {
             let access = if disk.read_only { ", read only" } else { "" };
             line(

@@ -19,7 +19,8 @@ use crate::wait::{Goal, Until};
 Examples:
   chv vm create hello --kernel uos/vmlinuz --initramfs uos/initramfs.cpio --memory 128MiB
   chv vm create web --vcpus 2 --memory 1GiB --kernel k --disk path=web.qcow2,format=qcow2 --nic user
-  chv vm create db --kernel k --nic tap=tap0 --label tier=data --no-start")]
+  chv vm create db --kernel k --nic tap=tap0 --label tier=data --no-start
+  chv vm create pc --firmware OVMF.fd --disk path=debian.raw,format=raw")]
 pub(crate) struct Create {
     /// Its name: a-z, 0-9 and -, unique in the project.
     name: VmName,
@@ -30,8 +31,11 @@ pub(crate) struct Create {
     #[arg(long, value_name = "AMOUNT", default_value = "512MiB")]
     memory: Memory,
     /// The kernel's file on the host: absolute, or below its image directory.
-    #[arg(long, value_name = "PATH", value_parser = host_path)]
-    kernel: HostPath,
+    #[arg(long, value_name = "PATH", value_parser = host_path, required_unless_present = "firmware")]
+    kernel: Option<HostPath>,
+    /// The firmware's file, such as OVMF's, by the same rules: it boots from a disk, instead of a kernel.
+    #[arg(long, value_name = "PATH", value_parser = host_path, conflicts_with_all = ["kernel", "initramfs", "cmdline"])]
+    firmware: Option<HostPath>,
     /// The initial RAM file system's, by the same rules.
     #[arg(long, value_name = "PATH", value_parser = host_path)]
     initramfs: Option<HostPath>,
@@ -87,6 +91,8 @@ impl Create {
             kernel: self.kernel,
             initramfs: self.initramfs,
             cmdline: self.cmdline,
+            firmware: self.firmware,
+            order: Vec::new(),
         };
         let disks = self.disks.into_iter().enumerate();
         let nics = self.nics.into_iter().enumerate();

@@ -1,4 +1,4 @@
-//! Direct kernel boot: which files on the host, and the kernel's command line.
+//! What a VM boots: a kernel, directly, or firmware, which boots from a disk; and paths on the host.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,29 +6,74 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smol_str::SmolStr;
 
+use super::device_id::{DeviceId, twice};
 use super::fields::{Rules, spec};
+use super::part::{FULL, Fault, QEMU};
 use crate::text::Parse;
 
 /// The longest command line that x86 Linux takes, in bytes, without the final zero.
 pub const MAX_CMDLINE: usize = 2047;
 
 spec! {
-    /// The kernel that a VM boots, directly, without firmware.
+    /// What a VM boots: a kernel, directly, or firmware, which boots from one of its disks.
+    #[derive(Default)]
     pub struct Boot {
-        required {
-            /// The kernel image.
-            kernel: HostPath;
-        }
         optional {
-            /// The initial RAM file system.
+            /// The kernel image. It or firmware must be given, and not both.
+            kernel: Option<HostPath> = "none";
+            /// The initial RAM file system, for the kernel.
             initramfs: Option<HostPath> = "none";
             /// The kernel's command line. The host puts its console argument before it.
             cmdline: Cmdline = "none";
+            /// The firmware's image, UEFI most often, with its code in it and a store for its variables. It boots from a
+            /// disk. What it stores is not kept when the VM ends.
+            firmware: Option<HostPath> = "none", on(FULL);
+            /// The ids of the disks that the firmware may boot from, the first one first.
+            order: Vec<DeviceId> = "with QEMU all, in the order in which they are given; otherwise as the firmware does it", on(QEMU);
         }
     }
 }
 
-impl Rules for Boot {}
+impl Rules for Boot {
+    fn broken(&self) -> Option<Fault> {
+        let fault = |field: &str, why: &str| Some(Fault::new(field, why));
+        match (&self.kernel, &self.firmware) {
+            (None, None) => fault(
+                "",
+                "says nothing to boot; give a kernel, or firmware that boots from a disk",
+            ),
+            (Some(_), Some(_)) => fault(
+                "firmware",
+                "boots from a disk, and a kernel is booted without it; take one of the two out",
+            ),
+            (Some(_), None) if !self.order.is_empty() => {
+                fault("order", "is for firmware; a kernel is booted directly")
+            }
+            (None, Some(_)) if self.initramfs.is_some() => fault(
+                "initramfs",
+                "goes with a kernel; what firmware boots has its own on its disk",
+            ),
+            (None, Some(_)) if !self.cmdline.is_empty() => fault(
+                "cmdline",
+                "goes with a kernel; what firmware boots has its own on its disk",
+            ),
+            _ => {
+                let (index, id) = twice(self.order.iter())?;
+                fault(&format!("order[{index}]"), &format!("{id} was named before"))
+            }
+        }
+    }
+}
+
+impl Boot {
+    /// A kernel, and nothing else.
+    pub fn kernel(kernel: HostPath) -> Self {
+        Self {
+            kernel: Some(kernel),
+            ..Self::default()
+        }
+    }
+}
 
 /// A file on the host: absolute, or relative to the host's image directory. It never climbs out by `..`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

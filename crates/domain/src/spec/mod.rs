@@ -12,6 +12,7 @@ mod device_id;
 mod disk;
 mod field_path;
 mod fields;
+mod machine_type;
 mod memory;
 mod nic;
 mod on_host_loss;
@@ -27,7 +28,7 @@ mod within;
 use crate::host::HypervisorKind;
 use device_id::twice;
 use fields::{Rules, spec};
-use part::FULL;
+use part::{FULL, QEMU};
 
 pub use boot::{Boot, Cmdline, CmdlineError, HostPath, HostPathError, MAX_CMDLINE};
 pub use cloud_init::{CloudInit, CloudText, CloudTextError, SshKey, SshKeyError};
@@ -35,6 +36,7 @@ pub use cpu::{Affinity, CpuFeature, CpuFeatureError, CpuNumber, CpuSpec, Level, 
 pub use device_id::{DeviceId, DeviceIdError};
 pub use disk::{Disk, DiskFormat, DiskSerial, DiskSerialError};
 pub use field_path::{FieldPath, FieldPathError};
+pub use machine_type::MachineType;
 pub use memory::{Balloon, Hotplug, HotplugMethod, HugePages, MemorySpec};
 pub use nic::{IfName, IfNameError, MacAddress, MacError, Mtu, Nic, NicBackend, Offload, Offloads};
 pub use on_host_loss::OnHostLoss;
@@ -74,6 +76,8 @@ spec! {
             watchdog: bool = "false", on(FULL);
             /// What the guest is told at its first boot, on a disk of its own that its host makes.
             cloud_init: Option<CloudInit> = "no such disk";
+            /// The kind of machine that QEMU makes.
+            machine: Option<MachineType> = "q35 with QEMU", on(QEMU);
         }
     }
 }
@@ -93,6 +97,7 @@ impl VmSpec {
             rng: RngSource::default(),
             watchdog: false,
             cloud_init: None,
+            machine: None,
         }
     }
 }
@@ -106,6 +111,38 @@ impl VmSpec {
             .filter_map(|path| path.try_into().ok())
             .collect()
     }
+
+    /// What QEMU's microvm has not.
+    fn no_microvm(&self) -> Option<Fault> {
+        if self.machine != Some(MachineType::Microvm) {
+            return None;
+        }
+        let dies = self
+            .cpu
+            .topology
+            .as_ref()
+            .map_or(1, |topology| topology.dies_per_package.get());
+        let lacking = [
+            ("boot.firmware", self.boot.firmware.is_some()),
+            ("cpu.max", self.cpu.most() != self.cpu.vcpus),
+            ("cpu.topology.diesPerPackage", dies > 1),
+            ("memory.hotplug", self.memory.hotplug.is_some()),
+        ];
+        let (field, _) = lacking.into_iter().find(|(_, asked)| *asked)?;
+        Some(Fault::new(
+            field,
+            "is not there on a microvm; take it out, or the machine",
+        ))
+    }
+
+    /// A disk to boot from that is none of its disks.
+    fn no_such_disk(&self) -> Option<Fault> {
+        let known = |id: &DeviceId| self.disks.iter().any(|disk| disk.id == *id);
+        self.boot.firmware.as_ref()?;
+        let index = self.boot.order.iter().position(|id| !known(id))?;
+        let why = format!("{} is none of the disks", self.boot.order[index]);
+        Some(Fault::new(&format!("boot.order[{index}]"), why))
+    }
 }
 
 impl Rules for VmSpec {
@@ -117,6 +154,9 @@ impl Rules for VmSpec {
                 format!("{id} is another one's; each has an id of its own"),
             ))
         };
+        if let Some(fault) = self.no_microvm().or_else(|| self.no_such_disk()) {
+            return Some(fault);
+        }
         let seed = self.cloud_init.as_ref().map(|_| CloudInit::disk());
         if let Some(index) = self.disks.iter().position(|disk| Some(&disk.id) == seed.as_ref()) {
             let why = "cidata is the disk that cloudInit is on; give this one another id";

@@ -13,6 +13,9 @@ pub(super) const FULL: &[HypervisorKind] = &[
     HypervisorKind::QemuTcg,
 ];
 
+/// QEMU alone.
+pub(super) const QEMU: &[HypervisorKind] = &[HypervisorKind::QemuKvm, HypervisorKind::QemuTcg];
+
 /// cloud-hypervisor alone.
 pub(super) const CLOUD_HYPERVISOR: &[HypervisorKind] = &[HypervisorKind::CloudHypervisor];
 

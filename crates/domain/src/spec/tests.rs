@@ -141,6 +141,26 @@ fn fields_that_exclude_each_other_are_found_with_their_path() {
             "disks[0].id",
         ),
         ("cloudInit: {userData: nothing}", "cloudInit.userData"),
+        ("boot: {}", "boot"),
+        ("boot: {kernel: k, firmware: f}", "boot.firmware"),
+        ("boot: {firmware: f, initramfs: i}", "boot.initramfs"),
+        ("boot: {firmware: f, cmdline: quiet}", "boot.cmdline"),
+        ("boot: {kernel: k, order: [a]}", "boot.order"),
+        ("boot: {firmware: f, order: [a]}", "boot.order[0]"),
+        (
+            "boot: {firmware: f, order: [a, a]}\ndisks: [{id: a, path: p, format: raw}]",
+            "boot.order[1]",
+        ),
+        ("machine: microvm\nboot: {firmware: f}", "boot.firmware"),
+        ("machine: microvm\ncpu: {vcpus: 1, max: 2}", "cpu.max"),
+        (
+            "machine: microvm\ncpu: {vcpus: 2, topology: {threadsPerCore: 1, coresPerDie: 1, diesPerPackage: 2, packages: 1}}",
+            "cpu.topology.diesPerPackage",
+        ),
+        (
+            "machine: microvm\nmemory: {size: 512MiB, hotplug: {size: 128MiB}}",
+            "memory.hotplug",
+        ),
         (
             "disks: [{id: a, path: p, format: raw, rateLimit: {}}]",
             "disks[0].rateLimit",
@@ -150,9 +170,14 @@ fn fields_that_exclude_each_other_are_found_with_their_path() {
             "nics[2].id",
         ),
     ] {
-        let mut text = format!("boot: {{kernel: k}}\n{rest}\n");
-        for (group, short) in [("cpu", "cpu: 1\n"), ("memory", "memory: 512MiB\n")] {
-            if !rest.starts_with(group) {
+        let mut text = format!("{rest}\n");
+        let groups = [
+            ("cpu", "cpu: 1\n"),
+            ("memory", "memory: 512MiB\n"),
+            ("boot", "boot: {kernel: k}\n"),
+        ];
+        for (group, short) in groups {
+            if !rest.lines().any(|line| line.starts_with(group)) {
                 text.push_str(short);
             }
         }
@@ -186,6 +211,19 @@ memory: 1GiB\nboot: {kernel: k}\n",
         Some("nics[1].backend.user")
     );
     assert_eq!(lack(&user, QemuTcg), None);
+    let firmware = read(
+        "cpu: 1\nmemory: 1GiB\nboot: {firmware: f, order: [a]}\ndisks: [{id: a, path: p, format: raw}]\n",
+    );
+    assert_eq!(
+        lack(&firmware, HypervisorKind::Firecracker).as_deref(),
+        Some("boot.firmware")
+    );
+    assert_eq!(lack(&firmware, CloudHypervisor).as_deref(), Some("boot.order"));
+    assert_eq!(lack(&firmware, QemuTcg), None);
+    assert_eq!(
+        lack(&small("machine: microvm\n"), CloudHypervisor).as_deref(),
+        Some("machine")
+    );
     let burst = small(
         "disks: [{id: a, path: p, format: raw, rateLimit: {ops: {size: 1, refillMs: 1, oneTimeBurst: 1}}}]\n",
     );
@@ -195,6 +233,7 @@ memory: 1GiB\nboot: {kernel: k}\n",
     );
     for (rest, field) in [
         ("cpu: {vcpus: 33}\n", Some("cpu.vcpus")),
+        ("cpu: 1\nmachine: q35\n", Some("machine")),
         ("cpu: {vcpus: 32, features: [+avx2]}\n", Some("cpu.features")),
         (
             "cpu: 1\ndisks: [{id: a, path: p, format: qcow2}]\n",

@@ -181,9 +181,9 @@ fn vm(number: u64) -> Result<Command, Box<dyn Error>> {
             CpuSpec::of(Vcpus::new(2)?),
             MemorySpec::of(Memory::from_mib(2048)?),
             Boot {
-                kernel: path("debian/vmlinuz")?,
                 initramfs: Some(path("debian/initrd.img")?),
                 cmdline: Cmdline::try_from("root=/dev/vda1 quiet".to_owned())?,
+                ..Boot::kernel(path("debian/vmlinuz")?)
             },
         )),
         start: true,

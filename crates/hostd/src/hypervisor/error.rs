@@ -51,6 +51,8 @@ pub enum Part {
     Kernel,
     /// The initial RAM file system.
     Initramfs,
+    /// The firmware's image.
+    Firmware,
     /// The disk's image.
     Disk,
 }
@@ -60,6 +62,7 @@ impl std::fmt::Display for Part {
         f.write_str(match self {
             Self::Kernel => "kernel",
             Self::Initramfs => "initramfs",
+            Self::Firmware => "firmware",
             Self::Disk => "disk",
         })
     }

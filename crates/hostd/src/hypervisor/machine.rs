@@ -40,14 +40,26 @@ pub struct Machine {
 /// A spec's files, each an absolute path on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MachineFiles {
-    /// The kernel image.
-    pub kernel: PathBuf,
-    /// The initial RAM file system.
-    pub initramfs: Option<PathBuf>,
+    /// What it boots.
+    pub payload: Payload,
     /// The image files of its disks, in the spec's order.
     pub disks: Vec<PathBuf>,
     /// The disk that cloud-init reads, which comes after them.
     pub seed: Option<PathBuf>,
+}
+
+/// What a machine boots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    /// A kernel, directly.
+    Kernel {
+        /// Its image.
+        kernel: PathBuf,
+        /// The initial RAM file system.
+        initramfs: Option<PathBuf>,
+    },
+    /// Firmware, which boots from a disk.
+    Firmware(PathBuf),
 }
 
 impl Machine {
@@ -57,6 +69,18 @@ impl Machine {
         let disks = self.spec.disks.iter().map(Cow::Borrowed).zip(files);
         let seed = self.files.seed.as_deref().map(|path| (Cow::Owned(seed()), path));
         disks.chain(seed)
+    }
+
+    /// At which place its firmware boots from `disk`, if it does.
+    pub(super) fn boot_place(&self, disk: &Disk) -> Option<usize> {
+        let Payload::Firmware(_) = self.files.payload else {
+            return None;
+        };
+        let (boot, disks) = (&self.spec.boot, &self.spec.disks);
+        match boot.order.is_empty() {
+            true => disks.iter().position(|other| other.id == disk.id),
+            false => boot.order.iter().position(|id| *id == disk.id),
+        }
     }
 
     /// The hardware address of one of its network cards.
@@ -88,14 +112,15 @@ impl Machine {
 
     /// The files that the machine is made of, and whether its hypervisor writes to them.
     pub(super) fn files(&self) -> impl Iterator<Item = (Part, &Path, bool)> {
-        let MachineFiles {
-            kernel, initramfs, ..
-        } = &self.files;
-        let initramfs = initramfs.as_deref().map(|path| (Part::Initramfs, path, false));
+        let (first, initramfs) = match &self.files.payload {
+            Payload::Kernel { kernel, initramfs } => ((Part::Kernel, kernel), initramfs.as_deref()),
+            Payload::Firmware(firmware) => ((Part::Firmware, firmware), None),
+        };
+        let initramfs = initramfs.map(|path| (Part::Initramfs, path, false));
         let disks = self
             .disks()
             .map(|(disk, path)| (Part::Disk, path, !disk.read_only));
-        [(Part::Kernel, kernel.as_path(), false)]
+        [(first.0, first.1.as_path(), false)]
             .into_iter()
             .chain(initramfs)
             .chain(disks)

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::{ProbeGuest, on_a_blocking_thread};
 use crate::hypervisor::{
-    AgentChannel, ConsoleOutput, FromGuest, Hypervisor, Instance, Machine, MachineFiles, Making, RunDir,
-    last_lines,
+    AgentChannel, ConsoleOutput, FromGuest, Hypervisor, Instance, Machine, MachineFiles, Making, Payload,
+    RunDir, last_lines,
 };
 use crate::wall::{Wall, Walls};
 
@@ -133,8 +133,10 @@ fn machine(guest: &ProbeGuest, dir: &Path, wall: Wall) -> Result<Machine, String
         run_dir,
         spec: Arc::new(spec(guest)?),
         files: MachineFiles {
-            kernel: guest.kernel.clone(),
-            initramfs: Some(guest.initramfs.clone()),
+            payload: Payload::Kernel {
+                kernel: guest.kernel.clone(),
+                initramfs: Some(guest.initramfs.clone()),
+            },
             disks: Vec::new(),
             seed: None,
         },
@@ -149,9 +151,9 @@ fn spec(guest: &ProbeGuest) -> Result<VmSpec, String> {
     let vcpus = Vcpus::new(1).map_err(|error| error.to_string())?;
     let memory = Memory::from_mib(MEMORY_MIB).map_err(|error| error.to_string())?;
     let boot = Boot {
-        kernel: path(&guest.kernel)?,
         initramfs: Some(path(&guest.initramfs)?),
         cmdline: Cmdline::try_from(CMDLINE.to_owned()).map_err(|error| error.to_string())?,
+        ..Boot::kernel(path(&guest.kernel)?)
     };
     Ok(VmSpec::new(CpuSpec::of(vcpus), MemorySpec::of(memory), boot))
 }

@@ -163,14 +163,25 @@ fn spec_fields(fields: &mut Fields<'_>, spec: &VmSpec) {
     if let Some(cloud_init) = &spec.cloud_init {
         fields.ready(11, &cloud_init_to_wire(cloud_init));
     }
+    if let Some(machine) = spec.machine {
+        fields.text(12, machine.as_str());
+    }
 }
 
 fn boot_fields(fields: &mut Fields<'_>, boot: &Boot) {
-    fields.text(1, boot.kernel.as_str());
+    if let Some(kernel) = &boot.kernel {
+        fields.text(1, kernel.as_str());
+    }
     if let Some(initramfs) = &boot.initramfs {
         fields.text(2, initramfs.as_str());
     }
     fields.text(3, boot.cmdline.as_str());
+    if let Some(firmware) = &boot.firmware {
+        fields.text(4, firmware.as_str());
+    }
+    for id in &boot.order {
+        fields.text(5, id.as_str());
+    }
 }
 
 fn desired_fields(fields: &mut Fields<'_>, vm: &DesiredVm) {

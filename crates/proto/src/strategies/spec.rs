@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use chv_domain::spec::{
     Affinity, Balloon, Boot, CloudInit, CloudText, Cmdline, CpuSpec, DeviceId, Disk, DiskFormat, DiskSerial,
-    HostPath, Hotplug, HotplugMethod, HugePages, IfName, MacAddress, MemorySpec, Nic, NicBackend, Offloads,
-    OnHostLoss, QueueSize, RateLimit, RngSource, StopTimeout, TokenBucket, Topology, Within,
+    HostPath, Hotplug, HotplugMethod, HugePages, IfName, MacAddress, MachineType, MemorySpec, Nic,
+    NicBackend, Offloads, OnHostLoss, QueueSize, RateLimit, RngSource, StopTimeout, TokenBucket, Topology,
+    Within,
 };
 use chv_domain::*;
 use proptest::collection::{btree_map, vec};
@@ -24,11 +25,16 @@ fn path() -> impl Strategy<Value = HostPath> {
 }
 
 fn boot() -> impl Strategy<Value = Boot> {
-    (path(), option::of(path()), "[ -~]{0,40}").prop_map(|(kernel, initramfs, cmdline)| Boot {
-        kernel,
-        initramfs,
-        cmdline: Cmdline::try_from(cmdline).unwrap(),
-    })
+    let files = (option::of(path()), option::of(path()), option::of(path()));
+    (files, "[ -~]{0,40}", vec(device_id(), 0..3)).prop_map(
+        |((kernel, initramfs, firmware), cmdline, order)| Boot {
+            kernel,
+            initramfs,
+            cmdline: Cmdline::try_from(cmdline).unwrap(),
+            firmware,
+            order,
+        },
+    )
 }
 
 fn device_id() -> impl Strategy<Value = DeviceId> {
@@ -227,6 +233,7 @@ pub(crate) fn spec() -> impl Strategy<Value = VmSpec> {
         prop_oneof![Just(OnHostLoss::Stay), Just(OnHostLoss::Failover)],
         (prop::sample::select(RngSource::ALL), any::<bool>()),
         option::of(cloud_init()),
+        option::of(prop::sample::select(MachineType::ALL)),
     )
         .prop_map(
             |(
@@ -238,6 +245,7 @@ pub(crate) fn spec() -> impl Strategy<Value = VmSpec> {
                 on_host_loss,
                 (rng, watchdog),
                 cloud_init,
+                machine,
             )| {
                 VmSpec {
                     cpu,
@@ -251,6 +259,7 @@ pub(crate) fn spec() -> impl Strategy<Value = VmSpec> {
                     rng,
                     watchdog,
                     cloud_init,
+                    machine,
                 }
             },
         )

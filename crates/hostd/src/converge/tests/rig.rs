@@ -25,7 +25,8 @@ use crate::converge::{Converge, Here, Hypervisors, Wish};
 use crate::data_dir::DataDir;
 use crate::files::Files;
 use crate::hypervisor::{
-    Binary, Changing, Exit, Hypervisor, HypervisorError, Instance, Machine, Operation, Process, Status,
+    Binary, Changing, Exit, Hypervisor, HypervisorError, Instance, Machine, Operation, Payload, Process,
+    Status,
 };
 use crate::leader::{Answer, Leader};
 use crate::lease::Lease;
@@ -162,9 +163,12 @@ impl Hypervisor for Fake {
 
     async fn launch(&self, machine: &Machine) -> Result<Instance, HypervisorError> {
         let vm = machine.vm;
-        std::fs::read(&machine.files.kernel).map_err(|source| HypervisorError::Unreadable {
+        let Payload::Kernel { kernel, .. } = &machine.files.payload else {
+            panic!("no test boots firmware here");
+        };
+        std::fs::read(kernel).map_err(|source| HypervisorError::Unreadable {
             part: crate::hypervisor::Part::Kernel,
-            path: machine.files.kernel.clone(),
+            path: kernel.clone(),
             source,
         })?;
         if let Some(running) = Instance::find(machine.run_dir.clone()).await.unwrap() {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::api::Ask;
 use crate::hypervisor::error::HypervisorError;
-use crate::hypervisor::machine::Machine;
+use crate::hypervisor::machine::{Machine, Payload};
 use crate::hypervisor::run_dir::VSOCK;
 
 const KIND: HypervisorKind = HypervisorKind::Firecracker;
@@ -20,11 +20,14 @@ const GUEST_CID: u32 = 3;
 /// The requests that make `machine`, in their order. It does not run yet.
 pub(super) fn requests(machine: &Machine) -> Result<Vec<Ask>, HypervisorError> {
     let (spec, files) = (&machine.spec, &machine.files);
+    let Payload::Kernel { kernel, initramfs } = &files.payload else {
+        return Err(lacks("firmware; give a kernel".to_owned()));
+    };
     let mut boot = json!({
-        "kernel_image_path": text("kernel", &files.kernel)?,
+        "kernel_image_path": text("kernel", kernel)?,
         "boot_args": machine.kernel_cmdline(KIND)?,
     });
-    if let Some(initramfs) = &files.initramfs {
+    if let Some(initramfs) = initramfs {
         boot["initrd_path"] = text("initramfs", initramfs)?.into();
     }
     let machine_config = json!({

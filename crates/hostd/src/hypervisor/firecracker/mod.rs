@@ -24,7 +24,7 @@ use super::binary::Binary;
 use super::changing::Changing;
 use super::error::{HypervisorError, Operation};
 use super::instance::Instance;
-use super::machine::Machine;
+use super::machine::{Machine, Payload};
 use super::run_dir::API_SOCKET;
 use super::spawn::spawn;
 use super::status::Status;
@@ -66,13 +66,13 @@ impl Firecracker {
     /// The machine with an uncompressed kernel.
     async fn with_kernel(&self, machine: &Machine) -> Result<Machine, HypervisorError> {
         let mut machine = machine.clone();
-        match self.kernels.uncompressed(&machine.files.kernel).await {
-            Ok(kernel) => machine.files.kernel = kernel,
+        let Payload::Kernel { kernel, .. } = &mut machine.files.payload else {
+            return Ok(machine);
+        };
+        match self.kernels.uncompressed(kernel).await {
+            Ok(uncompressed) => *kernel = uncompressed,
             Err(NoKernel::Compression(error)) => {
-                return Err(config::lacks(format!(
-                    "the kernel {}: {error}",
-                    machine.files.kernel.display()
-                )));
+                return Err(config::lacks(format!("the kernel {}: {error}", kernel.display())));
             }
             // A kernel that can't be read is told with the machine's other files.
             Err(NoKernel::Io(error)) if machine.check_files().is_ok() => {

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
 use super::*;
-use crate::hypervisor::{MachineFiles, Making, Process, RunDir};
+use crate::hypervisor::{MachineFiles, Making, Payload, Process, RunDir};
 
 fn machine(more: Value) -> Machine {
     let mut spec = json!({"cpu": 2, "memory": "512MiB", "boot": {"kernel": "k", "cmdline": "quiet"}});
@@ -21,8 +21,10 @@ fn machine(more: Value) -> Machine {
         making: Making::default(),
         spec: Arc::new(serde_json::from_value(spec).unwrap()),
         files: MachineFiles {
-            kernel: "/images/vmlinux".into(),
-            initramfs: Some("/images/initramfs.cpio".into()),
+            payload: Payload::Kernel {
+                kernel: "/images/vmlinux".into(),
+                initramfs: Some("/images/initramfs.cpio".into()),
+            },
             disks: vec!["/images/a.raw".into(), "/images/b.raw".into()],
             seed: None,
         },

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{Leash, On, ready, soon};
 use crate::hypervisor::{
-    AgentChannel, ConsolePump, Exit, FromGuest, HypervisorError, Instance, Operation, Part, Remedy, Status,
-    ToGuest,
+    AgentChannel, ConsolePump, Exit, FromGuest, HypervisorError, Instance, Operation, Part, Payload, Remedy,
+    Status, ToGuest,
 };
 
 /// Launch, running, ready, power button, gone.
@@ -123,10 +123,14 @@ pub(super) async fn refuses_what_can_not_boot(on: &On) {
     let hypervisor = on.hypervisor();
     let dir = tempfile::tempdir().unwrap();
     let mut machine = on.machine(dir.path());
-    machine.files.kernel = dir.path().join("absent");
+    let kernel = dir.path().join("absent");
+    machine.files.payload = Payload::Kernel {
+        kernel: kernel.clone(),
+        initramfs: None,
+    };
     let error = hypervisor.launch(&machine).await.unwrap_err();
     assert!(
-        matches!(&error, HypervisorError::Unreadable { part: Part::Kernel, path, .. } if *path == machine.files.kernel)
+        matches!(&error, HypervisorError::Unreadable { part: Part::Kernel, path, .. } if *path == kernel)
     );
     assert_eq!(error.remedy(), Remedy::WaitForHost);
     assert!(
@@ -134,7 +138,7 @@ pub(super) async fn refuses_what_can_not_boot(on: &On) {
         "something was made for a machine that can't boot"
     );
 
-    std::fs::write(&machine.files.kernel, "no kernel").unwrap();
+    std::fs::write(&kernel, "no kernel").unwrap();
     let error = hypervisor.launch(&machine).await.unwrap_err();
     assert!(
         matches!(

@@ -2,6 +2,7 @@
 //! fake relies on nothing that a real one doesn't do. Where the guest or the hypervisor is missing these tests
 //! fail; the Makefile leaves them out by their names, and says so.
 
+mod boots;
 mod changes;
 mod devices;
 mod fake;
@@ -60,8 +61,7 @@ fn machine_of(run_dir: &Path, kernel: PathBuf, initramfs: Option<PathBuf>) -> Ma
         run_dir: RunDir::new(run_dir.join("vm")).unwrap(),
         spec: spec(serde_json::json!({})),
         files: MachineFiles {
-            kernel,
-            initramfs,
+            payload: Payload::Kernel { kernel, initramfs },
             disks: Vec::new(),
             seed: None,
         },

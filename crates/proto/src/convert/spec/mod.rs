@@ -8,7 +8,7 @@ mod memory;
 use chv_domain::VmSpec;
 use chv_domain::spec::{Boot, Cmdline, HostPath, RngSource, StopTimeout};
 
-use super::error::{WireError, parse_optional};
+use super::error::{WireError, parse, parse_optional};
 use crate::v1;
 
 pub(super) use cloud_init::cloud_init_to_wire;
@@ -30,6 +30,10 @@ pub fn spec_to_wire(spec: &VmSpec) -> v1::VmSpec {
         rng: rng_to_wire(spec.rng).to_owned(),
         watchdog: spec.watchdog,
         cloud_init: spec.cloud_init.as_ref().map(cloud_init_to_wire),
+        machine: spec
+            .machine
+            .map(|machine| machine.to_string())
+            .unwrap_or_default(),
     }
 }
 
@@ -56,6 +60,7 @@ pub fn spec_from_wire(spec: v1::VmSpec) -> Result<VmSpec, WireError> {
             .map(cloud_init::cloud_init_from_wire)
             .transpose()
             .map_err(|error| error.within("cloud_init"))?,
+        machine: parse_optional("machine", &spec.machine)?,
     })
 }
 
@@ -96,13 +101,11 @@ fn each<W, T>(field: &str, list: Vec<W>, from: fn(W) -> Result<T, WireError>) ->
 
 fn boot_to_wire(boot: &Boot) -> v1::Boot {
     v1::Boot {
-        kernel: boot.kernel.to_string(),
-        initramfs: boot
-            .initramfs
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        kernel: path_to_wire(&boot.kernel),
+        initramfs: path_to_wire(&boot.initramfs),
         cmdline: boot.cmdline.as_str().to_owned(),
+        firmware: path_to_wire(&boot.firmware),
+        order: boot.order.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -110,13 +113,22 @@ fn path(field: &str, text: String) -> Result<HostPath, WireError> {
     HostPath::try_from(text).map_err(|error| WireError::new(field, error))
 }
 
+/// A path, where an empty text stands for none.
+fn given_path(field: &str, text: String) -> Result<Option<HostPath>, WireError> {
+    let given = Some(text).filter(|text| !text.is_empty());
+    given.map(|text| path(field, text)).transpose()
+}
+
+fn path_to_wire(path: &Option<HostPath>) -> String {
+    path.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
 fn boot_from_wire(boot: v1::Boot) -> Result<Boot, WireError> {
     Ok(Boot {
-        kernel: path("kernel", boot.kernel)?,
-        initramfs: match boot.initramfs {
-            none if none.is_empty() => None,
-            text => Some(path("initramfs", text)?),
-        },
+        kernel: given_path("kernel", boot.kernel)?,
+        initramfs: given_path("initramfs", boot.initramfs)?,
         cmdline: Cmdline::try_from(boot.cmdline).map_err(|error| WireError::new("cmdline", error))?,
+        firmware: given_path("firmware", boot.firmware)?,
+        order: each("order", boot.order, |id| parse("id", &id))?,
     })
 }

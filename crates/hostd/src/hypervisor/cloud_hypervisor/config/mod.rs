@@ -19,7 +19,7 @@ use cloud_hypervisor_sdk::models::{
 };
 
 use crate::hypervisor::error::HypervisorError;
-use crate::hypervisor::machine::Machine;
+use crate::hypervisor::machine::{Machine, Payload};
 use crate::hypervisor::run_dir::{CONSOLE_SOCKET, VSOCK};
 
 const KIND: HypervisorKind = HypervisorKind::CloudHypervisor;
@@ -38,7 +38,6 @@ pub(super) fn config(machine: &Machine) -> Result<VmConfig, HypervisorError> {
         .collect::<Result<_, _>>()?;
     let nics = spec.nics.iter().map(|nic| device::nic(nic, machine.mac(nic)));
     let nics: Vec<_> = nics.collect::<Result<_, _>>()?;
-    let files = &machine.files;
     Ok(VmConfig {
         cpus: Some(cpu::cpus(&spec.cpu)?),
         memory: Some(memory(&spec.memory)),
@@ -57,16 +56,25 @@ pub(super) fn config(machine: &Machine) -> Result<VmConfig, HypervisorError> {
         }),
         console: Some(ConsoleConfig::new(ConsoleMode::Off)),
         vsock: Some(VsockConfig::new(GUEST_CID, VSOCK.to_owned())),
-        ..VmConfig::new(PayloadConfig {
-            kernel: Some(text("kernel", &files.kernel)?),
-            initramfs: files
-                .initramfs
+        ..VmConfig::new(payload(machine)?)
+    })
+}
+
+fn payload(machine: &Machine) -> Result<PayloadConfig, HypervisorError> {
+    Ok(match &machine.files.payload {
+        Payload::Kernel { kernel, initramfs } => PayloadConfig {
+            kernel: Some(text("kernel", kernel)?),
+            initramfs: initramfs
                 .as_deref()
                 .map(|path| text("initramfs", path))
                 .transpose()?,
             cmdline: Some(machine.kernel_cmdline(KIND)?),
             ..PayloadConfig::new()
-        })
+        },
+        Payload::Firmware(firmware) => PayloadConfig {
+            firmware: Some(text("firmware", firmware)?),
+            ..PayloadConfig::new()
+        },
     })
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::hypervisor::Making;
-use crate::hypervisor::machine::MachineFiles;
+use crate::hypervisor::machine::{MachineFiles, Payload};
 use crate::hypervisor::run_dir::RunDir;
 
 fn machine(spec: serde_json::Value, disks: &[&str]) -> Machine {
@@ -15,8 +15,10 @@ fn machine(spec: serde_json::Value, disks: &[&str]) -> Machine {
         run_dir: RunDir::new("/run/x").unwrap(),
         spec: Arc::new(serde_json::from_value(spec).unwrap()),
         files: MachineFiles {
-            kernel: "/images/vmlinuz".into(),
-            initramfs: Some("/images/initramfs.cpio".into()),
+            payload: Payload::Kernel {
+                kernel: "/images/vmlinuz".into(),
+                initramfs: Some("/images/initramfs.cpio".into()),
+            },
             disks: disks.iter().map(Into::into).collect(),
             seed: None,
         },
@@ -125,6 +127,17 @@ fn given_a_machine_with_everything_then_nothing_of_it_is_left_out() {
     ] {
         assert_eq!(request[part], expected, "{part}");
     }
+}
+
+#[test]
+fn given_firmware_then_it_is_the_payload_alone() {
+    let spec = json!({"cpu": 1, "memory": "512MiB", "boot": {"firmware": "CLOUDHV.fd"}});
+    let mut machine = machine(spec, &[]);
+    machine.files.payload = Payload::Firmware("/images/CLOUDHV.fd".into());
+    assert_eq!(
+        request(&machine)["payload"],
+        json!({"firmware": "/images/CLOUDHV.fd"})
+    );
 }
 
 #[test]

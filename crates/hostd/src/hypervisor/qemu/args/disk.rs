@@ -61,14 +61,22 @@ pub(in crate::hypervisor::qemu) fn limit_name(id: &DeviceId) -> String {
     format!("limit-{id}")
 }
 
-/// The options for `disk`, whose image is the file `path`, on the bus `bus`.
+/// The options for `disk`, whose image is the file `path`, on the bus `bus`; it is booted from at `boot_place`.
 pub(super) fn options(
     disk: &Disk,
     path: &Path,
+    boot_place: Option<usize>,
     kind: HypervisorKind,
     bus: &str,
 ) -> Result<Vec<(&'static str, String)>, HypervisorError> {
-    let Parts { limit, node, device } = parts(disk, path, kind)?;
+    let Parts {
+        limit,
+        node,
+        mut device,
+    } = parts(disk, path, kind)?;
+    if let Some(place) = boot_place {
+        device = device.with("bootindex", place);
+    }
     let limit = limit.map(|limit| ("-object", limit.to_string()));
     let rest = [("-blockdev", node.to_string()), ("-device", device.words(bus))];
     Ok(limit.into_iter().chain(rest).collect())

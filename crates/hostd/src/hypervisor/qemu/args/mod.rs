@@ -13,16 +13,20 @@ mod tests;
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 
-use chv_domain::HypervisorKind;
+use chv_domain::spec::MachineType;
+use chv_domain::{HypervisorKind, VmSpec};
 
 use crate::hypervisor::agent::PORT_NAME;
 use crate::hypervisor::error::HypervisorError;
 use crate::hypervisor::instance::marker;
-use crate::hypervisor::machine::Machine;
+use crate::hypervisor::machine::{Machine, Payload};
 use crate::hypervisor::run_dir::{AGENT_SOCKET, CONSOLE_LOG, CONSOLE_SOCKET};
 
 /// PCIe, an ACPI power button, and none of the old devices that can be left out.
-const MACHINE: &str = "q35,usb=off,vmport=off,sata=off,smbus=off";
+const Q35: &str = "q35,usb=off,vmport=off,sata=off,smbus=off";
+
+/// The same of a microvm, which has neither by itself.
+const MICROVM: &str = "microvm,pcie=on,acpi=on,rtc=on,x-option-roms=off";
 
 /// What the QEMU process itself is kept from, by seccomp.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
@@ -50,6 +54,16 @@ impl Accelerator {
     }
 }
 
+/// The bus of a machine without ports: what is on it stays there while the machine runs.
+const ROOT_BUS: &str = "pcie.0";
+
+fn machine_type(spec: &VmSpec) -> &'static str {
+    match spec.machine {
+        Some(MachineType::Q35) | None => Q35,
+        Some(MachineType::Microvm) => MICROVM,
+    }
+}
+
 /// The command line for `machine`, without the program's name; QMP is spoken on the listening socket `qmp_fd`.
 pub(super) fn args(
     machine: &Machine,
@@ -58,13 +72,12 @@ pub(super) fn args(
     qmp_fd: RawFd,
 ) -> Result<Vec<OsString>, HypervisorError> {
     let (kind, spec) = (accelerator.kind(), &machine.spec);
-    let cmdline = machine.kernel_cmdline(kind)?;
     let mut args: Vec<OsString> = Vec::new();
     let mut option = |name: &str, value: OsString| args.extend([name.into(), value]);
     option("-name", marker(machine.vm, kind).into());
     option(
         "-machine",
-        format!("{MACHINE}{}", memory::machine(&spec.memory)).into(),
+        format!("{}{}", machine_type(spec), memory::machine(&spec.memory)).into(),
     );
     option("-accel", accelerator.name().into());
     option("-cpu", cpu::model(&spec.cpu, accelerator).into());
@@ -72,11 +85,16 @@ pub(super) fn args(
     for (name, value) in memory::options(&spec.memory) {
         option(name, value.into());
     }
-    option("-kernel", machine.files.kernel.clone().into());
-    if let Some(initramfs) = &machine.files.initramfs {
-        option("-initrd", initramfs.clone().into());
+    match &machine.files.payload {
+        Payload::Kernel { kernel, initramfs } => {
+            option("-kernel", kernel.clone().into());
+            if let Some(initramfs) = initramfs {
+                option("-initrd", initramfs.clone().into());
+            }
+            option("-append", machine.kernel_cmdline(kind)?.into());
+        }
+        Payload::Firmware(firmware) => option("-bios", firmware.clone().into()),
     }
-    option("-append", cmdline.into());
 
     option(
         "-chardev",
@@ -109,13 +127,19 @@ pub(super) fn args(
         option("-device", "i6300esb".into());
         option("-action", "watchdog=reset".into());
     }
-    for (name, value) in port::options(machine.disks().count() + spec.nics.len()) {
-        option(name, value.into());
+    let has_ports = spec.machine != Some(MachineType::Microvm);
+    if has_ports {
+        for (name, value) in port::options(machine.disks().count() + spec.nics.len()) {
+            option(name, value.into());
+        }
     }
     let mut buses = (0..).map(port::name);
-    let mut bus = || buses.next().unwrap_or_default();
+    let mut bus = || {
+        let port = buses.next().unwrap_or_default();
+        if has_ports { port } else { ROOT_BUS.to_owned() }
+    };
     for (disk, path) in machine.disks() {
-        for (name, value) in disk::options(&disk, path, kind, &bus())? {
+        for (name, value) in disk::options(&disk, path, machine.boot_place(&disk), kind, &bus())? {
             option(name, value.into());
         }
     }

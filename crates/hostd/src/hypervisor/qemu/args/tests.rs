@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::hypervisor::Making;
-use crate::hypervisor::machine::MachineFiles;
+use crate::hypervisor::machine::{MachineFiles, Payload};
 use crate::hypervisor::run_dir::RunDir;
 
 fn machine(spec: serde_json::Value, disks: &[&str]) -> Machine {
@@ -15,8 +15,10 @@ fn machine(spec: serde_json::Value, disks: &[&str]) -> Machine {
         run_dir: RunDir::new("/run/x").unwrap(),
         spec: Arc::new(serde_json::from_value(spec).unwrap()),
         files: MachineFiles {
-            kernel: "/images/vmlinuz".into(),
-            initramfs: None,
+            payload: Payload::Kernel {
+                kernel: "/images/vmlinuz".into(),
+                initramfs: None,
+            },
             disks: disks.iter().map(Into::into).collect(),
             seed: None,
         },
@@ -179,9 +181,52 @@ fn given_memory_then_it_is_made_and_can_be_added_as_the_spec_says() {
 }
 
 #[test]
+fn given_firmware_then_it_boots_from_the_disks_in_their_order_or_in_the_one_that_is_asked_for() {
+    let of = |boot: serde_json::Value| {
+        let disks = json!([
+            {"id": "root", "path": "a", "format": "raw"},
+            {"id": "data", "path": "b", "format": "raw"},
+            {"id": "iso", "path": "c", "format": "raw"},
+        ]);
+        let mut machine = with(json!({"boot": boot, "disks": disks}), &["/a", "/b", "/c"]);
+        machine.files.payload = Payload::Firmware("/images/OVMF, the one.fd".into());
+        lines(&machine, Accelerator::Tcg)
+    };
+    let places = |lines: &str| -> Vec<String> {
+        let devices = lines
+            .lines()
+            .filter(|line| line.starts_with("-device virtio-blk-pci"));
+        devices
+            .filter_map(|line| Some(line.split_once("bootindex=")?.1.to_owned()))
+            .collect()
+    };
+    let all = of(json!({"firmware": "f"}));
+    has(&all, "-bios /images/OVMF, the one.fd\n");
+    assert!(!all.contains("-append") && !all.contains("-kernel"), "{all}");
+    assert_eq!(places(&all), ["0", "1", "2"]);
+    let two = of(json!({"firmware": "f", "order": ["iso", "root"]}));
+    assert_eq!(places(&two), ["1", "0"]);
+    has(&two, "id=disk-data,drive=disk-data,serial=data,num-queues=1\n");
+}
+
+#[test]
+fn given_a_microvm_then_it_is_one_that_has_pcie_and_a_power_button() {
+    let micro = lines(&with(json!({"machine": "microvm"}), &[]), Accelerator::Tcg);
+    has(
+        &micro,
+        "-machine microvm,pcie=on,acpi=on,rtc=on,x-option-roms=off,mem-merge=off\n",
+    );
+    let q35 = lines(&with(json!({"machine": "q35"}), &[]), Accelerator::Tcg);
+    has(&q35, "-machine q35,usb=off");
+}
+
+#[test]
 fn given_an_initramfs_a_source_of_random_numbers_and_a_watchdog_then_they_are_there() {
     let mut machine = with(json!({"rng": "hwrng", "watchdog": true}), &[]);
-    machine.files.initramfs = Some("/images/initramfs.cpio".into());
+    machine.files.payload = Payload::Kernel {
+        kernel: "/images/vmlinuz".into(),
+        initramfs: Some("/images/initramfs.cpio".into()),
+    };
     let lines = lines(&machine, Accelerator::Kvm);
     has(&lines, "-accel kvm\n-cpu host\n");
     has(&lines, "-initrd /images/initramfs.cpio\n");
