@@ -1,7 +1,8 @@
 //! The kinds of machines that QEMU makes.
 
 use super::choice::choice;
-use super::part::Part;
+use super::part::{Lack, Part};
+use crate::host::HypervisorKind;
 
 choice! {
     /// A kind of machine.
@@ -16,7 +17,14 @@ choice! {
 
 impl Part for MachineType {
     fn values() -> String {
-        "q35, or microvm, which boots a kernel directly and takes no more processors or memory while it runs"
+        "q35, or with KVM microvm, which boots a kernel directly and takes no more processors or memory while it runs"
             .to_owned()
+    }
+
+    /// A microvm has no clock to measure another by. Over KVM the hypervisor tells the guest the time; where its
+    /// processor is emulated, Linux gives up on a busy host.
+    fn lacks(&self, kind: HypervisorKind) -> Option<Lack> {
+        let lacks = (*self, kind) == (Self::Microvm, HypervisorKind::QemuTcg);
+        lacks.then(|| Lack::new("", "is microvm: that needs qemu-kvm"))
     }
 }

@@ -224,6 +224,12 @@ memory: 1GiB\nboot: {kernel: k}\n",
         lack(&small("machine: microvm\n"), CloudHypervisor).as_deref(),
         Some("machine")
     );
+    let microvm = small("machine: microvm\n");
+    assert_eq!(
+        microvm.lacks(QemuTcg).unwrap().to_string(),
+        "machine is microvm: that needs qemu-kvm"
+    );
+    assert_eq!(microvm.lacks(QemuKvm), None);
     let burst = small(
         "disks: [{id: a, path: p, format: raw, rateLimit: {ops: {size: 1, refillMs: 1, oneTimeBurst: 1}}}]\n",
     );

