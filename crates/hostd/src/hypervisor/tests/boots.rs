@@ -66,14 +66,14 @@ mod needs_firmware {
         let seen = soon("what the guest finds", seen_from_inside(&instance)).await;
         let cmdline = seen["cmdline"].as_str().unwrap();
         assert!(cmdline.ends_with("booted=from-disk"), "{cmdline}");
-        // The disks have slots one after the other; OVMF tells where it looks.
+        // The disks have ports one after the other; OVMF tells where it looks.
         let console = std::fs::read(instance.run_dir.console_log()).unwrap();
         let console = String::from_utf8_lossy(&console);
         let looked: Vec<_> = console
             .lines()
             .filter(|line| line.contains("BdsDxe: failed to load"))
-            .filter_map(|line| line.split_once("Pci(0x")?.1.split_once(','))
-            .map(|(slot, _)| slot)
+            .filter_map(|line| line.split_once("PciRoot(0x0)/Pci(")?.1.split_once(')'))
+            .map(|(port, _)| port)
             .collect();
         let [empty, system] = looked[..] else {
             panic!("{looked:?} in {console}");
