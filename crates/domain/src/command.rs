@@ -13,6 +13,7 @@ use crate::event::ExitReason;
 use crate::host::{HostFacts, HypervisorKind};
 use crate::ids::{CommandId, HostId, ReplicaId, VmId};
 use crate::name::{HostName, ProjectName, VmName};
+use crate::restart::Run;
 use crate::retention::{Forgotten, Retention};
 use crate::seq::{Epoch, Seq};
 use crate::spec::{FieldPath, StopTimeout, VmSpec};
@@ -240,8 +241,8 @@ pub enum Observation {
         /// Whether its vCPUs are held.
         paused: bool,
     },
-    /// It ended, with these last lines on its console when nobody had asked for that.
-    Exited(ExitReason, String),
+    /// It ended, with these last lines on its console when nobody had asked for that, after this run.
+    Exited(ExitReason, String, Run),
     /// A step can't be done now; the host goes on trying.
     Blocked(String),
     /// What stood in the way is gone.

@@ -49,6 +49,11 @@ pub struct HostSlice {
 }
 
 impl DesiredVm {
+    /// The last order or grant, as [`Vm::order`].
+    pub fn order(&self) -> Seq {
+        self.revision.max(self.epoch.0)
+    }
+
     /// What `host` should make of `vm`; `None` when it is not placed there.
     pub fn of(vm: &Vm, host: HostId) -> Option<Self> {
         let placement = vm.placement.filter(|placement| placement.host == host)?;

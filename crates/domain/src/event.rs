@@ -11,6 +11,7 @@ use crate::host::{HostFacts, HypervisorKind};
 use crate::ids::{DirectoryId, HostId, ReplicaId, VmId};
 use crate::name::{HostName, ProjectName, VmName};
 use crate::placement::Placed;
+use crate::restart::Aftermath;
 use crate::retention::{Forgotten, Retention};
 use crate::seq::{Epoch, Seq};
 use crate::spec::{FieldPath, VmSpec};
@@ -194,6 +195,8 @@ pub enum Event {
         reason: ExitReason,
         /// The last lines of its console, when nobody had asked for its end; as the guest wrote them.
         console: String,
+        /// What becomes of it.
+        then: Aftermath,
     },
     /// The host can't make the VM what it should be; it goes on trying.
     VmBlocked {

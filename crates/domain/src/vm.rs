@@ -12,6 +12,7 @@ use crate::host::{Capacity, HypervisorKind};
 use crate::ids::{CommandId, HostId, VmId};
 use crate::life::{Found, Level, State};
 use crate::name::{ProjectName, VmName};
+use crate::restart::NoMore;
 use crate::seq::{Epoch, Seq};
 use crate::spec::{FieldPath, OnHostLoss, StopTimeout, VmSpec};
 use crate::time::Timestamp;
@@ -154,6 +155,8 @@ pub struct Aside {
     pub changed: Seq,
     /// What the guest that runs is not yet.
     pub unapplied: Option<Unapplied>,
+    /// Why it is not started again, where nobody had asked for its end.
+    pub stays: Option<NoMore>,
 }
 
 /// One virtual machine. There are a great many: what most have not is not in it, but elsewhere where it is.
@@ -243,6 +246,12 @@ impl Vm {
         self.ordered.seq
     }
 
+    /// The last order or grant: an end that was under an earlier one says nothing of what is asked for by now.
+    pub fn order(&self) -> Seq {
+        let granted = self.placement.map_or(Seq::ZERO, |placement| placement.epoch.0);
+        self.revision().max(granted)
+    }
+
     /// What few have, as it is of this one.
     pub fn aside(&self) -> Aside {
         self.aside.as_deref().cloned().unwrap_or_default()
@@ -253,6 +262,11 @@ impl Vm {
         let mut aside = self.aside();
         change(&mut aside);
         self.aside = (aside != Aside::default()).then(|| Box::new(aside));
+    }
+
+    /// Why it is not started again, where nobody had asked for its end.
+    pub fn stays(&self) -> Option<NoMore> {
+        self.aside.as_ref()?.stays
     }
 
     /// Whether it can't be deleted before somebody lifts that.

@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use chv_domain::{ExitReason, HypervisorKind, Timestamp, VmId};
+use chv_domain::{ExitReason, HypervisorKind, Run, Timestamp, VmId};
 
 use crate::clock::Clock;
 use crate::data_dir::DataDir;
 use crate::hypervisor::{Instance, Process, marked};
 use crate::ledger::{Ledger, LedgerError, Marker, Noted, VmNote};
-use crate::plan::{Boots, Guest, Observed, Runs};
+use crate::plan::{Boots, Guest, LastEnd, Observed, Runs};
 
 /// One VM that this host has something of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,8 +144,13 @@ fn one(
             stop,
             killed,
             boots,
+            order,
+            restarts,
             ..
-        }) => (Some(*launched), *stop, killed.clone(), boots.clone()),
+        }) => {
+            (observed.order, observed.restarts) = (*order, *restarts);
+            (Some(*launched), *stop, killed.clone(), boots.clone())
+        }
         _ => (marker.map(|marker| marker.launched), None, None, Boots::default()),
     };
     match found {
@@ -171,25 +176,41 @@ fn one(
         }
         Found::Nothing => {}
     }
-    observed.guest = match noted {
-        Some(Noted::Nothing) => Guest::Absent,
-        Some(Noted::Ended { epoch, reason }) => Guest::Ended {
-            epoch: Some(epoch),
-            reason,
-        },
-        Some(Noted::Running { epoch, .. }) => {
+    let ended = match noted {
+        Some(Noted::Nothing) => None,
+        Some(Noted::Ended { epoch, reason, run }) => {
+            (observed.order, observed.restarts) = (run.order, run.restarts);
+            Some((Some(epoch), reason, run))
+        }
+        Some(Noted::Running {
+            epoch,
+            launched,
+            order,
+            restarts,
+            ..
+        }) => {
             let asked = stop.map(|_| ExitReason::PoweredOff);
-            Guest::Ended {
-                epoch: Some(epoch),
-                reason: killed.or(asked).unwrap_or(ExitReason::Vanished),
-            }
+            // As far as is known it ran until now.
+            let ran_ms = u64::try_from(now.since(launched).as_millis()).unwrap_or(u64::MAX);
+            let run = Run {
+                order,
+                ran_ms,
+                restarts,
+            };
+            Some((Some(epoch), killed.or(asked).unwrap_or(ExitReason::Vanished), run))
         }
         // It may have run, and the log may believe that it does. To a log that knows better this tells nothing.
-        Some(Noted::Launching { .. }) | None => Guest::Ended {
-            epoch: ran_under,
-            reason: ExitReason::Vanished,
-        },
+        Some(Noted::Launching { .. }) | None => Some((ran_under, ExitReason::Vanished, Run::default())),
     };
+    if let Some((epoch, reason, run)) = ended {
+        let end = LastEnd {
+            reason,
+            run,
+            at: now,
+            chance: 0,
+        };
+        observed.has_ended(epoch, end);
+    }
     Stock {
         vm,
         observed,

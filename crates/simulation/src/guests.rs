@@ -2,7 +2,7 @@
 //! failover. The rules of the lease are the daemon's own.
 
 use chv_domain::spec::OnHostLoss;
-use chv_domain::{Command, ExitReason, HypervisorKind, LeaseDuration, Observation, Power, Seq, VmId};
+use chv_domain::{Command, ExitReason, HypervisorKind, LeaseDuration, Observation, Power, Run, Seq, VmId};
 use chv_hostd::lease::{Grant, HeldLease, Renewal};
 
 use crate::bug::Bug;
@@ -107,7 +107,7 @@ impl World {
             }
             (_, Some(_)) => {
                 self.guest_ends(host, vm);
-                Observation::Exited(ExitReason::PoweredOff, String::new())
+                Observation::Exited(ExitReason::PoweredOff, String::new(), Run::default())
             }
             (_, None) => return,
         };

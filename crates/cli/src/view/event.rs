@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chv_domain::units::format_mib;
-use chv_domain::{Event, Resource, StopHow, Verb};
+use chv_domain::{Aftermath, Event, Resource, StopHow, Verb};
 use chv_proto::convert::EventEntry;
 use serde::Serialize;
 use serde_json::Value;
@@ -216,7 +216,12 @@ fn details(event: &Event) -> String {
             let held = if *paused { ", paused" } else { "" };
             format!("{hypervisor}, process {pid}, up {}{held}", millis(*uptime_ms))
         }
-        Event::VmExited { reason, .. } => reason.to_string(),
+        Event::VmExited { reason, then, .. } => match then {
+            Aftermath::AsOrdered => reason.to_string(),
+            Aftermath::Again(0) => format!("{reason}; it is started again"),
+            Aftermath::Again(restart) => format!("{reason}; it is started again, {restart} in a row"),
+            Aftermath::Stays(why) => format!("{reason}; it is not started again: {why}"),
+        },
         Event::VmBlocked { reason, .. } => reason.clone(),
         Event::HostRegistered { facts, .. } | Event::HostFactsChanged { facts, .. } => {
             let kinds: Vec<&str> = facts.hypervisors.iter().map(|one| one.kind.as_str()).collect();

@@ -30,6 +30,8 @@ pub(crate) struct VmView {
     changing: bool,
     /// What of the spec the guest has only after a new start.
     restart_needed: Vec<String>,
+    /// Why it is not started again after an end that nobody asked for.
+    stays: Option<String>,
     host: Option<String>,
     host_id: Option<String>,
     epoch: Option<u64>,
@@ -92,6 +94,7 @@ impl VmView {
             trouble: some(vm.trouble),
             changing: vm.changing,
             restart_needed: vm.restart_needed,
+            stays: some(vm.stays),
             host: some(vm.host),
             host_id: some(vm.host_id),
             epoch: (vm.epoch != 0).then_some(vm.epoch),
@@ -137,6 +140,15 @@ impl VmView {
         &self.spec
     }
 
+    /// What stands in its way, or had it end without having been asked to.
+    fn obstacle(&self) -> String {
+        match (&self.trouble, &self.stays, &self.exit) {
+            (Some(trouble), _, _) => trouble.clone(),
+            (None, Some(stays), Some(exit)) => format!("{exit}; not started again: {stays}"),
+            (None, _, _) => String::new(),
+        }
+    }
+
     /// Its whole description, for people.
     pub(crate) fn describe(&self, now: Timestamp, to: &mut impl Write) -> io::Result<()> {
         let spec = &self.spec;
@@ -178,6 +190,9 @@ impl VmView {
         line("running", &moment(&self.running_since, self.running_us))?;
         line("ready", self.ready_since.as_deref().unwrap_or_default())?;
         line("last exit", self.exit.as_deref().unwrap_or_default())?;
+        if let Some(why) = &self.stays {
+            line("stays", &format!("stopped: {why}"))?;
+        }
         line("vCPUs", &spec.cpu.vcpus.to_string())?;
         line("memory", &spec.memory.size.to_string())?;
         let path = |path: &Option<chv_domain::spec::HostPath>| {
@@ -234,23 +249,16 @@ pub(crate) fn table(vms: &[VmView], projects: bool, now: Timestamp, to: &mut imp
     let mut table = Table::new(if projects { WITH_PROJECT } else { COLUMNS });
     for vm in vms {
         let project = projects.then(|| vm.project.clone());
-        table.row(
-            project.into_iter().chain([
-                vm.name.clone(),
-                vm.status.clone(),
-                vm.host.clone().unwrap_or_default(),
-                vm.spec.cpu.vcpus.to_string(),
-                vm.spec.memory.size.to_string(),
-                age(Timestamp(vm.running_us), now),
-                age(Timestamp(vm.created_us), now),
-                vm.trouble
-                    .clone()
-                    .unwrap_or_else(|| match vm.restart_needed.as_slice() {
-                        [] => String::new(),
-                        _ => "restart needed".to_owned(),
-                    }),
-            ]),
-        );
+        table.row(project.into_iter().chain([
+            vm.name.clone(),
+            vm.status.clone(),
+            vm.host.clone().unwrap_or_default(),
+            vm.spec.cpu.vcpus.to_string(),
+            vm.spec.memory.size.to_string(),
+            age(Timestamp(vm.running_us), now),
+            age(Timestamp(vm.created_us), now),
+            vm.obstacle(),
+        ]));
     }
     table.write(to)
 }

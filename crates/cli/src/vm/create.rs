@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use chv_domain::spec::{Boot, Cmdline, CpuSpec, HostPath, MemorySpec, OnHostLoss, StopTimeout};
+use chv_domain::spec::{
+    Boot, Cmdline, CpuSpec, HostPath, MemorySpec, OnHostLoss, Restart, RestartPolicy, StartPriority, StopTimeout,
+};
 use chv_domain::{Command, HypervisorKind, Memory, Vcpus, VmName, VmRef, VmSpec};
 
 use super::device::{AskedDisk, AskedNic, disk, host_path, nic};
@@ -57,6 +59,12 @@ pub(crate) struct Create {
     /// What becomes of it when its host is lost: stay, or failover to another host.
     #[arg(long, value_name = "WHAT", default_value_t)]
     on_host_loss: OnHostLoss,
+    /// After which ends it is started again: never, on-failure (not after a power-off of its own) or always.
+    #[arg(long, value_name = "POLICY", default_value_t)]
+    restart: RestartPolicy,
+    /// Where its host has many to start: those with the higher number are started first, -1000 to 1000.
+    #[arg(long, value_name = "N", value_parser = priority, allow_hyphen_values = true, default_value = "0")]
+    start_priority: StartPriority,
     /// A label; can be given many times.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
@@ -102,6 +110,11 @@ impl Create {
             hypervisor: self.hypervisor,
             stop_timeout: self.stop_timeout.unwrap_or_default(),
             on_host_loss: self.on_host_loss,
+            restart: Restart {
+                policy: self.restart,
+                ..Restart::default()
+            },
+            start_priority: self.start_priority,
             ..VmSpec::new(CpuSpec::of(self.vcpus), MemorySpec::of(self.memory), boot)
         }
     }
@@ -116,6 +129,13 @@ pub(super) fn stop_timeout(text: &str) -> Result<StopTimeout, String> {
         .parse()
         .map_err(|_| "write a whole number of seconds, 1 to 3600".to_owned())?;
     StopTimeout::try_from(seconds).map_err(|error| error.to_string())
+}
+
+fn priority(text: &str) -> Result<StartPriority, String> {
+    let number: i32 = text
+        .parse()
+        .map_err(|_| "write a whole number, -1000 to 1000".to_owned())?;
+    StartPriority::try_from(number).map_err(|error| error.to_string())
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use chv_domain::{Event, VmId, VmRef};
+use chv_domain::{Aftermath, Event, VmId, VmRef};
 use chv_proto::convert::{self, EventEntry};
 use chv_proto::v1::query_envelope::Query;
 use chv_proto::v1::{self, query_reply};
@@ -148,9 +148,20 @@ impl Found {
             line("placed", &format!("on {placed} ({})", at(entry)))?;
         }
         if let Some(entry) = &self.exited
-            && let Event::VmExited { reason, console, .. } = &entry.event
+            && let Event::VmExited {
+                reason,
+                console,
+                then,
+                ..
+            } = &entry.event
         {
             line("last exit", &format!("{reason} ({})", at(entry)))?;
+            match then {
+                Aftermath::Stays(why) => line("then", &format!("not started again: {why}"))?,
+                Aftermath::Again(0) => line("then", "started again")?,
+                Aftermath::Again(restart) => line("then", &format!("started again, {restart} in a row"))?,
+                Aftermath::AsOrdered => {}
+            }
             for said in console.lines() {
                 line("console", said)?;
             }

@@ -2,7 +2,7 @@
 //! Pure: it is told the events, and says what to show.
 
 use chv_domain::spec::FieldPath;
-use chv_domain::{Actor, Event, ExitReason, Power, Reboot, Seq, StopHow};
+use chv_domain::{Actor, Aftermath, Event, ExitReason, Power, Reboot, Seq, StopHow};
 
 use chv_proto::convert::{self, WireError};
 use chv_proto::v1;
@@ -34,6 +34,8 @@ pub(crate) struct Watched {
     pub trouble: Option<String>,
     /// How it ended last.
     pub exit: Option<String>,
+    /// Why it is not started again after that.
+    pub stays: Option<String>,
     /// Nothing of it is left.
     pub gone: bool,
     /// Who last changed what it should do.
@@ -67,6 +69,7 @@ impl Watched {
             restart_needed: convert::fields_from_wire(vm.restart_needed.clone())?,
             trouble: some(&vm.trouble),
             exit: some(&vm.exit),
+            stays: some(&vm.stays),
             gone: false,
             by: None,
         })
@@ -86,6 +89,7 @@ impl Watched {
             restart_needed: Vec::new(),
             trouble: None,
             exit: None,
+            stays: None,
             gone: true,
             by: None,
         }
@@ -139,7 +143,7 @@ impl Watched {
                 self.booted(*order);
             }
             Event::VmReady { .. } => self.ready = true,
-            Event::VmExited { reason, .. } => self.exited(reason),
+            Event::VmExited { reason, then, .. } => self.exited(reason, *then),
             Event::VmBlocked { reason, .. } => self.trouble = Some(reason.clone()),
             Event::VmUnblocked { .. } => self.trouble = None,
             Event::VmDeleted { .. } => self.gone = true,
@@ -167,6 +171,7 @@ impl Watched {
 
     fn ordered(&mut self, power: Power, by: &Actor) {
         self.power = power;
+        self.stays = None;
         self.by = Some(by.clone());
     }
 
@@ -177,8 +182,11 @@ impl Watched {
         }
     }
 
-    fn exited(&mut self, reason: &ExitReason) {
-        if self.power == Power::Paused {
+    fn exited(&mut self, reason: &ExitReason, then: Aftermath) {
+        if let Aftermath::Stays(why) = then {
+            self.stays = Some(why.to_string());
+        }
+        if self.power == Power::Paused || self.stays.is_some() {
             self.power = Power::Stopped(StopHow::Hard);
         }
         self.running = None;
@@ -209,6 +217,11 @@ impl Watched {
             (Goal::Changed, _) => !self.changing,
             (Goal::Paused, Power::Stopped(_)) if let Some(exit) = &self.exit => {
                 return Verdict::Lost(format!("has ended ({exit}), and is stopped"));
+            }
+            (Goal::Running | Goal::Ready, Power::Stopped(_))
+                if let (Some(exit), Some(why)) = (&self.exit, &self.stays) =>
+            {
+                return Verdict::Lost(format!("has ended ({exit}), and is not started again: {why}"));
             }
             (Goal::Running | Goal::Ready | Goal::Paused, Power::Stopped(_)) => {
                 return Verdict::Lost(format!("is meant to be stopped{by}"));

@@ -8,6 +8,7 @@ use crate::ids::VmId;
 use crate::name::HostName;
 use crate::projection::Projection;
 use crate::rejection::{Rejection, RejectionCode};
+use crate::restart::{Aftermath, Run};
 use crate::seq::{Epoch, Seq};
 use crate::spec::FieldPath;
 use crate::vm::{Phase, Power, Vm};
@@ -89,12 +90,18 @@ fn event(vm: &Vm, epoch: Epoch, observation: &Observation, knew: Seq) -> Result<
             Phase::Running { ready: None, .. } => Some(Event::VmReady { vm: id, epoch }),
             _ => None,
         },
-        Observation::Exited(reason, console) => vm.is_running().then(|| Event::VmExited {
-            vm: id,
-            epoch,
-            reason: bounded(reason),
-            console: cut(console),
-        }),
+        Observation::Exited(reason, console, run) => {
+            let then = aftermath(vm, reason, run);
+            // That it ran may never have been told; that it doesn't any more is.
+            let news = vm.is_running() || matches!(then, Aftermath::Stays(_));
+            news.then(|| Event::VmExited {
+                vm: id,
+                epoch,
+                reason: bounded(reason),
+                console: cut(console),
+                then,
+            })
+        }
         Observation::Blocked(reason) => {
             let reason = cut(reason);
             let known = vm
@@ -153,6 +160,15 @@ fn rebooted(vm: &Vm, order: Option<Seq>) -> bool {
         (_, order) => order.is_none(),
     };
     open && vm.is_running()
+}
+
+/// What becomes of it: by its restart policy, unless something else was ordered since.
+fn aftermath(vm: &Vm, reason: &ExitReason, run: &Run) -> Aftermath {
+    match vm.power {
+        Power::Running if run.order == vm.order() => vm.spec.restart.after(reason, run),
+        Power::Running => Aftermath::Again(0),
+        Power::Rebooting(_) | Power::Paused | Power::Stopped(_) | Power::Deleted => Aftermath::AsOrdered,
+    }
 }
 
 fn bounded(reason: &ExitReason) -> ExitReason {

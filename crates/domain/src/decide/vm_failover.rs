@@ -9,6 +9,7 @@ use crate::ids::{HostId, VmId};
 use crate::placement::{Refusal, obstacles, place};
 use crate::projection::Projection;
 use crate::rejection::{Rejection, RejectionCode};
+use crate::restart::Aftermath;
 use crate::seq::Epoch;
 
 pub(super) fn fail_over(
@@ -37,6 +38,7 @@ pub(super) fn fail_over(
                 epoch,
                 reason: ExitReason::LeaseEnded,
                 console: String::new(),
+                then: Aftermath::Again(0),
             });
             let placed = Event::VmPlaced { vm: id, placed };
             Finding::Events(ended.into_iter().chain([placed]).collect())

@@ -71,7 +71,7 @@ pub(crate) fn evolve(state: &mut Projection, record: &Record, seq: Seq, event: &
             vm::held(state, *vm, *paused);
         }
         Event::VmReady { vm, .. } => vm::ready(state, record, *vm),
-        Event::VmExited { vm, reason, .. } => vm::exited(state, record, seq, *vm, reason),
+        Event::VmExited { vm, reason, then, .. } => vm::exited(state, record, seq, *vm, (reason, *then)),
         Event::VmRenamed { vm, name } => vm_about::renamed(state, seq, *vm, name),
         Event::VmSpecChanged { vm, spec } => vm_change::changed(state, record, seq, *vm, spec),
         Event::VmSpecApplied {

@@ -10,6 +10,7 @@ use crate::ids::{HostId, VmId};
 use crate::name::{ProjectName, VmName};
 use crate::projection::Projection;
 use crate::record::Record;
+use crate::restart::Aftermath;
 use crate::seq::{Epoch, Seq};
 use crate::spec::VmSpec;
 use crate::vm::{Ordered, Phase, Placement, Power, StopHow, Trouble, Vm};
@@ -110,6 +111,7 @@ pub(super) fn ordered(state: &mut Projection, record: &Record, seq: Seq, id: VmI
         vm.ordered = ordered_by(record, seq);
         // What stood in the way of another order; the host says so again if it still does.
         vm.trouble = None;
+        vm.change_aside(|aside| aside.stays = None);
         placement = vm.placement;
     });
     if let Some(placement) = placement {
@@ -212,9 +214,20 @@ pub(super) fn rebooted(state: &mut Projection, seq: Seq, id: VmId, order: Option
     }
 }
 
-pub(super) fn exited(state: &mut Projection, record: &Record, seq: Seq, id: VmId, reason: &ExitReason) {
+pub(super) fn exited(
+    state: &mut Projection,
+    record: &Record,
+    seq: Seq,
+    id: VmId,
+    (reason, then): (&ExitReason, Aftermath),
+) {
+    let stays = match then {
+        Aftermath::Stays(why) => Some(why),
+        Aftermath::AsOrdered | Aftermath::Again(_) => None,
+    };
     // What was held is lost: it is not made again before somebody asks for it.
-    if state.vms.get(&id).is_some_and(|vm| vm.power == Power::Paused) {
+    let held = state.vms.get(&id).is_some_and(|vm| vm.power == Power::Paused);
+    if held || stays.is_some() {
         becomes(state, seq, id, Power::Stopped(StopHow::Hard));
     }
     vm_change::ended(state, id);
@@ -224,6 +237,7 @@ pub(super) fn exited(state: &mut Projection, record: &Record, seq: Seq, id: VmId
             since: record.time,
         };
         vm.trouble = None;
+        vm.change_aside(|aside| aside.stays = stays);
     });
 }
 

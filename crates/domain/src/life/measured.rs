@@ -17,6 +17,8 @@ pub enum Measured {
     Rebooted,
     /// Its process ended.
     Exited,
+    /// Its process ended, and its restart policy has it stay so.
+    Ended,
     /// Nothing of it is left.
     Removed,
 }
@@ -45,9 +47,13 @@ pub const fn measured(state: State, measured: Measured) -> Option<State> {
         (Measured::Rebooted, Starting | Stopped) => return None,
 
         (Measured::Exited, Running | Resuming | Rebooting) => Starting,
+        // Also where it was not known that it ran.
+        (Measured::Ended, Starting | Running | Resuming) => Stopped,
+        // What was ordered overtakes the policy.
+        (Measured::Ended, Rebooting) => Starting,
         // Its memory is lost, and with it what holding it was good for: it is not made again before it is asked for.
-        (Measured::Exited, Pausing | Paused | Stopping) => Stopped,
-        (Measured::Exited, Starting | Stopped) => return None,
+        (Measured::Exited | Measured::Ended, Pausing | Paused | Stopping) => Stopped,
+        (Measured::Exited, Starting | Stopped) | (Measured::Ended, Stopped) => return None,
 
         (Measured::Removed, _) => return None,
         (_, Deleting) => Deleting,
@@ -56,12 +62,13 @@ pub const fn measured(state: State, measured: Measured) -> Option<State> {
 
 impl Measured {
     /// Every one.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Started,
         Self::Paused,
         Self::Resumed,
         Self::Rebooted,
         Self::Exited,
+        Self::Ended,
         Self::Removed,
     ];
 
@@ -73,6 +80,7 @@ impl Measured {
             Self::Resumed => "resumed",
             Self::Rebooted => "rebooted",
             Self::Exited => "exited",
+            Self::Ended => "exited, not started again",
             Self::Removed => "deleted",
         }
     }

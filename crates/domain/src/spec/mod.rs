@@ -19,6 +19,7 @@ mod on_host_loss;
 mod part;
 mod queues;
 mod rate_limit;
+mod restart;
 mod rng;
 mod stop_timeout;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use on_host_loss::OnHostLoss;
 pub use part::{Fault, Field, Lack, Part};
 pub use queues::{QueueSize, QueueSizeError, Queues};
 pub use rate_limit::{RateLimit, RefillTime, TokenBucket, Tokens};
+pub use restart::{Restart, RestartPolicy, StartPriority, StartPriorityError};
 pub use rng::RngSource;
 pub use stop_timeout::{StopTimeout, StopTimeoutError};
 pub use within::{OutOfBounds, Within};
@@ -70,6 +72,10 @@ spec! {
             /// What becomes of it when its host is lost: it stays and is started again there, or it runs under its
             /// host's lease and is placed elsewhere once that is over.
             on_host_loss: OnHostLoss = "stay";
+            /// Whether and when it is started again after an end that nobody asked for.
+            restart: Restart = "on-failure, without a limit";
+            /// Where its host has many to start: those with the higher number are started first.
+            start_priority: StartPriority = "0";
             /// Where its random numbers come from.
             rng: RngSource = "urandom", on(FULL);
             /// Whether it has a watchdog device: a guest that has opened it and then falls silent is reset.
@@ -94,6 +100,8 @@ impl VmSpec {
             hypervisor: None,
             stop_timeout: StopTimeout::default(),
             on_host_loss: OnHostLoss::default(),
+            restart: Restart::default(),
+            start_priority: StartPriority::default(),
             rng: RngSource::default(),
             watchdog: false,
             cloud_init: None,

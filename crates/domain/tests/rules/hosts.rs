@@ -71,7 +71,11 @@ fn facts_that_no_host_has_are_refused() {
 fn what_a_host_says_of_a_crash_is_cut_to_a_bound() {
     let mut cluster = Cluster::with_hosts(1);
     let vm = cluster.running("web");
-    let crashed = Observation::Exited(ExitReason::Crashed("é".repeat(1 << 20)), String::new());
+    let crashed = Observation::Exited(
+        ExitReason::Crashed("é".repeat(1 << 20)),
+        String::new(),
+        Run::default(),
+    );
     let Decided::Record(record) = cluster.report(vm, crashed).unwrap() else {
         panic!()
     };

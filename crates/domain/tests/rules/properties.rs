@@ -105,7 +105,7 @@ fn observation(number: u8) -> Observation {
             uptime_ms: 5,
             paused: false,
         },
-        3 => Observation::Exited(ExitReason::Vanished, String::new()),
+        3 => Observation::Exited(ExitReason::Vanished, String::new(), Run::default()),
         4 => Observation::Blocked("the kernel can't be read".to_owned()),
         5 => Observation::Unblocked,
         6 => Observation::Paused,

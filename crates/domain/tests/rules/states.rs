@@ -36,7 +36,14 @@ fn observation(measured: Measured, vm: &Vm, pid: u32) -> Observation {
                 _ => None,
             },
         },
-        Measured::Exited => Observation::Exited(ExitReason::Vanished, String::new()),
+        Measured::Exited => Observation::Exited(ExitReason::Vanished, String::new(), Run::default()),
+        Measured::Ended => {
+            let run = Run {
+                order: vm.order(),
+                ..Run::default()
+            };
+            Observation::Exited(ExitReason::PoweredOffItself, String::new(), run)
+        }
         Measured::Removed => Observation::Removed,
     }
 }
@@ -81,6 +88,11 @@ fn order(cluster: &mut Cluster, order: Order) {
 /// Where a measurement leads, too; one that can't be is no news.
 fn measure(cluster: &mut Cluster, what: Measured, pid: u32) {
     let before = web(cluster).unwrap();
+    // A policy has no say where a boot was ordered.
+    let what = match (what, before.power) {
+        (Measured::Ended, Power::Rebooting(_)) => Measured::Exited,
+        _ => what,
+    };
     let answer = cluster.report(before.id, observation(what, &before, pid));
     let after = web(cluster).map(|vm| vm.state());
     match (measured(before.state(), what), what) {

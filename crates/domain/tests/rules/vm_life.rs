@@ -137,7 +137,10 @@ fn the_life_of_a_vm_from_create_to_deleted() {
         .unwrap();
     assert_eq!(cluster.state.vm(vm).unwrap().status(), Status::Stopping);
     cluster
-        .report(vm, Observation::Exited(ExitReason::PoweredOff, String::new()))
+        .report(
+            vm,
+            Observation::Exited(ExitReason::PoweredOff, String::new(), Run::default()),
+        )
         .unwrap();
     assert_eq!(cluster.state.vm(vm).unwrap().status(), Status::Stopped);
     cluster
@@ -159,6 +162,45 @@ fn the_life_of_a_vm_from_create_to_deleted() {
     cluster
         .send("alice", create("web", spec(1, 128)))
         .expect("the name is free again");
+}
+
+#[test]
+fn a_vm_whose_policy_has_it_stay_ended_should_be_stopped_and_says_why_until_it_is_started() {
+    let mut cluster = Cluster::with_hosts(1);
+    let vm = cluster.running("web");
+    let of = |cluster: &Cluster| Vm::clone(cluster.state.vm(vm).unwrap());
+    let run = |cluster: &Cluster| Run {
+        order: of(cluster).order(),
+        ..Run::default()
+    };
+    // A crash under the default policy is no end of it.
+    let crashed = || ExitReason::Crashed("status 1".to_owned());
+    let ended = Observation::Exited(crashed(), String::new(), run(&cluster));
+    cluster.report(vm, ended.clone()).unwrap();
+    assert_eq!(
+        (of(&cluster).status(), of(&cluster).stays()),
+        (Status::Starting, None)
+    );
+    // Told again, it is no news.
+    assert_eq!(kinds(&cluster.report(vm, ended).unwrap()), [""; 0]);
+
+    // A power-off of its own is one, also where its start was never told.
+    let ended = Observation::Exited(ExitReason::PoweredOffItself, String::new(), run(&cluster));
+    assert_eq!(kinds(&cluster.report(vm, ended.clone()).unwrap()), ["exited"]);
+    let after = of(&cluster);
+    assert_eq!(
+        (after.status(), after.stays()),
+        (Status::Stopped, Some(NoMore::NoFailure))
+    );
+    assert_eq!(after.power, Power::Stopped(StopHow::Hard));
+    assert_eq!(kinds(&cluster.report(vm, ended.clone()).unwrap()), [""; 0]);
+
+    // An order that the host did not know of when it ended is what counts.
+    let start = Command::StartVm { vm: named("web") };
+    cluster.send("alice", start).unwrap();
+    assert_eq!((of(&cluster).power, of(&cluster).stays()), (Power::Running, None));
+    assert_eq!(kinds(&cluster.report(vm, ended).unwrap()), [""; 0]);
+    assert_eq!(of(&cluster).status(), Status::Starting);
 }
 
 #[test]

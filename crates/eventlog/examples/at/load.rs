@@ -107,8 +107,16 @@ impl Load {
                 pid: 42,
                 took_us: 900_000,
             }),
-            (Power::Stopped(_), true) => report(Observation::Exited(ExitReason::PoweredOff, String::new())),
-            (Power::Deleted, true) => report(Observation::Exited(ExitReason::Killed, String::new())),
+            (Power::Stopped(_), true) => report(Observation::Exited(
+                ExitReason::PoweredOff,
+                String::new(),
+                Run::default(),
+            )),
+            (Power::Deleted, true) => report(Observation::Exited(
+                ExitReason::Killed,
+                String::new(),
+                Run::default(),
+            )),
             (Power::Deleted, false) => report(Observation::Removed),
             (Power::Running, true) if number.is_multiple_of(7) && self.vms.len() >= VMS * 9 / 10 => Ok((
                 "bob".parse()?,

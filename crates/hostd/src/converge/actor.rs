@@ -18,7 +18,7 @@ use super::launch::Fault;
 use crate::hypervisor::{Exit, FromGuest, Makings, Operation};
 use crate::lease::{self, SinceBoot};
 use crate::ledger::{Noted, VmNote};
-use crate::plan::{self, BootId, Boots, Ended, Guest, Observed, Step, Stop, Wanted};
+use crate::plan::{self, BootId, Ended, Guest, Observed, Step, Wanted};
 use crate::report::{Outbox, Report};
 use crate::stock::{Running, Stock};
 
@@ -99,8 +99,13 @@ impl Actor {
         while !stop.is_cancelled() {
             let wanted = self.wanted.borrow_and_update().clone();
             if wanted != known {
+                let before = self.observed.order;
                 self.observed.asked(&wanted);
                 known.clone_from(&wanted);
+                if self.observed.order != before {
+                    // An end is judged by the order that it came under, also by the next daemon.
+                    self.note_running().await;
+                }
             }
             self.observed.leased = *self.startable.borrow_and_update();
             match plan::next(&wanted, &self.observed, self.here.clock.now()) {
@@ -131,7 +136,9 @@ impl Actor {
                 None => std::future::pending().await,
             }
         };
-        let all_told = self.end_noted && self.observed.guest == Guest::Absent;
+        // Until it is started again, the next daemon has to know how often it was.
+        let over = !self.wanted.borrow().runs();
+        let all_told = self.end_noted && self.observed.guest == Guest::Absent && over;
         let happened = tokio::select! {
             changed = self.wanted.changed() => return changed.is_ok(),
             Ok(()) = self.startable.changed() => return true,
@@ -176,22 +183,21 @@ impl Actor {
         });
         tracing::info!(vm = %self.vm, pid = attached.instance.process.pid, %reason, "ended");
         let now = self.here.clock.now();
-        // An end with the lease is no crash: it is started again at once when the lease is back.
-        // Nor is one that powered off to boot anew.
-        let should_run = self.wanted.borrow().runs() && reason != ExitReason::LeaseEnded && !asked;
-        self.observed
-            .ended(reason.clone(), should_run, now, now.since(attached.launched));
+        let ran = now.since(attached.launched);
+        self.observed.ended(reason, now, ran, rand::random());
         self.console.send_replace(Console::default());
         drop(attached);
         self.leave_cgroup().await;
         let Guest::Ended {
-            epoch: Some(epoch), ..
-        } = self.observed.guest
+            epoch: Some(epoch),
+            reason,
+            run,
+        } = self.observed.guest.clone()
         else {
             return;
         };
         self.end_noted = true;
-        self.note(Noted::Ended { epoch, reason }).await;
+        self.note(Noted::Ended { epoch, reason, run }).await;
     }
 
     /// Nothing runs in it any more, and all that it counted was asked.
@@ -309,8 +315,16 @@ impl Actor {
         else {
             return;
         };
-        self.note(running(attached, *epoch, *stop, ran.boots.clone()))
-            .await;
+        let noted = Noted::Running {
+            epoch: *epoch,
+            launched: attached.launched,
+            stop: *stop,
+            killed: attached.killed.clone(),
+            boots: ran.boots.clone(),
+            order: self.observed.order,
+            restarts: self.observed.restarts,
+        };
+        self.note(noted).await;
     }
 
     async fn note(&self, noted: Noted) {
@@ -335,16 +349,6 @@ fn boot_of(json: &str) -> Option<BootId> {
     }
     let said: Said = serde_json::from_str(json).ok()?;
     BootId::new(&said.boot)
-}
-
-fn running(attached: &Attached, epoch: Epoch, stop: Option<Stop>, boots: Boots) -> Noted {
-    Noted::Running {
-        epoch,
-        launched: attached.launched,
-        stop,
-        killed: attached.killed.clone(),
-        boots,
-    }
 }
 
 fn step_span(vm: VmId, step: &Step, wanted: &Wanted) -> Span {

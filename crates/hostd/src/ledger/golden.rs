@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use chv_domain::{Epoch, ExitReason, Timestamp};
+use chv_domain::{Epoch, ExitReason, Run, Timestamp};
 
 use super::*;
 use crate::plan::{Begun, BootId, Boots, Stop};
@@ -24,6 +24,8 @@ fn notes() -> Vec<(&'static str, VmNote)> {
         stop,
         killed,
         boots,
+        order: Seq(8),
+        restarts: 3,
     };
     let running = |stop, killed| ran(stop, killed, Boots::default());
     let resetting = Boots {
@@ -38,7 +40,16 @@ fn notes() -> Vec<(&'static str, VmNote)> {
         since: Timestamp(1_700_000_001_000),
         pressed: Timestamp(1_700_000_002_000),
     };
-    let ended = |reason| Noted::Ended { epoch: older, reason };
+    let run = Run {
+        order: Seq(8),
+        ran_ms: 1_200,
+        restarts: 3,
+    };
+    let ended = |reason| Noted::Ended {
+        epoch: older,
+        reason,
+        run,
+    };
     let notes = [
         ("nothing", Noted::Nothing),
         ("launching", Noted::Launching { epoch: newest }),

@@ -1,6 +1,6 @@
 //! What is noted of one VM.
 
-use chv_domain::{Epoch, ExitReason, Timestamp};
+use chv_domain::{Epoch, ExitReason, Run, Seq, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Boots, Stop};
@@ -37,6 +37,10 @@ pub enum Noted {
         killed: Option<ExitReason>,
         /// Which orders to boot anew it has behind it.
         boots: Boots,
+        /// The last order or grant that was heard.
+        order: Seq,
+        /// How often in a row it was started again under that order.
+        restarts: u32,
     },
     /// It ended, and the log may not know.
     Ended {
@@ -44,5 +48,7 @@ pub enum Noted {
         epoch: Epoch,
         /// How.
         reason: ExitReason,
+        /// The run that ended.
+        run: Run,
     },
 }

@@ -1,6 +1,6 @@
 //! The ledger on a disk: across restarts, and damaged in every way that a test can think of.
 
-use chv_domain::{Epoch, ExitReason, Timestamp};
+use chv_domain::{Epoch, ExitReason, Run, Timestamp};
 
 use super::*;
 
@@ -12,6 +12,7 @@ fn note(reason: ExitReason) -> VmNote {
         noted: Noted::Ended {
             epoch: Epoch(Seq(9)),
             reason,
+            run: Run::default(),
         },
     }
 }
@@ -30,6 +31,8 @@ fn running() -> VmNote {
             }),
             killed: Some(ExitReason::StopTimedOut),
             boots: crate::plan::Boots::default(),
+            order: Seq(7),
+            restarts: 2,
         },
     }
 }

@@ -8,6 +8,7 @@ mod change;
 mod ending;
 mod observed;
 mod pace;
+mod restarting;
 
 #[cfg(test)]
 mod tests;
@@ -16,14 +17,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chv_domain::spec::{FieldPath, OnHostLoss};
-use chv_domain::{DesiredVm, Epoch, ExitReason, Power, Reboot, Seq, StopHow, Timestamp, VmSpec};
+use chv_domain::{DesiredVm, Epoch, ExitReason, Power, Reboot, Run, Seq, StopHow, Timestamp, VmSpec};
 
 pub use boots::{Begun, BootId, Boots, Doubt};
 pub(crate) use change::QEMU_FREE_PORTS;
 pub use change::{Change, Next, Runs};
 pub use ending::{Ended, reason};
-pub use observed::{Guest, Health, Observed, Ran, Stop};
+pub use observed::{Guest, Health, LastEnd, Observed, Ran, Stop};
 pub use pace::Pace;
+pub use restarting::{Restarting, restarting};
 
 /// Between two presses of the power button: a guest that is still booting does not hear the first.
 pub const PRESS_EVERY: Duration = Duration::from_secs(2);
@@ -95,8 +97,8 @@ pub enum Step {
     Adopt,
     /// Report that it was found running, under this grant.
     TellAdopted(Epoch),
-    /// Report how it ended, under the grant that it ran with.
-    TellExited(Epoch, ExitReason),
+    /// Report how it ended, under the grant that it ran with, after this run.
+    TellExited(Epoch, ExitReason, Run),
     /// Report that this holds it up.
     TellBlocked(Epoch, String),
     /// Report that nothing stands in the way any more.
@@ -144,9 +146,9 @@ pub fn next(wanted: &Wanted, observed: &Observed, now: Timestamp) -> Step {
             health: Health::Unleased,
             ..
         } => return paced(Step::Kill(ExitReason::LeaseEnded), observed, now),
-        Guest::Ended { epoch, reason } => {
+        Guest::Ended { epoch, reason, run } => {
             return match epoch.or(observed.epoch).or(granted.map(|vm| vm.epoch)) {
-                Some(epoch) => Step::TellExited(epoch, reason.clone()),
+                Some(epoch) => Step::TellExited(epoch, reason.clone(), *run),
                 None if wanted.disowned(observed.epoch) => discard(observed, now),
                 None => Step::Wait(None),
             };
@@ -250,7 +252,13 @@ fn toward(vm: &DesiredVm, observed: &Observed, now: Timestamp) -> Step {
         {
             Step::Wait(None)
         }
-        (Power::Running | Power::Rebooting(_), _) => paced(Step::Launch, observed, now),
+        (Power::Running, _) => match restarting(vm, observed, now) {
+            Restarting::Now(_) => paced(Step::Launch, observed, now),
+            Restarting::At(at) => Step::Wait(Some(at)),
+            // The leader comes to the same, and then it should be stopped.
+            Restarting::Not => Step::Wait(None),
+        },
+        (Power::Rebooting(_), _) => paced(Step::Launch, observed, now),
         (Power::Stopped(StopHow::Graceful(timeout)), Guest::Running { stop, .. }) => {
             let late = Step::Kill(ExitReason::StopTimedOut);
             graceful(vm.revision, *stop, timeout.duration(), late, observed, now)

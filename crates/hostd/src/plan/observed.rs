@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chv_domain::{DesiredVm, Epoch, ExitReason, Power, Seq, Timestamp, VmSpec};
+use chv_domain::{DesiredVm, Epoch, ExitReason, Power, Run, Seq, Timestamp, VmSpec};
 use serde::{Deserialize, Serialize};
 
 use super::Wanted;
@@ -120,7 +120,22 @@ pub enum Guest {
         epoch: Option<Epoch>,
         /// How it ended.
         reason: ExitReason,
+        /// The run that ended.
+        run: Run,
     },
+}
+
+/// The last end of a VM's process, by which it is told when it is started again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastEnd {
+    /// How it ended.
+    pub reason: ExitReason,
+    /// The run that ended.
+    pub run: Run,
+    /// When that was seen.
+    pub at: Timestamp,
+    /// Any number, so that VMs that end together are not started again together.
+    pub chance: u8,
 }
 
 /// What is known of one VM on this host.
@@ -140,6 +155,12 @@ pub struct Observed {
     pub leased: bool,
     /// When steps may be tried again.
     pub pace: Pace,
+    /// The last order or grant that was heard.
+    pub order: Seq,
+    /// How often in a row it was started again under that order.
+    pub restarts: u32,
+    /// How it ended last, when it does not run.
+    pub last_end: Option<LastEnd>,
 }
 
 impl Observed {
@@ -153,12 +174,19 @@ impl Observed {
             removed_told: false,
             leased: false,
             pace: Pace::new(),
+            order: Seq::ZERO,
+            restarts: 0,
+            last_end: None,
         }
     }
+
     /// Something else is wanted now.
     pub fn asked(&mut self, wanted: &Wanted) {
         if let Wanted::Vm(vm) = wanted {
             self.epoch = self.epoch.max(Some(vm.epoch));
+            if self.order != vm.order() {
+                (self.order, self.restarts) = (vm.order(), 0);
+            }
         }
         self.pace.reset();
         if wanted.runs() {
@@ -314,6 +342,7 @@ impl Observed {
         self.blocked = None;
         self.makes();
         self.pace.succeeded();
+        self.last_end = None;
     }
 
     /// Its power button was pressed, for the order `revision`. Says whether that was the first time.
@@ -339,17 +368,37 @@ impl Observed {
         }
     }
 
-    /// Its process ended after it had run for `ran`; `should_run` says whether that was unasked.
-    pub fn ended(&mut self, reason: ExitReason, should_run: bool, now: Timestamp, ran: Duration) {
+    /// Its process ended after it had run for `ran`, as was seen `now`.
+    pub fn ended(&mut self, reason: ExitReason, now: Timestamp, ran: Duration, chance: u8) {
         let epoch = match self.guest {
             Guest::Running { epoch, .. } | Guest::Found { epoch, .. } => epoch,
             Guest::Absent | Guest::Unclear | Guest::Ended { .. } => None,
         };
-        self.guest = Guest::Ended { epoch, reason };
-        match should_run {
-            true => self.pace.ended(now, ran),
-            false => self.pace.succeeded(),
-        }
+        let run = Run {
+            order: self.order,
+            ran_ms: u64::try_from(ran.as_millis()).unwrap_or(u64::MAX),
+            restarts: self.restarts,
+        };
+        self.pace.succeeded();
+        self.has_ended(
+            epoch,
+            LastEnd {
+                reason,
+                run,
+                at: now,
+                chance,
+            },
+        );
+    }
+
+    /// It is known to have ended so.
+    pub fn has_ended(&mut self, epoch: Option<Epoch>, end: LastEnd) {
+        self.guest = Guest::Ended {
+            epoch,
+            reason: end.reason.clone(),
+            run: end.run,
+        };
+        self.last_end = Some(end);
     }
 
     /// Its end was reported. An end clears what stood in the way, in the log too.

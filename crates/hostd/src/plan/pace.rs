@@ -1,4 +1,5 @@
-//! How soon a step may be tried again: later each time, and at once after a good run.
+//! How soon a step that failed may be tried again: later each time. When a guest that ended is started again is its
+//! spec's, not this one's.
 
 use std::time::Duration;
 
@@ -10,17 +11,10 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// Between two looks at whether what stood in the way is gone.
 const BLOCKED: Duration = Duration::from_secs(2);
 
-/// After the first unasked end, and the longest pause before a new start.
-const CRASH: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-
-/// A guest that ran this long did not crash at its start.
-const GOOD_RUN: Duration = Duration::from_secs(60);
-
 /// The pace of one VM's steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pace {
     failures: u32,
-    crashes: u32,
     not_before: Option<Timestamp>,
 }
 
@@ -29,7 +23,6 @@ impl Pace {
     pub const fn new() -> Self {
         Self {
             failures: 0,
-            crashes: 0,
             not_before: None,
         }
     }
@@ -60,16 +53,6 @@ impl Pace {
     pub fn succeeded(&mut self) {
         self.failures = 0;
         self.not_before = None;
-    }
-
-    /// The guest ended unasked after it had run for `ran`.
-    pub fn ended(&mut self, now: Timestamp, ran: Duration) {
-        if ran >= GOOD_RUN {
-            *self = Self::new();
-            return;
-        }
-        self.not_before = Some(now.plus(doubled(CRASH, self.crashes)));
-        self.crashes = self.crashes.saturating_add(1);
     }
 
     /// Somebody asked for something else: what failed before says nothing about that.
@@ -104,24 +87,5 @@ mod tests {
         pace.succeeded();
         pace.failed(NOW, 0.0);
         assert_eq!(pause(pace).as_millis(), 50);
-    }
-
-    #[test]
-    fn given_a_guest_that_keeps_ending_then_pauses_double_up_to_a_minute_and_a_good_run_forgets_them() {
-        let mut pace = Pace::new();
-        let mut pauses = Vec::new();
-        for _ in 0..8 {
-            pace.ended(NOW, Duration::from_secs(1));
-            // Being started again is no proof that it stays.
-            let before = pace.not_before();
-            pauses.push(pause(pace).as_secs());
-            pace.succeeded();
-            assert!(before.is_some());
-        }
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
-        pace.ended(NOW, GOOD_RUN);
-        assert_eq!(pace.not_before(), None);
-        pace.ended(NOW, Duration::ZERO);
-        assert_eq!(pause(pace).as_secs(), 1);
     }
 }

@@ -88,7 +88,7 @@ impl Host {
             Step::Kill(reason) => {
                 self.processes -= 1;
                 self.observed
-                    .ended(reason.clone(), wanted.runs(), self.now, Duration::ZERO);
+                    .ended(reason.clone(), self.now, Duration::ZERO, u8::MAX);
             }
             Step::Remove => {
                 self.files = false;
@@ -215,7 +215,7 @@ prop_compose! {
                 _ => Health::Broken("panicked".to_owned()),
             } },
             3 => Guest::Unclear,
-            _ => Guest::Ended { epoch, reason: ExitReason::Vanished },
+            _ => Guest::Ended { epoch, reason: ExitReason::Vanished, run: Run::default() },
         };
         let process = match &guest {
             Guest::Found { .. } | Guest::Running { .. } => true,
@@ -230,7 +230,7 @@ prop_compose! {
             blocked: blocked.then(|| "no such file".to_owned()),
             removed_told: false,
             leased: false,
-            pace: Pace::new(),
+            ..Observed::nothing()
         };
         Host { processes: u32::from(process), files: files || process, observed, now, failures, told: vec![], boots: 0 }
     }
@@ -379,6 +379,7 @@ fn given_a_guest_that_ended_then_its_end_is_told_before_it_is_started_again() {
         observed: Observed {
             leftovers: true,
             epoch: Some(Epoch(Seq(5))),
+            order: Seq(5),
             ..Observed::nothing()
         },
         now: Timestamp(1_000_000_000),
@@ -394,19 +395,45 @@ fn given_a_guest_that_ended_then_its_end_is_told_before_it_is_started_again() {
         ran: Ran::new(Boots::default(), None, Timestamp(0)),
     };
     host.observed
-        .ended(ExitReason::Vanished, true, host.now, Duration::from_secs(5));
+        .ended(ExitReason::Vanished, host.now, Duration::from_secs(5), u8::MAX);
 
     let steps = host.converge(&desired(5, Power::Running));
 
     assert_eq!(
         steps,
         [
-            Step::TellExited(Epoch(Seq(5)), ExitReason::Vanished),
+            Step::TellExited(
+                Epoch(Seq(5)),
+                ExitReason::Vanished,
+                Run {
+                    order: Seq(5),
+                    ran_ms: 5000,
+                    restarts: 0
+                }
+            ),
             Step::Wait(Some(Timestamp(1_001_000_000))),
             Step::Launch,
             Step::Wait(None)
         ]
     );
+}
+
+#[test]
+fn given_an_end_that_its_policy_leaves_so_then_it_is_told_and_nothing_is_started_until_something_else_is_ordered()
+ {
+    let now = Timestamp(1_000_000_000);
+    let mut observed = Observed::nothing();
+    observed.asked(&desired(5, Power::Running));
+    observed.launched(Epoch(Seq(5)), None, now);
+    observed.ended(ExitReason::PoweredOffItself, now, Duration::from_secs(90), 0);
+    let wanted = desired(5, Power::Running);
+    assert!(matches!(next(&wanted, &observed, now), Step::TellExited(..)));
+    observed.told_exited();
+    assert_eq!(next(&wanted, &observed, now), Step::Wait(None));
+
+    let again = desired(7, Power::Running);
+    observed.asked(&again);
+    assert_eq!(next(&again, &observed, now), Step::Launch);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use chv_domain::{CommandId, ExitReason};
+use chv_domain::{CommandId, ExitReason, Run};
 
 use super::*;
 use async_trait::async_trait;
@@ -64,7 +64,11 @@ async fn given_no_answer_when_sent_again_then_it_has_the_same_id_and_the_order_i
     let (fake, reporter) = reporter([lost(), lost()]);
     let outbox = reporter.outbox();
     outbox.put(report(Observation::Ready));
-    outbox.put(report(Observation::Exited(ExitReason::Vanished, String::new())));
+    outbox.put(report(Observation::Exited(
+        ExitReason::Vanished,
+        String::new(),
+        Run::default(),
+    )));
     outbox.drained().await;
 
     let sent = fake.sent.lock().unwrap();

@@ -13,7 +13,9 @@ use super::event_kind::kind_to_wire;
 use super::fields::Fields;
 use super::host::FeedDelta;
 use super::placement::finding_to_wire;
-use super::spec::{cloud_init_to_wire, cpu_to_wire, disk_to_wire, memory_to_wire, nic_to_wire, rng_to_wire};
+use super::spec::{
+    cloud_init_to_wire, cpu_to_wire, disk_to_wire, memory_to_wire, nic_to_wire, restart_to_wire, rng_to_wire,
+};
 use super::vm::power_to_wire;
 use crate::subject;
 
@@ -166,6 +168,15 @@ fn spec_fields(fields: &mut Fields<'_>, spec: &VmSpec) {
     if let Some(machine) = spec.machine {
         fields.text(12, machine.as_str());
     }
+    if let Some(restart) = restart_to_wire(&spec.restart) {
+        fields.ready(30, &restart);
+    }
+    let priority = i32::from(spec.start_priority);
+    // As a sint32 is sent.
+    fields.number(
+        31,
+        u64::from(((priority << 1) ^ (priority >> 31)).cast_unsigned()),
+    );
 }
 
 fn boot_fields(fields: &mut Fields<'_>, boot: &Boot) {

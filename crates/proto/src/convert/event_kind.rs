@@ -5,7 +5,9 @@ use chv_domain::{Epoch, Event, ReplicaId, Seq};
 use super::cluster::{addresses_from_wire, addresses_to_wire, replica_from_wire};
 use super::error::{WireError, parse};
 use super::host::{facts_from_wire, facts_to_wire};
-use super::observation::{exit_from_wire, exit_to_wire, fields_from_wire, fields_to_wire};
+use super::observation::{
+    aftermath_from_wire, aftermath_to_wire, exit_from_wire, exit_to_wire, fields_from_wire, fields_to_wire,
+};
 use super::placement::{placed_from_wire, placed_to_wire};
 use super::retention::{forgotten_from_wire, forgotten_to_wire, retention_from_wire, retention_to_wire};
 use super::spec::{spec_from_wire, spec_to_wire};
@@ -91,11 +93,13 @@ pub(super) fn kind_to_wire(event: &Event) -> Wire {
             epoch,
             reason,
             console,
+            then,
         } => Wire::VmExited(v1::VmExited {
             vm: vm.to_string(),
             epoch: epoch.0.0,
             reason: Some(exit_to_wire(reason)),
             console: console.clone(),
+            then: aftermath_to_wire(*then),
         }),
         Event::VmBlocked { vm, epoch, reason } => Wire::VmBlocked(v1::VmBlocked {
             vm: vm.to_string(),
@@ -459,5 +463,6 @@ fn vm_exited(event: v1::VmExited) -> Result<Event, WireError> {
         epoch: epoch(event.epoch),
         reason: exit_from_wire(event.reason)?,
         console: event.console,
+        then: aftermath_from_wire(event.then)?,
     })
 }

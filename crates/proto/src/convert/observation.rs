@@ -1,7 +1,7 @@
 //! What a host measured of a VM, in reports and in the events that they become.
 
 use chv_domain::spec::FieldPath;
-use chv_domain::{ExitReason, Observation, Seq};
+use chv_domain::{Aftermath, ExitReason, NoMore, Observation, Run, Seq};
 
 use super::error::{WireError, parse};
 use crate::v1;
@@ -31,9 +31,12 @@ pub(super) fn observation_to_wire(observation: &Observation) -> Wire {
             uptime_ms: *uptime_ms,
             paused: *paused,
         }),
-        Observation::Exited(reason, console) => Wire::Exited(report_vm::Exited {
+        Observation::Exited(reason, console, run) => Wire::Exited(report_vm::Exited {
             reason: Some(exit_to_wire(reason)),
             console: console.clone(),
+            order: run.order.0,
+            ran_ms: run.ran_ms,
+            restarts: run.restarts,
         }),
         Observation::Blocked(reason) => Wire::Blocked(report_vm::Blocked {
             reason: reason.clone(),
@@ -79,7 +82,12 @@ pub(super) fn observation_from_wire(observation: Wire) -> Result<Observation, Wi
         },
         Wire::Exited(exited) => {
             let reason = exit_from_wire(exited.reason).map_err(|error| error.within("exited"))?;
-            Observation::Exited(reason, exited.console)
+            let run = Run {
+                order: Seq(exited.order),
+                ran_ms: exited.ran_ms,
+                restarts: exited.restarts,
+            };
+            Observation::Exited(reason, exited.console, run)
         }
         Wire::Blocked(blocked) => Observation::Blocked(blocked.reason),
         Wire::Unblocked(report_vm::Unblocked {}) => Observation::Unblocked,
@@ -131,4 +139,43 @@ pub(super) fn exit_from_wire(reason: Option<v1::ExitReason>) -> Result<ExitReaso
             return Err(WireError::new("reason.kind", problem));
         }
     })
+}
+
+/// What becomes of it, as it is sent; nothing where that is as was ordered.
+pub(super) fn aftermath_to_wire(then: Aftermath) -> Option<v1::Aftermath> {
+    use v1::aftermath::{Again, Stays, Then, Why};
+    let stays = |why: Why, restarts| {
+        Then::Stays(Stays {
+            why: why.into(),
+            restarts,
+        })
+    };
+    let then = match then {
+        Aftermath::AsOrdered => return None,
+        Aftermath::Again(restarts) => Then::Again(Again { restarts }),
+        Aftermath::Stays(NoMore::Never) => stays(Why::Never, 0),
+        Aftermath::Stays(NoMore::NoFailure) => stays(Why::NoFailure, 0),
+        Aftermath::Stays(NoMore::Limit(limit)) => stays(Why::Limit, limit),
+    };
+    Some(v1::Aftermath { then: Some(then) })
+}
+
+/// The field is `then`.
+pub(super) fn aftermath_from_wire(then: Option<v1::Aftermath>) -> Result<Aftermath, WireError> {
+    use v1::aftermath::{Then, Why};
+    let Some(then) = then else {
+        return Ok(Aftermath::AsOrdered);
+    };
+    match then.then.ok_or_else(|| WireError::missing("then.then"))? {
+        Then::Again(again) => Ok(Aftermath::Again(again.restarts)),
+        Then::Stays(stays) => match stays.why() {
+            Why::Never => Ok(Aftermath::Stays(NoMore::Never)),
+            Why::NoFailure => Ok(Aftermath::Stays(NoMore::NoFailure)),
+            Why::Limit => Ok(Aftermath::Stays(NoMore::Limit(stays.restarts))),
+            Why::Unspecified => {
+                let problem = format!("{} is no reason; see the enum's values", stays.why);
+                Err(WireError::new("then.stays.why", problem))
+            }
+        },
+    }
 }

@@ -37,6 +37,22 @@ pub(super) fn fields() -> impl Strategy<Value = Vec<FieldPath>> {
     vec(field, 0..4)
 }
 
+pub(super) fn no_more() -> impl Strategy<Value = NoMore> {
+    prop_oneof![
+        Just(NoMore::Never),
+        Just(NoMore::NoFailure),
+        any::<u32>().prop_map(NoMore::Limit),
+    ]
+}
+
+pub(super) fn aftermath() -> impl Strategy<Value = Aftermath> {
+    prop_oneof![
+        Just(Aftermath::AsOrdered),
+        any::<u32>().prop_map(Aftermath::Again),
+        no_more().prop_map(Aftermath::Stays),
+    ]
+}
+
 fn observation() -> impl Strategy<Value = Observation> {
     prop_oneof![
         (kind(), any::<u32>(), any::<u64>()).prop_map(|(hypervisor, pid, took_us)| Observation::Started {
@@ -53,7 +69,16 @@ fn observation() -> impl Strategy<Value = Observation> {
                 paused
             }
         ),
-        (exit_reason(), ".{0,20}").prop_map(|(reason, console)| Observation::Exited(reason, console)),
+        (exit_reason(), ".{0,20}", (seq(), any::<u64>(), any::<u32>())).prop_map(
+            |(reason, console, (order, ran_ms, restarts))| {
+                let run = Run {
+                    order,
+                    ran_ms,
+                    restarts,
+                };
+                Observation::Exited(reason, console, run)
+            }
+        ),
         ".{0,20}".prop_map(Observation::Blocked),
         Just(Observation::Unblocked),
         Just(Observation::Removed),

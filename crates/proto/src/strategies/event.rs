@@ -5,7 +5,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 
-use super::command::{exit_reason, fields, forgotten, retention};
+use super::command::{aftermath, exit_reason, fields, forgotten, retention};
 use super::ids::{
     actor, address, command_id, directory, epoch, host_id, name, replica, some_seq, time, trace, vm_id,
 };
@@ -114,14 +114,17 @@ fn vm_event() -> impl Strategy<Value = Event> {
                     paused
                 }
             ),
-        (vm_id(), epoch(), exit_reason(), ".{0,20}").prop_map(|(vm, epoch, reason, console)| {
-            Event::VmExited {
-                vm,
-                epoch,
-                reason,
-                console,
+        (vm_id(), epoch(), exit_reason(), ".{0,20}", aftermath()).prop_map(
+            |(vm, epoch, reason, console, then)| {
+                Event::VmExited {
+                    vm,
+                    epoch,
+                    reason,
+                    console,
+                    then,
+                }
             }
-        }),
+        ),
         (vm_id(), epoch(), ".{0,20}").prop_map(|(vm, epoch, reason)| Event::VmBlocked { vm, epoch, reason }),
         (vm_id(), epoch()).prop_map(|(vm, epoch)| Event::VmUnblocked { vm, epoch }),
         vm_id().prop_map(|vm| Event::VmDeleted { vm }),

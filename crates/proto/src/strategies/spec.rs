@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use chv_domain::spec::{
     Affinity, Balloon, Boot, CloudInit, CloudText, Cmdline, CpuSpec, DeviceId, Disk, DiskFormat, DiskSerial,
-    HostPath, Hotplug, HotplugMethod, HugePages, IfName, MacAddress, MachineType, MemorySpec, Nic,
-    NicBackend, Offloads, OnHostLoss, QueueSize, RateLimit, RngSource, StopTimeout, TokenBucket, Topology,
-    Within,
+    HostPath, Hotplug, HotplugMethod, HugePages, IfName, MacAddress, MachineType, MemorySpec, Nic, NicBackend,
+    Offloads, OnHostLoss, QueueSize, RateLimit, Restart, RestartPolicy, RngSource, StartPriority, StopTimeout,
+    TokenBucket, Topology, Within,
 };
 use chv_domain::*;
 use proptest::collection::{btree_map, vec};
@@ -222,6 +222,24 @@ fn cloud_init() -> impl Strategy<Value = CloudInit> {
     })
 }
 
+fn restart() -> impl Strategy<Value = (Restart, StartPriority)> {
+    let policy = prop::sample::select(RestartPolicy::ALL);
+    let backoff = (option::of(within()), option::of(within()));
+    let row = (option::of(within()), option::of(within()));
+    (policy, backoff, row, -1000_i32..=1000).prop_map(
+        |(policy, (backoff, max_backoff), (limit, reset_after), priority)| {
+            let restart = Restart {
+                policy,
+                backoff,
+                max_backoff,
+                limit,
+                reset_after,
+            };
+            (restart, StartPriority::try_from(priority).unwrap())
+        },
+    )
+}
+
 /// Any spec that can be written down; its fields need not go together.
 pub(crate) fn spec() -> impl Strategy<Value = VmSpec> {
     (
@@ -234,6 +252,7 @@ pub(crate) fn spec() -> impl Strategy<Value = VmSpec> {
         (prop::sample::select(RngSource::ALL), any::<bool>()),
         option::of(cloud_init()),
         option::of(prop::sample::select(MachineType::ALL)),
+        restart(),
     )
         .prop_map(
             |(
@@ -246,6 +265,7 @@ pub(crate) fn spec() -> impl Strategy<Value = VmSpec> {
                 (rng, watchdog),
                 cloud_init,
                 machine,
+                (restart, start_priority),
             )| {
                 VmSpec {
                     cpu,
@@ -260,6 +280,8 @@ pub(crate) fn spec() -> impl Strategy<Value = VmSpec> {
                     watchdog,
                     cloud_init,
                     machine,
+                    restart,
+                    start_priority,
                 }
             },
         )

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::command::{exit_reason, fields};
+use super::command::{exit_reason, fields, no_more};
 use super::ids::{command_id, epoch, host_id, name, seq, some_seq, time, trace, vm_id};
 use super::spec::{capacity, kind, labels, power, spec};
 
@@ -92,12 +92,13 @@ pub(crate) fn vm() -> impl Strategy<Value = Vm> {
             restart_needed,
             before,
         });
-    let aside = (labels(), any::<bool>(), seq(), option::of(unapplied));
-    let aside = aside.prop_map(|(annotations, protected, changed, unapplied)| Aside {
+    let aside = (labels(), any::<bool>(), seq(), option::of(unapplied), option::of(no_more()));
+    let aside = aside.prop_map(|(annotations, protected, changed, unapplied, stays)| Aside {
         changed,
         unapplied,
         annotations,
         protected,
+        stays,
     });
     let trouble = (".{1,20}", time()).prop_map(|(reason, since)| Trouble { reason, since });
     (

@@ -1,6 +1,6 @@
 //! A VM on its way: each goal reached, waited for, or lost.
 
-use chv_domain::{Epoch, HypervisorKind, VmId};
+use chv_domain::{Epoch, HypervisorKind, NoMore, VmId};
 
 use super::*;
 
@@ -20,6 +20,7 @@ fn new(goal: Goal) -> Watched {
         restart_needed: Vec::new(),
         trouble: None,
         exit: None,
+        stays: None,
         gone: false,
         by: None,
     }
@@ -49,6 +50,7 @@ fn exited() -> Event {
         epoch: EPOCH,
         reason: ExitReason::Vanished,
         console: String::new(),
+        then: Aftermath::Again(1),
     }
 }
 
@@ -94,6 +96,27 @@ fn given_a_crash_when_waiting_for_ready_then_it_waits_for_the_next_start() {
         "{}",
         watched.underway()
     );
+}
+
+#[test]
+fn given_an_end_after_which_it_is_not_started_again_then_waiting_for_it_is_over() {
+    let ended = Event::VmExited {
+        vm: VM,
+        epoch: EPOCH,
+        reason: ExitReason::PoweredOffItself,
+        console: String::new(),
+        then: Aftermath::Stays(NoMore::NoFailure),
+    };
+    let verdict = after(Goal::Ready, &[started(), ended.clone()]).verdict();
+    assert!(
+        matches!(&verdict, Verdict::Lost(why) if why.contains("not started again: its restart policy")),
+        "{verdict:?}"
+    );
+    let started = after(
+        Goal::Running,
+        &[started(), ended, Event::VmStartRequested { vm: VM }, started()],
+    );
+    assert_eq!(started.verdict(), Verdict::Reached);
 }
 
 #[test]

@@ -228,14 +228,22 @@ impl State {
             (Power::Running, false, Guests::Block) => vec![blocked],
             (Power::Running, false, Guests::BlockThenBoot) => vec![blocked, started, Observation::Ready],
             (Power::Stopped(StopHow::Graceful(_)), true, _) => {
-                vec![Observation::Exited(ExitReason::PoweredOff, String::new())]
+                vec![Observation::Exited(
+                    ExitReason::PoweredOff,
+                    String::new(),
+                    Run::default(),
+                )]
             }
             (Power::Stopped(StopHow::Hard), true, _) => {
-                vec![Observation::Exited(ExitReason::Killed, String::new())]
+                vec![Observation::Exited(
+                    ExitReason::Killed,
+                    String::new(),
+                    Run::default(),
+                )]
             }
             (Power::Deleted, true, _) => {
                 vec![
-                    Observation::Exited(ExitReason::Killed, String::new()),
+                    Observation::Exited(ExitReason::Killed, String::new(), Run::default()),
                     Observation::Removed,
                 ]
             }

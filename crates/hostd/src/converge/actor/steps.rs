@@ -9,7 +9,7 @@ use super::Actor;
 use crate::hypervisor::{Instance, Operation, console_tail};
 use crate::lease::{self, SinceBoot};
 use crate::ledger::Marker;
-use crate::plan::{Boots, Guest, Health, Step, Wanted};
+use crate::plan::{self, Boots, Guest, Health, Restarting, Step, Wanted};
 use crate::stock::{self, Running};
 use crate::uptime;
 
@@ -22,9 +22,9 @@ impl Actor {
             Step::Find => self.look_again().await,
             Step::Adopt => self.adopt().await,
             Step::TellAdopted(epoch) => self.tell_adopted(epoch, wanted),
-            Step::TellExited(epoch, reason) => {
+            Step::TellExited(epoch, reason, run) => {
                 let console = self.last_lines(&reason).await;
-                self.tell(epoch, Observation::Exited(reason, console), wanted);
+                self.tell(epoch, Observation::Exited(reason, console, run), wanted);
                 self.observed.told_exited();
             }
             Step::TellBlocked(epoch, why) => {
@@ -85,6 +85,11 @@ impl Actor {
         // Whatever comes of it: something is made from here on.
         self.observed.makes();
         let begun = self.here.clock.now();
+        let restarts = match plan::restarting(desired, &self.observed, begun) {
+            Restarting::Now(restarts) => restarts,
+            // It is booted for an order.
+            Restarting::At(_) | Restarting::Not => 0,
+        };
         let mut newer = self.wanted.clone();
         let launched = tokio::select! {
             launched = launch::launch(&self.here, desired, begun, self.makings.begin()) => launched,
@@ -104,6 +109,7 @@ impl Actor {
                 let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 let pid = instance.process.pid;
                 self.observed.launched(desired, runs, begun);
+                self.observed.restarts = restarts;
                 if outlived {
                     tracing::warn!(vm = %self.vm, pid, "started, and the host's lease has ended meanwhile: it is ended");
                     self.observed.is(Health::Unleased);
@@ -169,6 +175,7 @@ impl Actor {
         };
         self.observed.epoch = self.observed.epoch.max(stock.observed.epoch);
         self.observed.guest = stock.observed.guest;
+        self.observed.last_end = stock.observed.last_end;
         self.observed.leftovers = stock.observed.leftovers;
         self.found = stock.running;
         self.end_noted = matches!(self.observed.guest, Guest::Ended { .. });

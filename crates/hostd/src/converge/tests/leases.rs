@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chv_domain::spec::OnHostLoss;
-use chv_domain::{ExitReason, LeaseDuration, Observation, Power, Seq, VmSpec};
+use chv_domain::{ExitReason, LeaseDuration, Observation, Power, Run, Seq, VmSpec};
 
 use super::rig::{Daemon, Rig, Trouble, desired, until};
 use super::started_pid;
@@ -78,7 +78,7 @@ async fn given_a_lease_that_ends_between_the_last_look_at_it_and_the_start_of_a_
         let pid = started_pid(daemon.told().await);
         assert_eq!(
             daemon.told().await,
-            Observation::Exited(ExitReason::LeaseEnded, String::new())
+            Observation::Exited(ExitReason::LeaseEnded, String::new(), Run::default())
         );
         if !again {
             assert_eq!(rig.process().await, None);
@@ -106,7 +106,7 @@ async fn given_a_lease_that_is_granted_again_before_the_guest_s_end_is_seen_then
     // then the guest has ended with the lease, and is started again.
     assert_eq!(
         daemon.told().await,
-        Observation::Exited(ExitReason::LeaseEnded, String::new())
+        Observation::Exited(ExitReason::LeaseEnded, String::new(), Run::default())
     );
     assert_ne!(started_pid(daemon.told().await), pid);
     daemon.end().await;

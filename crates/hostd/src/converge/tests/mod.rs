@@ -9,7 +9,7 @@ mod verbs;
 use std::sync::Arc;
 
 use chv_domain::spec::StopTimeout;
-use chv_domain::{Epoch, ExitReason, Observation, Power, Seq, StopHow};
+use chv_domain::{Epoch, ExitReason, Observation, Power, Run, Seq, StopHow};
 
 use super::Wish;
 use crate::hypervisor::Process;
@@ -49,7 +49,7 @@ async fn given_a_wish_to_run_then_it_is_started_once_and_told_with_what_it_follo
     daemon.want(Power::Stopped(StopHow::Hard), 7);
     assert_eq!(
         daemon.told().await,
-        Observation::Exited(ExitReason::Killed, String::new())
+        Observation::Exited(ExitReason::Killed, String::new(), Run::default())
     );
     assert_eq!(*rig.fake.launches.lock().unwrap(), 1);
     assert_eq!(rig.process().await, None);
@@ -135,7 +135,7 @@ async fn given_a_process_killed_behind_the_daemons_back_then_that_is_told_and_it
 
     assert_eq!(
         daemon.told().await,
-        Observation::Exited(ExitReason::Vanished, String::new())
+        Observation::Exited(ExitReason::Vanished, String::new(), Run::default())
     );
     assert_ne!(started_pid(daemon.told().await), first);
     daemon.end().await;
@@ -149,7 +149,7 @@ async fn given_a_guest_that_obeys_when_stopped_then_it_powered_off() {
     daemon.want(graceful(), 7);
     assert_eq!(
         daemon.told().await,
-        Observation::Exited(ExitReason::PoweredOff, String::new())
+        Observation::Exited(ExitReason::PoweredOff, String::new(), Run::default())
     );
     assert_eq!(rig.process().await, None);
     // What was answered is struck out: the next daemon has nothing to tell.
@@ -181,7 +181,7 @@ async fn given_a_guest_that_is_deaf_when_stopped_then_it_is_killed_after_the_tim
     daemon.want(graceful(), 7);
     assert_eq!(
         daemon.told().await,
-        Observation::Exited(ExitReason::StopTimedOut, String::new())
+        Observation::Exited(ExitReason::StopTimedOut, String::new(), Run::default())
     );
     assert!(begun.elapsed() >= std::time::Duration::from_secs(1));
     daemon.end().await;
@@ -200,7 +200,7 @@ async fn given_a_kill_that_fails_and_a_wish_to_run_after_it_then_a_later_end_is_
     Process::of(pid).unwrap().unwrap().kill().unwrap();
     assert_eq!(
         daemon.told().await,
-        Observation::Exited(ExitReason::Vanished, String::new())
+        Observation::Exited(ExitReason::Vanished, String::new(), Run::default())
     );
     started_pid(daemon.told().await);
     *rig.fake.unkillable.lock().unwrap() = 0;
@@ -208,7 +208,7 @@ async fn given_a_kill_that_fails_and_a_wish_to_run_after_it_then_a_later_end_is_
 }
 
 #[tokio::test]
-async fn given_a_guest_that_powers_itself_off_while_it_should_run_then_it_is_started_again() {
+async fn given_a_guest_that_powers_itself_off_while_it_should_run_then_it_stays_so_until_it_is_started() {
     let rig = Rig::new();
     let mut daemon = rig.daemon().await;
     started(&mut daemon).await;
@@ -221,8 +221,58 @@ async fn given_a_guest_that_powers_itself_off_while_it_should_run_then_it_is_sta
         .unwrap();
     assert_eq!(
         daemon.told().await,
-        Observation::Exited(ExitReason::PoweredOffItself, String::new())
+        Observation::Exited(ExitReason::PoweredOffItself, String::new(), Run::default())
     );
+    // The leader has not said so yet, and another daemon begins.
+    daemon.end().await;
+    let mut daemon = rig.daemon().await;
+    daemon.want(Power::Running, 6);
+    let (_, _, again) = daemon.told_exactly().await;
+    assert!(
+        matches!(
+            again,
+            Observation::Exited(ExitReason::PoweredOffItself, _, Run { order: Seq(6), .. })
+        ),
+        "{again:?}"
+    );
+    daemon.want(Power::Stopped(StopHow::Hard), 6);
+    daemon.want(Power::Running, 9);
+    started_pid(daemon.told().await);
+    assert_eq!(*rig.fake.launches.lock().unwrap(), 2);
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn given_a_limit_of_restarts_then_a_guest_that_keeps_ending_is_started_again_so_often_also_by_another_daemon()
+ {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    let limited = |revision| {
+        let mut vm = desired(Power::Running, 5, revision);
+        let mut spec = vm.spec.as_ref().clone();
+        spec.restart = serde_json::from_str(r#"{"policy":"always","limit":2}"#).unwrap();
+        vm.spec = Arc::new(spec);
+        Wish::Vm(Arc::new(vm))
+    };
+    daemon.converge.wish(limited(6));
+    for restarts in 0..3 {
+        let pid = started_pid(daemon.told().await);
+        Process::of(pid).unwrap().unwrap().kill().unwrap();
+        let (_, _, told) = daemon.told_exactly().await;
+        let Observation::Exited(ExitReason::Vanished, _, run) = told else {
+            panic!("{told:?}")
+        };
+        assert_eq!((run.order, run.restarts), (Seq(6), restarts));
+        if restarts == 1 {
+            // The next daemon knows how often it was, and tells the end that may not have been heard.
+            daemon.end().await;
+            daemon = rig.daemon().await;
+            daemon.converge.wish(limited(6));
+            assert!(matches!(daemon.told().await, Observation::Exited(..)));
+        }
+    }
+    assert_eq!(*rig.fake.launches.lock().unwrap(), 3);
+    daemon.converge.wish(limited(9));
     started_pid(daemon.told().await);
     daemon.end().await;
 }
@@ -235,7 +285,7 @@ async fn given_a_vm_to_delete_then_nothing_of_it_is_left_and_that_is_told_once()
     daemon.want(Power::Deleted, 7);
     assert_eq!(
         daemon.told().await,
-        Observation::Exited(ExitReason::Killed, String::new())
+        Observation::Exited(ExitReason::Killed, String::new(), Run::default())
     );
     assert_eq!(daemon.told().await, Observation::Removed);
     assert!(!rig.has_dir());
@@ -276,7 +326,7 @@ async fn given_a_slice_from_before_the_grant_then_nothing_of_the_vm_is_ended() {
     daemon.want(graceful(), 7);
     assert_eq!(
         daemon.told().await,
-        Observation::Exited(ExitReason::PoweredOff, String::new())
+        Observation::Exited(ExitReason::PoweredOff, String::new(), Run::default())
     );
     assert_eq!(Process::of(pid).unwrap(), None);
     assert!(rig.has_dir());
@@ -294,7 +344,7 @@ async fn given_a_stale_grant_then_nothing_is_done() {
     daemon.want(graceful(), 10);
     assert_eq!(
         daemon.told().await,
-        Observation::Exited(ExitReason::PoweredOff, String::new())
+        Observation::Exited(ExitReason::PoweredOff, String::new(), Run::default())
     );
     assert!(rig.has_dir());
     daemon.end().await;

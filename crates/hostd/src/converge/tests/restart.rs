@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chv_domain::{Epoch, ExitReason, Observation, Power, Seq, StopHow};
+use chv_domain::{Epoch, ExitReason, Observation, Power, Run, Seq, StopHow};
 
 use super::rig::{Rig, VM, desired, until};
 use super::{graceful, started, started_pid};
@@ -41,7 +41,7 @@ async fn given_a_running_guest_when_the_daemon_is_restarted_then_it_runs_on_and_
     // This daemon's child too, but only by the accident of this test.
     assert_eq!(
         daemon.told().await,
-        Observation::Exited(ExitReason::PoweredOff, String::new())
+        Observation::Exited(ExitReason::PoweredOff, String::new(), Run::default())
     );
     assert_eq!(*rig.fake.launches.lock().unwrap(), 1);
     daemon.end().await;
@@ -80,7 +80,7 @@ async fn given_a_directory_that_is_lost_too_when_the_daemon_is_restarted_then_no
     daemon.want(Power::Stopped(StopHow::Hard), 7);
     assert_eq!(
         daemon.told().await,
-        Observation::Exited(ExitReason::Killed, String::new())
+        Observation::Exited(ExitReason::Killed, String::new(), Run::default())
     );
     assert_eq!(*rig.fake.launches.lock().unwrap(), 1);
     daemon.end().await;
@@ -95,7 +95,7 @@ async fn given_a_guest_that_ended_without_a_daemon_then_the_next_one_tells_it_an
     let mut daemon = rig.daemon().await;
     assert_eq!(
         daemon.told().await,
-        Observation::Exited(ExitReason::Vanished, String::new())
+        Observation::Exited(ExitReason::Vanished, String::new(), Run::default())
     );
     daemon.want(Power::Running, 6);
     assert_ne!(started_pid(daemon.told().await), pid);
@@ -120,7 +120,7 @@ async fn given_a_directory_held_by_what_is_no_machine_then_nothing_is_told_or_st
     drop(stranger);
     assert_eq!(
         daemon.told().await,
-        Observation::Exited(ExitReason::Vanished, String::new())
+        Observation::Exited(ExitReason::Vanished, String::new(), Run::default())
     );
     started_pid(daemon.told().await);
     assert_eq!(*rig.fake.launches.lock().unwrap(), 2);

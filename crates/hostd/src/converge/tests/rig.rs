@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chv_domain::{
     Capacity, Command as DomainCommand, CommandId, DesiredVm, Epoch, HostFacts, HostId, HypervisorFacts,
-    HypervisorKind, Observation, Power, Seq, Submission, VmId,
+    HypervisorKind, Observation, Power, Run, Seq, Submission, VmId,
 };
 use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -395,7 +395,17 @@ impl Daemon {
         self.told_fully().await.2
     }
 
+    /// What is told next, without how long it ran.
     pub(crate) async fn told_fully(&mut self) -> (Epoch, Option<Seq>, Observation) {
+        let (epoch, follows, told) = self.told_exactly().await;
+        let told = match told {
+            Observation::Exited(reason, console, _) => Observation::Exited(reason, console, Run::default()),
+            other => other,
+        };
+        (epoch, follows, told)
+    }
+
+    pub(crate) async fn told_exactly(&mut self) -> (Epoch, Option<Seq>, Observation) {
         tokio::time::timeout(PATIENCE, self.told.recv())
             .await
             .expect("nothing is told")

@@ -1,6 +1,6 @@
 //! Pause, resume, reboot and reset, of processes that are there, by daemons that come and go.
 
-use chv_domain::{Observation, Power, Reboot, Seq, StopHow};
+use chv_domain::{Observation, Power, Reboot, Run, Seq, StopHow};
 
 use super::rig::{Rig, until};
 use super::{started, started_pid};
@@ -124,7 +124,7 @@ async fn given_a_reboot_then_the_guest_powers_off_and_is_started_at_once_and_onl
     daemon.want(reboot, 7);
     assert_eq!(
         daemon.told().await,
-        Observation::Exited(chv_domain::ExitReason::PoweredOff, String::new())
+        Observation::Exited(chv_domain::ExitReason::PoweredOff, String::new(), Run::default())
     );
     let (_, follows, told) = daemon.told_fully().await;
     assert_eq!(follows, Some(Seq(7)));

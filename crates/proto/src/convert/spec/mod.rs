@@ -4,6 +4,7 @@ mod cloud_init;
 mod cpu;
 mod device;
 mod memory;
+mod restart;
 
 use chv_domain::VmSpec;
 use chv_domain::spec::{Boot, Cmdline, HostPath, RngSource, StopTimeout};
@@ -15,6 +16,7 @@ pub(super) use cloud_init::cloud_init_to_wire;
 pub(super) use cpu::cpu_to_wire;
 pub(super) use device::{disk_to_wire, nic_to_wire};
 pub(super) use memory::memory_to_wire;
+pub(super) use restart::restart_to_wire;
 
 /// A specification, as it is sent.
 pub fn spec_to_wire(spec: &VmSpec) -> v1::VmSpec {
@@ -34,6 +36,8 @@ pub fn spec_to_wire(spec: &VmSpec) -> v1::VmSpec {
             .machine
             .map(|machine| machine.to_string())
             .unwrap_or_default(),
+        restart: restart_to_wire(&spec.restart),
+        start_priority: spec.start_priority.into(),
     }
 }
 
@@ -61,6 +65,13 @@ pub fn spec_from_wire(spec: v1::VmSpec) -> Result<VmSpec, WireError> {
             .transpose()
             .map_err(|error| error.within("cloud_init"))?,
         machine: parse_optional("machine", &spec.machine)?,
+        restart: spec
+            .restart
+            .map(restart::restart_from_wire)
+            .transpose()
+            .map_err(|error| error.within("restart"))?
+            .unwrap_or_default(),
+        start_priority: restart::priority_from_wire(spec.start_priority)?,
     })
 }
 

@@ -95,7 +95,7 @@ fn a_wrong_field_is_named_by_its_path() {
                 kind,
                 detail: String::new(),
             }),
-            console: String::new(),
+            ..v1::report_vm::Exited::default()
         })))
     };
     let register = |facts| {
@@ -222,7 +222,7 @@ fn a_wrong_field_is_named_by_its_path() {
         (
             report(Some(v1::report_vm::Observation::Exited(v1::report_vm::Exited {
                 reason: None,
-                console: String::new(),
+                ..v1::report_vm::Exited::default()
             }))),
             "report_vm.exited.reason",
         ),
