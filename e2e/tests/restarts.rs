@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use chv_domain::VmSpec;
 use chv_domain::spec::{Restart, RestartPolicy, Within};
-use chv_e2e::{Cluster, Options, PATIENCE, trail, vms};
+use chv_e2e::{Cluster, Options, PATIENCE, trail, vms, wait_until};
 use chv_proto::client::Client;
 use chv_proto::v1;
 
@@ -75,15 +75,21 @@ async fn given_policies_then_guests_that_end_are_started_again_or_stay_and_say_w
             found.context("it does not run")
         };
         pid(cluster)?.kill()?;
-        let again = cluster
-            .wait("it is started again without a scheduler", PATIENCE, async || {
-                let again = pid(cluster)?;
-                ensure!(again.pid != first.pid, "it is the first one");
-                Ok(again)
-            })
-            .await?;
-        again.kill()?;
+        let again = wait_until("it is started again without a scheduler", PATIENCE, async || {
+            let again = pid(cluster)?;
+            ensure!(again.pid != first.pid, "it is the first one");
+            Ok(again)
+        })
+        .await?;
         cluster.start_nats().await?;
+        // Once that start is told: a launch that fails is no end of a guest.
+        wait_until("that is told", PATIENCE, async || {
+            let known = vms::find(&client, "limited").await?.context("it is there")?;
+            ensure!(known.pid == again.pid, "not yet: {known:?}");
+            Ok(())
+        })
+        .await?;
+        again.kill()?;
         let stopped = cluster.wait_for_status("limited", "stopped").await?;
         ensure!(
             stopped.stays.contains("1 times in a row, its limit"),

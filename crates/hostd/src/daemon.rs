@@ -2,19 +2,20 @@
 //! Guests are found and looked after first, whether or not anything else can be reached.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chv_domain::{Capacity, HostFacts, HostId, HostName, HypervisorKind, VmId};
 use chv_proto::client::{Client, ConnectError, ConnectOptions, new_command_id};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::console::{Consoles, trim};
-use crate::converge::{Converge, Here, Hypervisors};
+use crate::converge::{Converge, Here, Hypervisors, Slots, host_is_busy};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::facts::{self, Offer};
 use crate::files::Files;
@@ -57,6 +58,8 @@ pub struct Config {
     pub offer: Offer,
     /// The hypervisors that may be used; all, when there are none here.
     pub hypervisors: Vec<HypervisorKind>,
+    /// How many guests may be started at once; one for each core when that is not said.
+    pub starts_at_once: Option<NonZeroUsize>,
     /// What VMs' processes are put behind.
     pub walls: wall::Options,
     /// Whether nothing of that may be missing.
@@ -150,6 +153,8 @@ async fn start(
     let (connection, connected) = watch::channel(None);
     let leader = Arc::new(OverNats(connected));
     let (probe_cache, probes) = (data.probe_cache(), data.probes());
+    let cores = facts::cores().map_err(DaemonError::Facts)?;
+    let at_once = config.starts_at_once.map_or(cores, NonZeroUsize::get);
     let here = Arc::new(Here {
         data,
         ledger: ledger.clone(),
@@ -159,7 +164,7 @@ async fn start(
         walls,
         hypervisors,
         facts: facts_seen.clone(),
-        launches: Semaphore::new(facts::cores().map_err(DaemonError::Facts)?),
+        slots: Slots::new(at_once, host_is_busy),
     });
     let reporter = Reporter::new(config.name.clone(), leader.clone(), tasks.clone(), stop.clone());
     let converge = Converge::start(here.clone(), reporter, stock, tasks.clone(), stop.clone());

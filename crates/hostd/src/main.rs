@@ -1,6 +1,7 @@
 //! `chv-hostd`: the daemon of one host, and a check of what that host can do.
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -93,6 +94,9 @@ struct Run {
     /// The hypervisors that may be used, instead of all: cloud-hypervisor, qemu-kvm, firecracker, qemu-tcg.
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     hypervisor: Vec<HypervisorKind>,
+    /// How many guests may be started at once, instead of one for each core; more wait, the higher startPriority first.
+    #[arg(long, value_name = "N")]
+    starts_at_once: Option<NonZeroUsize>,
     /// The users that VMs' processes may be, one for each VM; they must be nobody's else.
     #[arg(long, value_name = "FIRST-LAST", default_value_t)]
     vm_uids: UidRange,
@@ -212,6 +216,7 @@ async fn daemon(run: Run) -> anyhow::Result<()> {
             memory: run.offer_memory,
         },
         hypervisors: run.hypervisor,
+        starts_at_once: run.starts_at_once,
         walls: wall::Options {
             uids: run.vm_uids,
             cgroup: run.cgroup,

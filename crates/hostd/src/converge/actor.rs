@@ -15,6 +15,7 @@ use tracing::{Instrument, Span, info_span};
 use super::attached::{Attached, Console, Happened, Ready};
 use super::here::Here;
 use super::launch::Fault;
+use super::slots::{Booting, booted};
 use crate::hypervisor::{Exit, FromGuest, Makings, Operation};
 use crate::lease::{self, SinceBoot};
 use crate::ledger::{Noted, VmNote};
@@ -56,6 +57,8 @@ pub(super) struct Actor {
     startable: watch::Receiver<bool>,
     /// What is being made in its directory.
     makings: Makings,
+    /// The slot that it was started in, while it boots.
+    booting: Option<Booting>,
 }
 
 impl Actor {
@@ -88,6 +91,7 @@ impl Actor {
                 console,
                 startable,
                 makings: Makings::new(),
+                booting: None,
             },
             reader,
         )
@@ -149,6 +153,7 @@ impl Actor {
                 return true;
             }
             () = due => return true,
+            () = booted(&mut self.booting) => return true,
         };
         match happened {
             Happened::Exited(exit) => self.exited(exit).await,
@@ -163,6 +168,7 @@ impl Actor {
         let Some(attached) = self.attached.take() else {
             return;
         };
+        self.booting = None;
         let asked = matches!(self.observed.guest, Guest::Running { stop: Some(_), .. });
         let leased =
             matches!(&*self.wanted.borrow(), Wanted::Vm(vm) if vm.spec.on_host_loss == OnHostLoss::Failover);
@@ -228,13 +234,14 @@ impl Actor {
     }
 
     /// Tells what a guest's being ready has in it.
-    fn is_ready(&self, news: Ready) {
+    fn is_ready(&mut self, news: Ready) {
         let told = match news {
             Ready::Known => return,
             Ready::First => vec![Observation::Ready],
             Ready::BootedAnew => vec![Observation::Rebooted { order: None }, Observation::Ready],
         };
         tracing::info!(vm = %self.vm, ?news, "guest ready");
+        self.booting = None;
         if let Guest::Running {
             epoch: Some(epoch),
             told: true,

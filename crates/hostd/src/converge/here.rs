@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chv_domain::{HostFacts, HypervisorKind};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
+use super::slots::Slots;
 use crate::clock::Clock;
 use crate::data_dir::DataDir;
 use crate::files::Files;
@@ -55,6 +56,6 @@ pub struct Here {
     pub hypervisors: Hypervisors,
     /// What it offers; hypervisors are listed once the check has seen them run a guest.
     pub facts: watch::Receiver<HostFacts>,
-    /// One for each launch that may go on at once.
-    pub launches: Semaphore,
+    /// One for each guest that may be started at once.
+    pub slots: Slots,
 }

@@ -10,6 +10,7 @@ use chv_domain::{DesiredVm, HypervisorKind, Timestamp, VmId};
 use tracing::Instrument;
 
 use super::here::Here;
+use super::slots::Slot;
 use crate::hypervisor::{HypervisorError, Instance, Machine, Making, Remedy};
 use crate::lease::{self, SinceBoot, asks};
 use crate::ledger::{Marker, Noted, VmNote};
@@ -27,6 +28,8 @@ pub(super) struct Launched {
     /// Whether the lease that it was started under has ended since: whoever ends guests with it may have looked before
     /// this one was there, and it may be another host's by now.
     pub(super) outlived: bool,
+    /// The next one's once this one has booted.
+    pub(super) slot: Slot,
 }
 
 /// Why it doesn't.
@@ -57,6 +60,8 @@ pub(super) async fn launch(
     now: Timestamp,
     making: Making,
 ) -> Result<Launched, Fault> {
+    // Before anything else, so that what takes long to get ready keeps its place.
+    let place = here.slots.ask(desired.spec.start_priority);
     let kind = here.facts.borrow().choose(&desired.spec).map_err(|why| {
         Fault::Blocked(format!(
             "this host can't run it: {why}; `chv-hostd check` there says more"
@@ -79,11 +84,8 @@ pub(super) async fn launch(
         .put(desired.vm, &note)
         .await
         .map_err(|error| Fault::Passing(error.to_string()))?;
-    let _permit = here
-        .launches
-        .acquire()
-        .await
-        .map_err(|error| Fault::Passing(error.to_string()))?;
+    let gone = || Fault::Passing("no more guests are started by this daemon".to_owned());
+    let slot = place.turn().await.ok_or_else(gone)?;
     let looked = under_lease(here, desired).await?;
     let instance = driver.launch(&machine).await?;
     // From here on its process is found by whoever ends guests with the lease.
@@ -95,6 +97,7 @@ pub(super) async fn launch(
         runs: Runs::started(kind, walled, machine.spec),
         looked,
         outlived,
+        slot,
     })
 }
 

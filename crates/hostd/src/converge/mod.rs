@@ -8,6 +8,7 @@ mod attached;
 mod device;
 mod here;
 mod launch;
+mod slots;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -27,6 +28,7 @@ use crate::stock::Stock;
 use actor::Actor;
 pub use attached::Console;
 pub use here::{Here, Hypervisors};
+pub use slots::{Slots, host_is_busy};
 
 /// A change of what is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,12 +96,22 @@ impl Converge {
             Wish::Vm(vm) => self.want(&mut vms, vm),
             Wish::NotOurs(vm, at) => disown(&vms, vm, at),
             Wish::All(all, at) => {
+                self.gather(&all);
                 let ours: BTreeSet<VmId> = all.iter().map(|desired| desired.vm).collect();
                 vms.keys()
                     .filter(|vm| !ours.contains(vm))
                     .for_each(|vm| disown(&vms, *vm, at));
                 all.into_iter().for_each(|desired| self.want(&mut vms, desired));
             }
+        }
+    }
+
+    /// Where more VMs than can be started at once are to run, none is before all of them have asked.
+    fn gather(&self, all: &[Arc<DesiredVm>]) {
+        let slots = &self.0.here.slots;
+        if all.iter().filter(|desired| desired.power.runs()).count() > slots.count() {
+            slots.begin_to_gather();
+            self.0.tasks.spawn(slots.clone().gather());
         }
     }
 

@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::attached::Attached;
 use super::super::launch::{self, Fault, Launched};
+use super::super::slots::Booting;
 use super::Actor;
 use crate::hypervisor::{Instance, Operation, console_tail};
 use crate::lease::{self, SinceBoot};
@@ -103,6 +104,7 @@ impl Actor {
                 runs,
                 looked,
                 outlived,
+                slot,
             }) => {
                 let kind = runs.kind;
                 let took = self.here.clock.now().since(begun);
@@ -127,6 +129,7 @@ impl Actor {
                 self.attach(instance, begun, looked).await;
                 self.end_noted = false;
                 self.note_running().await;
+                self.booting = Booting::with(slot);
             }
             Err(Fault::AlreadyRunning) => self.find().await,
             Err(fault) => self.failed(Operation::Launch, &fault, wanted),

@@ -2,6 +2,7 @@
 
 mod changes;
 mod leases;
+mod order;
 mod restart;
 pub(crate) mod rig;
 mod verbs;

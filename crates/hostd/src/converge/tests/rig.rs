@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::converge::{Converge, Here, Hypervisors, Wish};
+use crate::converge::{Converge, Here, Hypervisors, Slots, Wish};
 use crate::data_dir::DataDir;
 use crate::files::Files;
 use crate::hypervisor::{
@@ -66,6 +66,8 @@ pub(crate) struct Fake {
     /// Kills that fail.
     pub(crate) unkillable: Mutex<u32>,
     pub(crate) launches: Mutex<u32>,
+    /// The VMs whose launch has begun, in that order.
+    pub(crate) begun: Mutex<Vec<VmId>>,
     pub(crate) goes_on: Semaphore,
     inputs: Mutex<BTreeMap<VmId, ChildStdin>>,
 }
@@ -87,6 +89,7 @@ impl Fake {
             reset_hangs: Mutex::default(),
             unkillable: Mutex::default(),
             launches: Mutex::default(),
+            begun: Mutex::default(),
             goes_on: Semaphore::new(0),
             inputs: Mutex::default(),
         }
@@ -180,6 +183,7 @@ impl Hypervisor for Fake {
             });
         }
         *self.launches.lock().unwrap() += 1;
+        self.begun.lock().unwrap().push(vm);
         let trouble = self.troubles.lock().unwrap().pop_front();
         match trouble {
             Some(Trouble::Fails) => Err(HypervisorError::Api {
@@ -349,7 +353,7 @@ impl Rig {
             walls: crate::wall::Walls::none(),
             hypervisors: Hypervisors::from_iter([self.fake.clone() as Arc<dyn Hypervisor>]),
             facts: facts_seen,
-            launches: Semaphore::new(2),
+            slots: Slots::new(2, || false),
         });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let reporter = Reporter::new("h1".parse().unwrap(), leader, tasks.clone(), stop.clone());
