@@ -145,6 +145,7 @@ impl VmView {
         match (&self.trouble, &self.stays, &self.exit) {
             (Some(trouble), _, _) => trouble.clone(),
             (None, Some(stays), Some(exit)) => format!("{exit}; not started again: {stays}"),
+            (None, _, _) if !self.restart_needed.is_empty() => "restart needed".to_owned(),
             (None, _, _) => String::new(),
         }
     }

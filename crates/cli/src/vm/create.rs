@@ -3,7 +3,8 @@
 use std::io::Write;
 
 use chv_domain::spec::{
-    Boot, Cmdline, CpuSpec, HostPath, MemorySpec, OnHostLoss, Restart, RestartPolicy, StartPriority, StopTimeout,
+    Boot, Cmdline, CpuSpec, HostPath, MemorySpec, OnHostLoss, Restart, RestartPolicy, StartPriority,
+    StopTimeout,
 };
 use chv_domain::{Command, HypervisorKind, Memory, Vcpus, VmName, VmRef, VmSpec};
 

@@ -55,7 +55,10 @@ fn given_a_guest_that_runs_when_its_vm_is_changed_then_both_are_reserved_until_i
     );
     // Ended and started anew, it is all of it.
     cluster
-        .report(vm, Observation::Exited(ExitReason::Vanished, String::new()))
+        .report(
+            vm,
+            Observation::Exited(ExitReason::Vanished, String::new(), Run::default()),
+        )
         .unwrap();
     assert_eq!(reserved(&cluster), wide(4, 64));
     cluster.report(vm, started(8)).unwrap();

@@ -423,10 +423,13 @@ fn given_an_end_that_its_policy_leaves_so_then_it_is_told_and_nothing_is_started
  {
     let now = Timestamp(1_000_000_000);
     let mut observed = Observed::nothing();
-    observed.asked(&desired(5, Power::Running));
-    observed.launched(Epoch(Seq(5)), None, now);
-    observed.ended(ExitReason::PoweredOffItself, now, Duration::from_secs(90), 0);
     let wanted = desired(5, Power::Running);
+    observed.asked(&wanted);
+    let Wanted::Vm(vm) = &wanted else {
+        unreachable!("that is what is desired")
+    };
+    observed.launched(vm, runs(vm), now);
+    observed.ended(ExitReason::PoweredOffItself, now, Duration::from_secs(90), 0);
     assert!(matches!(next(&wanted, &observed, now), Step::TellExited(..)));
     observed.told_exited();
     assert_eq!(next(&wanted, &observed, now), Step::Wait(None));

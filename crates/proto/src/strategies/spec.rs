@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use chv_domain::spec::{
     Affinity, Balloon, Boot, CloudInit, CloudText, Cmdline, CpuSpec, DeviceId, Disk, DiskFormat, DiskSerial,
-    HostPath, Hotplug, HotplugMethod, HugePages, IfName, MacAddress, MachineType, MemorySpec, Nic, NicBackend,
-    Offloads, OnHostLoss, QueueSize, RateLimit, Restart, RestartPolicy, RngSource, StartPriority, StopTimeout,
-    TokenBucket, Topology, Within,
+    HostPath, Hotplug, HotplugMethod, HugePages, IfName, MacAddress, MachineType, MemorySpec, Nic,
+    NicBackend, Offloads, OnHostLoss, QueueSize, RateLimit, Restart, RestartPolicy, RngSource, StartPriority,
+    StopTimeout, TokenBucket, Topology, Within,
 };
 use chv_domain::*;
 use proptest::collection::{btree_map, vec};

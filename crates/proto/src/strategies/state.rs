@@ -92,7 +92,13 @@ pub(crate) fn vm() -> impl Strategy<Value = Vm> {
             restart_needed,
             before,
         });
-    let aside = (labels(), any::<bool>(), seq(), option::of(unapplied), option::of(no_more()));
+    let aside = (
+        labels(),
+        any::<bool>(),
+        seq(),
+        option::of(unapplied),
+        option::of(no_more()),
+    );
     let aside = aside.prop_map(|(annotations, protected, changed, unapplied, stays)| Aside {
         changed,
         unapplied,
