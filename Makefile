@@ -11,7 +11,7 @@ OUT := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 export PATH := $(PATH):$(HOME)/.cargo/bin:$(TOOLS)/bin:/usr/sbin
 
 SEEDS ?= 10000
-.PHONY: help deps tools guest build test bench simulate bench-boot bench-hostd bench-failover faults e2e-box fmt-check doc-test lint licences deny demo \
+.PHONY: help deps tools guest build test bench simulate bench-boot bench-hostd bench-uos bench-failover faults e2e-box fmt-check doc-test lint licences deny demo \
   fmt clean
 
 help: ## list these targets
@@ -38,6 +38,11 @@ bench-hostd: ## what a host's daemon adds to a start, and a thousand VMs on it; 
 	@cargo build --release -p chv-hostd --bin chv-hostd --example chv-fake-hypervisor
 	@echo "== bench-hostd"
 	@cargo bench --quiet -p chv-hostd --bench figures -- $(ONLY)
+
+bench-uos: guest ## how long uOS takes until it is ready, beside the least init on the same kernel; fails at a tenth more
+	@cargo build -p chv-e2e --bin chv-bench-uos
+	@echo "== bench-uos"
+	@exec target/debug/chv-bench-uos
 
 bench-failover: build ## how long nobody is answered when the leader is killed under load, 50 times; ROUNDS=n
 	@echo "== bench-failover"

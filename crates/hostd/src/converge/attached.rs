@@ -19,7 +19,7 @@ use crate::plan::{BootId, Health};
 const REOPEN: Duration = Duration::from_secs(1);
 
 /// Between two looks at whether the hypervisor has given the guest up or holds it, of which nothing else tells.
-const LOOK_EVERY: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_secs(40);
 
 /// Between two tries to let a guest go on that is held.
 const RESUME_EVERY: Duration = Duration::from_secs(2);

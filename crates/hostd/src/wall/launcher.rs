@@ -16,7 +16,8 @@
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -24,10 +25,12 @@ use std::process::{Command, ExitCode};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{Pid, WaitId, WaitIdOptions, chdir, setsid, waitid};
-use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdout};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout};
 
 use super::order::{Order, Showing, Task};
+use super::start::MOST_HANDED;
 use super::{cgroup, end, user, view};
 use crate::hypervisor::{Exit, Process, take_lock};
 
@@ -58,10 +61,13 @@ pub fn main() -> ExitCode {
 }
 
 fn launch() -> Result<(), Failed> {
-    let order = match serde_json::from_reader(io::stdin().lock()).map_err(at("the order"))? {
+    close_from(FIRST_OWN_FD).map_err(at("what the daemon has open"))?;
+    let (text, handed) = received().map_err(at("the order"))?;
+    let order = match serde_json::from_slice(&text).map_err(at("the order"))? {
         Task::Launch(order) => order,
         Task::Show(showing) => return show(&showing),
     };
+    put_in_place(handed, &order.descriptors()).map_err(at("the order's descriptors"))?;
     match fork_into(order.keepers.as_deref())? {
         None => std::process::exit(match keep(&order) {
             Ok(()) => 0,
@@ -72,6 +78,54 @@ fn launch() -> Result<(), Failed> {
         }),
         Some(_) => Ok(()),
     }
+}
+
+/// The task, and the descriptors that came with it.
+fn received() -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_HANDED))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut text = vec![0; 4096];
+    let got = recvmsg(
+        stdin(),
+        &mut [IoSliceMut::new(&mut text)],
+        &mut ancillary,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
+    text.truncate(got.bytes);
+    let mut handed = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            handed.extend(fds);
+        }
+    }
+    io::stdin().lock().read_to_end(&mut text)?;
+    Ok((text, handed))
+}
+
+/// Gives what was handed over the numbers that it has in the daemon, which the order and its program's arguments name; open
+/// also when another program is started.
+fn put_in_place(handed: Vec<OwnedFd>, numbers: &[RawFd]) -> io::Result<()> {
+    if handed.len() != numbers.len() {
+        return Err(io::Error::other(format!(
+            "{} came, not {}",
+            handed.len(),
+            numbers.len()
+        )));
+    }
+    // First out of each other's way.
+    let beyond = numbers.iter().max().map_or(0, |most| most + 1);
+    let moved: Vec<OwnedFd> = handed
+        .into_iter()
+        .map(|fd| fcntl_dupfd_cloexec(&fd, beyond))
+        .collect::<Result<_, _>>()?;
+    for (fd, &number) in moved.iter().zip(numbers) {
+        // SAFETY: takes no pointers, and nothing in this process has that number open: all was closed, and what came was
+        // moved beyond it.
+        if unsafe { libc::dup2(fd.as_raw_fd(), number) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 fn show(showing: &Showing) -> Result<(), Failed> {
@@ -204,8 +258,13 @@ fn let_go_of_everything() -> io::Result<()> {
     dup2_stdout(&null)?;
     dup2_stderr(&null)?;
     drop(null);
-    // SAFETY: takes no pointers, and nothing in this process uses any of them again.
-    match unsafe { libc::close_range(FIRST_OWN_FD, libc::c_uint::MAX, 0) } {
+    close_from(FIRST_OWN_FD)
+}
+
+/// Closes every descriptor from `first` on, none of which anything in this process uses again.
+fn close_from(first: libc::c_uint) -> io::Result<()> {
+    // SAFETY: takes no pointers; see above.
+    match unsafe { libc::close_range(first, libc::c_uint::MAX, 0) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hypervisor::Process;
 
-/// What a launcher is asked for. Written as JSON on its standard input; daemon and launcher are the same program.
+/// What a launcher is asked for. Written as JSON to its standard input, a socket; daemon and launcher are the same program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Task {
     /// To start a program.
@@ -55,6 +55,19 @@ pub(crate) struct Order {
     pub(crate) keepers: Option<PathBuf>,
     /// What keeps it from the host.
     pub(crate) cell: Option<Cell>,
+}
+
+impl Order {
+    /// The descriptors that the launcher needs, by their numbers in the daemon.
+    pub(super) fn descriptors(&self) -> Vec<RawFd> {
+        let serial = self.serial.into_iter().flat_map(<[RawFd; 2]>::from);
+        self.open
+            .iter()
+            .copied()
+            .chain([self.lock])
+            .chain(serial)
+            .collect()
+    }
 }
 
 /// A user, a root directory and namespaces of a program's own.

@@ -1,15 +1,18 @@
 //! Has a launcher start a program, and waits until it has begun. Blocks.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::io::{self, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use chv_domain::VmId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use super::order::{Order, Showing, Task};
 use crate::hypervisor::Process;
@@ -20,11 +23,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// The most that it says, in bytes.
 const MAX_ANSWER: u64 = 8192;
 
-/// The first descriptor that is not one of the three standard ones.
-const FIRST_OWN_FD: libc::c_uint = 3;
-
-/// Close when another program starts, not now.
-const CLOEXEC: libc::c_int = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
+/// The most descriptors that a launcher is given.
+pub(super) const MOST_HANDED: usize = 16;
 
 /// The first argument of a launcher.
 pub const LAUNCH: &str = "launch";
@@ -48,14 +48,7 @@ pub(super) const ARGS: &[&str] = &[
 
 /// Starts what `order` says for `vm`. What it writes goes to `log`. It has begun when this returns, and may have ended.
 pub(crate) fn start(vm: VmId, order: Order, log: File) -> io::Result<Process> {
-    let serial = order.serial.into_iter().flat_map(<[RawFd; 2]>::from);
-    let kept: Vec<RawFd> = order
-        .open
-        .iter()
-        .copied()
-        .chain([order.lock])
-        .chain(serial)
-        .collect();
+    let kept = order.descriptors();
     begun(&ask(
         &format!("chv-keep-{vm}"),
         &Task::Launch(order.into()),
@@ -78,22 +71,19 @@ pub(crate) fn show(showing: Showing) -> io::Result<()> {
 /// Gives a launcher, called `name`, its task, and hears what it says. It has the descriptors `kept`.
 fn ask(name: &str, task: &Task, kept: Vec<RawFd>, errors: Stdio) -> io::Result<String> {
     let text = serde_json::to_vec(task)?;
+    let (ours, theirs) = UnixStream::pair()?;
     let mut command = Command::new(PROGRAM);
     command
         .arg0(name)
         .args(ARGS)
         .env_clear()
-        .stdin(Stdio::piped())
+        .stdin(OwnedFd::from(theirs))
         .stdout(Stdio::piped())
         .stderr(errors);
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed; `keep_open` makes only system calls and
-    // allocates nothing.
-    unsafe { command.pre_exec(move || keep_open(&kept)) };
+    // Nothing is done between fork and exec: so this process's memory is not copied, which took longer than all the rest.
     let mut launcher = Launcher(command.spawn()?);
     drop(command);
-    if let Some(mut order) = launcher.0.stdin.take() {
-        order.write_all(&text)?;
-    }
+    hand_over(ours, &text, &kept)?;
     let answer = launcher.0.stdout.take().map(answer).transpose()?;
     Ok(answer.unwrap_or_default())
 }
@@ -109,17 +99,21 @@ impl Drop for Launcher {
     }
 }
 
-/// Runs in the child: leaves open what it is to hand on, and nothing else that this daemon has or inherited.
-fn keep_open(kept: &[RawFd]) -> io::Result<()> {
-    // SAFETY: takes no pointers; marks descriptors of this process only.
-    if unsafe { libc::close_range(FIRST_OWN_FD, libc::c_uint::MAX, CLOEXEC) } != 0 {
-        return Err(io::Error::last_os_error());
+/// Sends a launcher its task, with the descriptors of this process that it needs.
+pub(super) fn hand_over(mut to: UnixStream, text: &[u8], kept: &[RawFd]) -> io::Result<()> {
+    // SAFETY: open until the launcher has answered: whoever asks has them open.
+    let kept: Vec<BorrowedFd<'_>> = kept
+        .iter()
+        .map(|&fd| unsafe { BorrowedFd::borrow_raw(fd) })
+        .collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_HANDED))];
+    let mut handed = SendAncillaryBuffer::new(&mut space);
+    if !kept.is_empty() && !handed.push(SendAncillaryMessage::ScmRights(&kept)) {
+        return Err(io::Error::other("too many descriptors for a launcher"));
     }
-    for &fd in kept {
-        // SAFETY: open since before the fork, and not closed before exec.
-        fcntl_setfd(unsafe { BorrowedFd::borrow_raw(fd) }, FdFlags::empty())?;
-    }
-    Ok(())
+    let sent = sendmsg(&to, &[IoSlice::new(text)], &mut handed, SendFlags::NOSIGNAL)?;
+    to.write_all(&text[sent..])?;
+    to.shutdown(Shutdown::Write)
 }
 
 /// What is said until nobody is left who could say more.

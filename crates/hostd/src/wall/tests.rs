@@ -164,21 +164,13 @@ fn needs_root_given_a_tap_device_then_the_program_opens_it_without_a_capability(
 fn needs_root_given_a_daemon_that_ends_while_it_launches_then_no_program_is_started() {
     let scene = scene("echo started", Vec::new());
     let mut launcher = std::process::Command::new(start::PROGRAM);
-    let lock = scene.order.lock;
-    use std::os::unix::process::CommandExt;
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     launcher
         .args(start::ARGS)
-        .stdin(std::process::Stdio::piped())
+        .stdin(std::os::fd::OwnedFd::from(theirs))
         .stdout(std::process::Stdio::piped());
     let log = scene.dir.path().join("log");
     launcher.stderr(std::fs::File::create(&log).unwrap());
-    // SAFETY: makes one system call.
-    unsafe {
-        launcher.pre_exec(move || {
-            let lock = std::os::fd::BorrowedFd::borrow_raw(lock);
-            Ok(rustix::io::fcntl_setfd(lock, rustix::io::FdFlags::empty())?)
-        })
-    };
     let mut launcher = launcher.spawn().unwrap();
     // What a program of tests says before it begins one.
     let mut said = launcher.stdout.take().unwrap();
@@ -189,8 +181,8 @@ fn needs_root_given_a_daemon_that_ends_while_it_launches_then_no_program_is_star
         begins.extend(byte);
     }
     drop(said);
-    let task = order::Task::Launch(Box::new(scene.order.clone()));
-    serde_json::to_writer(launcher.stdin.take().unwrap(), &task).unwrap();
+    let task = serde_json::to_vec(&order::Task::Launch(Box::new(scene.order.clone()))).unwrap();
+    start::hand_over(ours, &task, &scene.order.descriptors()).unwrap();
     launcher.wait().unwrap();
     let until = Instant::now() + Duration::from_secs(30);
     while read_end(&scene.order.end).is_none() {

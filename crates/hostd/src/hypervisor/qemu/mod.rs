@@ -126,11 +126,7 @@ impl Hypervisor for Qemu {
     }
 
     async fn status(&self, instance: &Instance) -> Status {
-        match instance.has_ended() {
-            Ok(None) => {}
-            Ok(Some(exit)) => return Status::Gone(exit),
-            Err(error) => return Status::Unknown(error.to_string()),
-        }
+        // Whoever has ended doesn't answer: whether it has is looked at when it doesn't.
         let asked = async { query_status(&mut Qmp::connect(&instance.run_dir.api_socket()).await?).await };
         match tokio::time::timeout(ANSWER_LIMIT, asked).await {
             Ok(Ok(status)) => status,

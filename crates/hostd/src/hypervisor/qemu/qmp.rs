@@ -78,11 +78,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Qmp<S> {
             stream: BufStream::new(stream),
             last_id: 0,
         };
+        // It is read after the greeting; the answers to both come together.
+        let negotiate = "qmp_capabilities";
+        qmp.ask(negotiate, json!({})).await?;
         match qmp.receive().await? {
             Message::Greeting { .. } => {}
             other => return Err(QmpError::Malformed(format!("{other:?} instead of a greeting"))),
         }
-        qmp.execute("qmp_capabilities").await?;
+        qmp.answer(negotiate).await?;
         Ok(qmp)
     }
 
@@ -98,11 +101,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Qmp<S> {
         command: &'static str,
         arguments: Value,
     ) -> Result<Value, QmpError> {
+        self.ask(command, arguments).await?;
+        self.answer(command).await
+    }
+
+    async fn ask(&mut self, command: &'static str, arguments: Value) -> Result<(), QmpError> {
         self.last_id += 1;
         let mut line = json!({"execute": command, "arguments": arguments, "id": self.last_id}).to_string();
         line.push('\n');
         self.stream.write_all(line.as_bytes()).await?;
-        self.stream.flush().await?;
+        Ok(self.stream.flush().await?)
+    }
+
+    /// What is answered to what was asked last, which is `command`.
+    async fn answer(&mut self, command: &'static str) -> Result<Value, QmpError> {
         loop {
             match self.receive().await? {
                 Message::Return { value, id } if id == Some(self.last_id) => return Ok(value),
