@@ -10,7 +10,7 @@ use std::time::Duration;
 use chv_domain::{Command, Event, Phase, Power, Vm, VmId, VmRef};
 use tokio::time::Instant;
 
-use super::actions::{Action, VMS, name};
+use super::actions::{Action, Order, VMS, name};
 use super::processes::{Watch, of_vms};
 use crate::leader::{Cluster, Nats};
 use crate::needs_guest::registered;
@@ -54,6 +54,19 @@ pub(super) async fn run(actions: &[Action], watch: &Watch) -> Result<(), String>
     (0..VMS).for_each(|vm| round.write_script(vm, &[]));
     registered(&round.cluster).await;
     let open_at_first = round.open_files();
+    // Most of what can be ordered is ordered of a VM that runs.
+    for vm in 0..VMS / 2 {
+        round
+            .happens(&Action::Order(vm, Order::Create { start: true }))
+            .await;
+    }
+    while round
+        .cluster
+        .count(|event| matches!(event, Event::VmReady { .. }))
+        < VMS / 2
+    {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
     for action in actions {
         round.happens(action).await;
     }
