@@ -33,13 +33,7 @@ pub(crate) fn take_processors() {
         Err(error) => return say!("can't hear of new processors: {error}"),
     };
     // One may have come before anybody listened.
-    for cpu in 1..4096 {
-        let dir = format!("/sys/devices/system/cpu/cpu{cpu}");
-        if !Path::new(&dir).exists() {
-            break;
-        }
-        take(&dir);
-    }
+    take_all();
     let mut message = [0; LONGEST];
     loop {
         match recv(heard.as_raw_fd(), &mut message, MsgFlags::empty()) {
@@ -49,9 +43,17 @@ pub(crate) fn take_processors() {
                 }
             }
             // Messages were lost; what they said is not known.
-            Err(Errno::ENOBUFS | Errno::EINTR) => {}
+            Err(Errno::ENOBUFS | Errno::EINTR) => take_all(),
             Err(error) => return say!("can't hear of new processors any more: {error}"),
         }
+    }
+}
+
+/// Takes every processor into use that is there.
+fn take_all() {
+    let cpus = fs::read_dir("/sys/devices/system/cpu").into_iter().flatten();
+    for cpu in cpus.flatten() {
+        take(&cpu.path().display().to_string());
     }
 }
 

@@ -37,7 +37,7 @@ A manifest, as YAML or JSON; several in one file are divided by ---:
   kind: Vm
   name: hello
   spec:
-    vcpus: 1
+    cpu: 1
     memory: 128MiB
     boot: {kernel: uos/vmlinuz, initramfs: uos/initramfs.cpio}")]
 pub(crate) struct Apply {
@@ -97,6 +97,9 @@ async fn plan(
 
 /// What a VM that was made earlier is still to be waited to be, if anything.
 fn underway(vm: &v1::Vm, goal: Goal) -> Option<Goal> {
+    if vm.changing {
+        return Some(Goal::Changed);
+    }
     let underway = match vm.status.as_str() {
         "starting" | "blocked" => true,
         "running" => goal == Goal::Ready,

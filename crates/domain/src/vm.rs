@@ -131,7 +131,8 @@ pub struct Ordered {
     pub trace: Option<Box<TraceContext>>,
 }
 
-/// A change of what a VM is that the guest which runs has not, or not all of.
+/// A change of what a VM is that a guest which runs, or may run for all that is known, has not, or not all of. Only its host's
+/// word ends it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Unapplied {
@@ -141,6 +142,8 @@ pub struct Unapplied {
     pub restart_needed: Option<Vec<FieldPath>>,
     /// What the guest was reserved before: it may still have that.
     pub before: Capacity,
+    /// Whether a guest may still run that was started without its host's lease.
+    pub unleased: bool,
 }
 
 /// What few VMs have.
@@ -304,7 +307,8 @@ impl Vm {
 
     /// Whether it is to be placed elsewhere when its host's lease is over.
     pub fn fails_over(&self) -> bool {
-        self.spec.on_host_loss == OnHostLoss::Failover && self.power.runs()
+        let unleased = self.unapplied().is_some_and(|unapplied| unapplied.unleased);
+        self.spec.on_host_loss == OnHostLoss::Failover && self.power.runs() && !unleased
     }
 
     /// Its state: what it should be and what was measured.

@@ -64,12 +64,16 @@ impl Attach {
     pub(super) async fn run(self, session: &Session, to: &mut impl Write) -> Result<(), Failure> {
         let change = respec::of(session, &self.vm, self.expect, |mut spec| {
             for disk in self.disks {
-                let disk = disk.at(spec.disks.len());
-                spec.disks.push(disk);
+                let place = free(|place| {
+                    spec.disks
+                        .iter()
+                        .all(|there| there.id != disk.clone().at(place).id)
+                });
+                spec.disks.push(disk.at(place));
             }
             for nic in self.nics {
-                let nic = nic.at(spec.nics.len());
-                spec.nics.push(nic);
+                let place = free(|place| spec.nics.iter().all(|there| there.id != nic.clone().at(place).id));
+                spec.nics.push(nic.at(place));
             }
             Ok(spec)
         });
@@ -84,6 +88,13 @@ impl Detach {
         });
         change.await?.make(session, self.waiting, to).await
     }
+}
+
+/// The first place whose name no device has; the first of all where it was given a name.
+fn free(is_free: impl Fn(usize) -> bool) -> usize {
+    /// A spec has fewer devices.
+    const MOST: usize = 1024;
+    (0..MOST).find(|place| is_free(*place)).unwrap_or_default()
 }
 
 /// `spec` without these devices, each of which must be there.

@@ -60,7 +60,16 @@ struct Assignment {
     /// As it was written.
     asked: String,
     path: Vec<Step>,
-    value: Option<Value>,
+    value: Option<String>,
+}
+
+impl Assignment {
+    /// The value: of the type that it looks like, or as text.
+    fn value(&self, typed: bool) -> Option<Value> {
+        let text = self.value.as_deref()?;
+        let value = typed.then(|| serde_json::from_str(text).ok()).flatten();
+        Some(value.unwrap_or_else(|| text.into()))
+    }
 }
 
 impl FromStr for Assignment {
@@ -90,7 +99,7 @@ impl FromStr for Assignment {
         }
         let value = match value {
             "" => None,
-            value => Some(serde_json::from_str(value).unwrap_or_else(|_| value.into())),
+            value => Some(value.to_owned()),
         };
         Ok(Self {
             asked: text.to_owned(),
@@ -102,17 +111,24 @@ impl FromStr for Assignment {
 
 /// `spec` with the fields as they are to be.
 fn assign(spec: &VmSpec, fields: &[Assignment]) -> Result<VmSpec, String> {
-    let mut whole = serde_json::to_value(spec).map_err(|error| error.to_string())?;
-    for field in fields {
-        put(&mut whole, &field.path, field.value.as_ref())?;
-    }
-    serde_json::from_value(whole).map_err(|error| {
-        let asked: Vec<&str> = fields.iter().map(|field| field.asked.as_str()).collect();
-        format!(
-            "{}: {error}; `chv explain vm.spec` says what each field takes",
-            asked.join(" ")
-        )
-    })
+    let whole = serde_json::to_value(spec).map_err(|error| error.to_string())?;
+    let with = |typed: bool| -> Result<_, String> {
+        let mut whole = whole.clone();
+        for field in fields {
+            put(&mut whole, &field.path, field.value(typed).as_ref())?;
+        }
+        Ok(serde_json::from_value(whole))
+    };
+    // What looks like a number or a word of JSON may be meant as text.
+    with(true)?
+        .or_else(|error| with(false)?.map_err(|_| error.to_string()))
+        .map_err(|error| {
+            let asked: Vec<&str> = fields.iter().map(|field| field.asked.as_str()).collect();
+            format!(
+                "{}: {error}; `chv explain vm.spec` says what each field takes",
+                asked.join(" ")
+            )
+        })
 }
 
 fn put(within: &mut Value, path: &[Step], value: Option<&Value>) -> Result<(), String> {
@@ -198,6 +214,8 @@ mod tests {
             ]
         );
         assert!(!after.watchdog);
+        let serial = set(&["disks[root].serial=12345"]).unwrap();
+        assert_eq!(serial.disks[0].serial(), "12345");
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(crate) struct Watched {
     pub paused: bool,
     /// Whether its host has still to say how much of a change it has.
     pub changing: bool,
+    /// The event that changed its spec last, or a later one.
+    pub changed: Seq,
     /// What of its spec it has only after a new start.
     pub restart_needed: Vec<FieldPath>,
     /// What stands in the way.
@@ -66,6 +68,7 @@ impl Watched {
             ready: vm.ready_since_us != 0,
             paused: vm.paused,
             changing: vm.changing,
+            changed: Seq(vm.revision),
             restart_needed: convert::fields_from_wire(vm.restart_needed.clone())?,
             trouble: some(&vm.trouble),
             exit: some(&vm.exit),
@@ -86,6 +89,7 @@ impl Watched {
             ready: false,
             paused: false,
             changing: false,
+            changed: Seq::ZERO,
             restart_needed: Vec::new(),
             trouble: None,
             exit: None,
@@ -119,11 +123,12 @@ impl Watched {
                 self.running = Some(hypervisor.to_string());
                 (self.ready, self.paused) = (false, false);
                 self.trouble = None;
+                self.begins_anew(follows);
                 self.booted(follows);
             }
             Event::VmSpecChanged { .. } => {
                 self.trouble = None;
-                self.changing = self.running.is_some();
+                (self.changing, self.changed) = (true, seq);
             }
             Event::VmSpecApplied { restart_needed, .. } => {
                 self.trouble = None;
@@ -143,7 +148,7 @@ impl Watched {
                 self.booted(*order);
             }
             Event::VmReady { .. } => self.ready = true,
-            Event::VmExited { reason, then, .. } => self.exited(reason, *then),
+            Event::VmExited { reason, then, .. } => self.exited(reason, *then, follows),
             Event::VmBlocked { reason, .. } => self.trouble = Some(reason.clone()),
             Event::VmUnblocked { .. } => self.trouble = None,
             Event::VmDeleted { .. } => self.gone = true,
@@ -175,6 +180,14 @@ impl Watched {
         self.by = Some(by.clone());
     }
 
+    /// It was started, or has ended, on a host that knew of what came up to `follows`.
+    fn begins_anew(&mut self, follows: Option<Seq>) {
+        if follows >= Some(self.changed) {
+            self.changing = false;
+        }
+        self.restart_needed.clear();
+    }
+
     /// It has booted, after the order `after` and those before it.
     fn booted(&mut self, after: Option<Seq>) {
         if matches!(self.power, Power::Rebooting(reboot) if Some(reboot.order) <= after) {
@@ -182,7 +195,7 @@ impl Watched {
         }
     }
 
-    fn exited(&mut self, reason: &ExitReason, then: Aftermath) {
+    fn exited(&mut self, reason: &ExitReason, then: Aftermath, follows: Option<Seq>) {
         if let Aftermath::Stays(why) = then {
             self.stays = Some(why.to_string());
         }
@@ -191,8 +204,7 @@ impl Watched {
         }
         self.running = None;
         (self.ready, self.paused) = (false, false);
-        self.changing = false;
-        self.restart_needed.clear();
+        self.begins_anew(follows);
         self.trouble = None;
         self.exit = Some(reason.to_string());
     }
@@ -212,8 +224,9 @@ impl Watched {
         let reached = match (self.goal, self.power) {
             (Goal::Deleted, _) => false,
             (_, Power::Deleted) => return Verdict::Lost(format!("is being deleted{by}")),
-            // What is held is changed when it runs on.
+            // What is held is changed when it runs on, and what is stopped when it is started.
             (Goal::Changed, Power::Paused) => true,
+            (Goal::Changed, Power::Stopped(_)) if self.running.is_none() => true,
             (Goal::Changed, _) => !self.changing,
             (Goal::Paused, Power::Stopped(_)) if let Some(exit) = &self.exit => {
                 return Verdict::Lost(format!("has ended ({exit}), and is stopped"));

@@ -147,10 +147,9 @@ fn holds(vm: &Vm, held: bool) -> bool {
 
 /// Whether how much of its last change the guest has is news, from a host that knew of the orders up to `knew`.
 fn applies(vm: &Vm, restart_needed: &[FieldPath], knew: Seq) -> bool {
-    vm.is_running()
-        && vm.unapplied().is_some_and(|unapplied| {
-            unapplied.order <= knew && unapplied.restart_needed.as_deref() != Some(restart_needed)
-        })
+    vm.unapplied().is_some_and(|unapplied| {
+        unapplied.order <= knew && unapplied.restart_needed.as_deref() != Some(restart_needed)
+    })
 }
 
 /// Whether that it booted anew is news. That an order was carried out is, until it is known.

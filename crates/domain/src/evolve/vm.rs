@@ -139,7 +139,7 @@ pub(super) fn running(
     });
     // It was started by a host that knew of the order.
     let knew = record.cause.follows.unwrap_or_default();
-    vm_change::started(state, id, knew);
+    vm_change::begins_anew(state, id, knew);
     booted(state, seq, id, knew);
 }
 
@@ -230,7 +230,7 @@ pub(super) fn exited(
     if held || stays.is_some() {
         becomes(state, seq, id, Power::Stopped(StopHow::Hard));
     }
-    vm_change::ended(state, id);
+    vm_change::begins_anew(state, id, record.cause.follows.unwrap_or_default());
     change(state, id, |vm| {
         vm.phase = Phase::Stopped {
             reason: reason.clone(),

@@ -8,25 +8,26 @@ use crate::ids::VmId;
 use crate::projection::Projection;
 use crate::record::Record;
 use crate::seq::Seq;
-use crate::spec::{FieldPath, VmSpec};
+use crate::spec::{FieldPath, OnHostLoss, VmSpec};
 use crate::vm::{Unapplied, Vm};
 
 pub(super) fn changed(state: &mut Projection, record: &Record, seq: Seq, id: VmId, spec: &Arc<VmSpec>) {
     let spec = shared(state, spec);
     let mut placement = None;
     reserving(state, id, |vm| {
-        let before = vm.reserved();
+        // Also where it does not seem to run: the word that it does may be on its way.
+        let unapplied = Unapplied {
+            order: seq,
+            restart_needed: None,
+            before: vm.reserved(),
+            unleased: vm.spec.on_host_loss == OnHostLoss::Stay
+                || vm.unapplied().is_some_and(|unapplied| unapplied.unleased),
+        };
         vm.spec = spec;
         vm.ordered = ordered_by(record, seq);
         // What stood in the way of what it was to be; its host says so again if it still does.
         vm.trouble = None;
-        // One that should run may be being started as it was.
-        let unapplied = (vm.is_running() || vm.power.runs()).then_some(Unapplied {
-            order: seq,
-            restart_needed: None,
-            before,
-        });
-        vm.change_aside(|aside| (aside.changed, aside.unapplied) = (seq, unapplied));
+        vm.change_aside(|aside| (aside.changed, aside.unapplied) = (seq, Some(unapplied)));
         placement = vm.placement;
     });
     if let Some(placement) = placement {
@@ -48,8 +49,8 @@ pub(super) fn applied(state: &mut Projection, id: VmId, restart_needed: &[FieldP
     });
 }
 
-/// It was started by a host that knew what it is to be as of `knew`: a later change is still to be made.
-pub(super) fn started(state: &mut Projection, id: VmId, knew: Seq) {
+/// It was started, or has ended, on a host that knew what it is to be as of `knew`: a later change is still to be made.
+pub(super) fn begins_anew(state: &mut Projection, id: VmId, knew: Seq) {
     reserving(state, id, |vm| {
         vm.change_aside(|aside| {
             aside.unapplied = aside
@@ -62,10 +63,6 @@ pub(super) fn started(state: &mut Projection, id: VmId, knew: Seq) {
                 });
         });
     });
-}
-
-pub(super) fn ended(state: &mut Projection, id: VmId) {
-    reserving(state, id, |vm| vm.change_aside(|aside| aside.unapplied = None));
 }
 
 /// Changes a VM, and what its host keeps for it.

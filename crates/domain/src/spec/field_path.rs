@@ -20,6 +20,11 @@ pub struct FieldPath(String);
 pub struct FieldPathError(String);
 
 impl FieldPath {
+    /// All of the spec.
+    pub fn whole() -> Self {
+        Self("spec".to_owned())
+    }
+
     /// The path as text.
     pub fn as_str(&self) -> &str {
         &self.0

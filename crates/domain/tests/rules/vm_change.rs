@@ -174,3 +174,57 @@ fn fields_that_differ_are_named_as_people_write_them() {
     let turned = read(serde_json::json!({"disks": [disk("b", 1), disk("a", 1)]}));
     assert_eq!(one.differs_in(&turned), fields(&["disks"]));
 }
+
+#[test]
+fn given_an_end_that_its_host_told_before_it_knew_of_a_change_then_the_change_is_open_still() {
+    let mut cluster = Cluster::with_hosts(1);
+    let vm = cluster.running("web");
+    let knew = cluster.state.vm(vm).unwrap().revision();
+    change(&mut cluster, spec(4, 64)).unwrap();
+    let epoch = cluster.state.vm(vm).unwrap().placement.unwrap().epoch;
+    for observation in [
+        Observation::Exited(ExitReason::Vanished, String::new(), Run::default()),
+        started(9),
+    ] {
+        let mut report = cluster.submission(
+            "host/h1",
+            Command::ReportVm {
+                vm,
+                epoch,
+                observation,
+            },
+        );
+        report.follows = Some(knew);
+        cluster.submit(&report).unwrap();
+    }
+    assert!(cluster.state.vm(vm).unwrap().unapplied().is_some());
+    cluster.report(vm, applied(&["memory.size"])).unwrap();
+    assert_eq!(
+        cluster.state.vm(vm).unwrap().restart_needed(),
+        fields(&["memory.size"])
+    );
+}
+
+#[test]
+fn given_a_vm_that_seems_stopped_when_it_is_made_to_fail_over_then_it_does_only_after_its_hosts_word() {
+    let mut cluster = Cluster::with_hosts(2);
+    cluster.send("alice", create("web", spec(1, 128))).unwrap();
+    let vm = cluster.state.resolve(&named("web")).unwrap().id;
+    // Its host may have started it, and could not say so.
+    cluster
+        .send("alice", Command::KillVm { vm: named("web") })
+        .unwrap();
+    let failover = VmSpec {
+        on_host_loss: OnHostLoss::Failover,
+        ..spec(1, 128)
+    };
+    change(&mut cluster, failover).unwrap();
+    cluster
+        .send("alice", Command::StartVm { vm: named("web") })
+        .unwrap();
+    assert!(!cluster.state.vm(vm).unwrap().fails_over());
+    // When its host says that nothing runs there, or that it was started since, then it does.
+    cluster.report(vm, applied(&[])).unwrap();
+    assert!(cluster.state.vm(vm).unwrap().fails_over());
+    assert_eq!(reserved(&cluster).vcpus, 1);
+}

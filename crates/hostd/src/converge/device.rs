@@ -57,8 +57,22 @@ impl Here {
         blocking(move || {
             let Some(user) = run_dir.user() else { return Ok(()) };
             let name = name.as_str();
+            let there = std::path::Path::new("/sys/class/net").join(name);
+            if !there.exists() {
+                return Err(Fault::Blocked(format!(
+                    "there is no TAP device {name} on this host; make it"
+                )));
+            }
+            // It was given before, and may be open by now.
+            if std::fs::read_to_string(there.join("owner"))
+                .is_ok_and(|owner| owner.trim() == user.to_string())
+            {
+                return Ok(());
+            }
             wall::give_tap(name, user).map_err(|error| {
-                Fault::Blocked(format!("the TAP device {name} can't be used: {error}; make it"))
+                Fault::Blocked(format!(
+                    "the TAP device {name} can't be given to its hypervisor: {error}"
+                ))
             })
         })
         .await

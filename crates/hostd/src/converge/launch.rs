@@ -179,6 +179,7 @@ async fn prepare(
             launched: now,
             spec,
             changed: None,
+            begun: None,
         };
         let failed = |error: std::io::Error| Fault::Passing(format!("{}: {error}", dir.path().display()));
         DirBuilder::new()

@@ -8,7 +8,7 @@ use chv_domain::{Epoch, HypervisorKind, ProjectName, Timestamp, VmId, VmName, Vm
 use serde::{Deserialize, Serialize};
 
 use crate::hypervisor::RunDir;
-use crate::plan::Runs;
+use crate::plan::{BegunChange, Runs};
 use crate::version;
 
 /// What was last launched in a directory. Written before the launch.
@@ -31,6 +31,9 @@ pub struct Marker {
     /// What was made of it since, while it ran; `None` when nothing was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<Arc<VmSpec>>,
+    /// A change of which it is not known whether it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<BegunChange>,
 }
 
 fn path(dir: &RunDir) -> PathBuf {
@@ -52,6 +55,7 @@ impl Marker {
             walled: dir.user().is_some(),
             started: Arc::clone(&self.spec),
             is: Arc::clone(self.changed.as_ref().unwrap_or(&self.spec)),
+            begun: self.begun.clone(),
         }
     }
 
@@ -83,6 +87,10 @@ mod tests {
             launched: Timestamp(1_700_000_000_000),
             spec: serde_json::from_str(spec).unwrap(),
             changed: Some(serde_json::from_str(spec).unwrap()),
+            begun: Some(BegunChange {
+                change: crate::plan::Change::DetachDisk("data".parse().unwrap()),
+                is: serde_json::from_str(spec).unwrap(),
+            }),
         };
         marker.write(&dir).unwrap();
         version::assert_golden("launched.json", &std::fs::read(path(&dir)).unwrap());

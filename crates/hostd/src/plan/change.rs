@@ -1,9 +1,11 @@
 //! What of a changed spec can be made of a guest while it runs, as the one next change; and what needs a new start. Pure.
 
+use std::fmt;
 use std::sync::Arc;
 
-use chv_domain::spec::{Balloon, DeviceId, Disk, FieldPath, HotplugMethod, Nic};
+use chv_domain::spec::{Balloon, DeviceId, Disk, FieldPath, HotplugMethod, Lack, MachineType, Nic, Part};
 use chv_domain::{HypervisorKind, Memory, Vcpus, VmSpec};
+use serde::{Deserialize, Serialize};
 
 /// As many devices as QEMU has ports for that nothing is in when it is started.
 pub(crate) const QEMU_FREE_PORTS: usize = 4;
@@ -23,10 +25,22 @@ pub struct Runs {
     pub started: Arc<VmSpec>,
     /// What it is by now.
     pub is: Arc<VmSpec>,
+    /// A change of which it is not known whether it was made.
+    pub begun: Option<Begun>,
+}
+
+/// A change that was begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// It.
+    pub change: Change,
+    /// What the guest is once it is made.
+    pub is: Arc<VmSpec>,
 }
 
 /// One thing that is made of a guest while it runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Change {
     /// It has so many processors.
     Vcpus(Vcpus),
@@ -42,6 +56,21 @@ pub enum Change {
     AttachNic(Box<Nic>),
     /// It does not have this network card any more.
     DetachNic(DeviceId),
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vcpus(vcpus) => write!(f, "{vcpus} vCPUs"),
+            Self::Memory(size) => write!(f, "{size} of memory"),
+            Self::Balloon(Some(size)) => write!(f, "{size} given back"),
+            Self::Balloon(None) => f.write_str("no memory given back"),
+            Self::AttachDisk(disk) => write!(f, "the disk {}", disk.id),
+            Self::DetachDisk(id) => write!(f, "the disk {id} taken out"),
+            Self::AttachNic(nic) => write!(f, "the network card {}", nic.id),
+            Self::DetachNic(id) => write!(f, "the network card {id} taken out"),
+        }
+    }
 }
 
 /// What is to be done about a spec.
@@ -61,11 +90,15 @@ impl Runs {
             walled,
             is: Arc::clone(&spec),
             started: spec,
+            begun: None,
         }
     }
 
-    /// The next step from what it is to what is wanted.
+    /// The next step from what it is to what is wanted; what was begun comes first.
     pub fn next(&self, wanted: &VmSpec) -> Next {
+        if let Some(begun) = &self.begun {
+            return self.end(begun, wanted);
+        }
         if *self.is == *wanted {
             return Next::Nothing(Vec::new());
         }
@@ -77,9 +110,50 @@ impl Runs {
         Next::Nothing(is.differs_in(wanted))
     }
 
+    /// Ends a change that was begun: made, where it still is wanted or can't be taken back; else taken back.
+    fn end(&self, Begun { change, is }: &Begun, wanted: &VmSpec) -> Next {
+        let mut other = VmSpec::clone(&self.is);
+        let now = &self.is;
+        let make = |change: Change| Next::Make(change, Arc::clone(now));
+        match (change, self.resize(&mut other, wanted)) {
+            (Change::Vcpus(_), Some(change @ Change::Vcpus(_)))
+            | (Change::Balloon(_), Some(change @ Change::Balloon(_))) => Next::Make(change, Arc::new(other)),
+            (Change::Memory(_), Some(change @ Change::Memory(_))) if self.by_device() => {
+                Next::Make(change, Arc::new(other))
+            }
+            (Change::Vcpus(_), _) => make(Change::Vcpus(now.cpu.vcpus)),
+            (Change::Memory(_), _) if self.by_device() => make(Change::Memory(now.memory.size)),
+            (Change::Balloon(_), _) => make(Change::Balloon(
+                now.memory.balloon.as_ref().and_then(|balloon| balloon.size),
+            )),
+            (Change::AttachDisk(disk), _) if !wanted.disks.contains(disk) => {
+                make(Change::DetachDisk(disk.id.clone()))
+            }
+            (Change::AttachNic(nic), _) if !wanted.nics.contains(nic) => {
+                make(Change::DetachNic(nic.id.clone()))
+            }
+            // Modules of memory stay, and a guest that was asked to let go of a device may do so at any time.
+            (
+                Change::Memory(_)
+                | Change::AttachDisk(_)
+                | Change::AttachNic(_)
+                | Change::DetachDisk(_)
+                | Change::DetachNic(_),
+                _,
+            ) => Next::Make(change.clone(), Arc::clone(is)),
+        }
+    }
+
+    /// Whether its memory comes by a device that takes it back, too.
+    fn by_device(&self) -> bool {
+        let hotplug = self.started.memory.hotplug.as_ref();
+        hotplug.is_some_and(|hotplug| hotplug.method == HotplugMethod::VirtioMem)
+    }
+
     /// Makes one change of `is` that can be made while it runs.
     fn change(&self, is: &mut VmSpec, wanted: &VmSpec) -> Option<Change> {
-        if self.kind == HypervisorKind::Firecracker {
+        // Neither has a way for anything to come or go.
+        if self.kind == HypervisorKind::Firecracker || self.started.machine == Some(MachineType::Microvm) {
             return None;
         }
         self.detach(is, wanted)
@@ -99,7 +173,9 @@ impl Runs {
             is.memory.size = size;
             return Some(Change::Memory(size));
         }
-        if let (Some(is), Some(Balloon { size, .. })) = (&mut is.memory.balloon, &wanted.memory.balloon)
+        // What it gives back is of the memory that it has.
+        if is.memory.size == wanted.memory.size
+            && let (Some(is), Some(Balloon { size, .. })) = (&mut is.memory.balloon, &wanted.memory.balloon)
             && is.size != *size
         {
             is.size = *size;
@@ -138,7 +214,9 @@ impl Runs {
         if self.kind.is_qemu() && self.attached(is) >= QEMU_FREE_PORTS {
             return None;
         }
-        let new = |disk: &&Disk| is.disks.iter().all(|there| there.id != disk.id);
+        let can = |lack: Option<Lack>| lack.is_none();
+        let new =
+            |disk: &&Disk| is.disks.iter().all(|there| there.id != disk.id) && can(disk.lacks(self.kind));
         if let Some(disk) = wanted.disks.iter().find(new).cloned() {
             is.disks.push(disk.clone());
             return Some(Change::AttachDisk(Box::new(disk)));
@@ -147,7 +225,7 @@ impl Runs {
         if self.walled && self.started.nics.is_empty() {
             return None;
         }
-        let new = |nic: &&Nic| is.nics.iter().all(|there| there.id != nic.id);
+        let new = |nic: &&Nic| is.nics.iter().all(|there| there.id != nic.id) && can(nic.lacks(self.kind));
         let nic = wanted.nics.iter().find(new).cloned()?;
         is.nics.push(nic.clone());
         Some(Change::AttachNic(Box::new(nic)))

@@ -21,7 +21,7 @@ use chv_domain::{DesiredVm, Epoch, ExitReason, Power, Reboot, Run, Seq, StopHow,
 
 pub use boots::{Begun, BootId, Boots, Doubt};
 pub(crate) use change::QEMU_FREE_PORTS;
-pub use change::{Change, Next, Runs};
+pub use change::{Begun as BegunChange, Change, Next, Runs};
 pub use ending::{Ended, reason};
 pub use observed::{Guest, Health, LastEnd, Observed, Ran, Stop};
 pub use pace::Pace;
@@ -182,6 +182,9 @@ fn toward(vm: &DesiredVm, observed: &Observed, now: Timestamp) -> Step {
     {
         return Step::TellPaused(vm.epoch, held);
     }
+    if observed.guest == Guest::Absent && observed.told_changed < vm.changed && vm.power != Power::Deleted {
+        return Step::TellApplied(vm.epoch, Vec::new());
+    }
     match (vm.power, &observed.guest) {
         (
             Power::Running | Power::Rebooting(_) | Power::Paused,
@@ -216,17 +219,14 @@ fn toward(vm: &DesiredVm, observed: &Observed, now: Timestamp) -> Step {
             Power::Running,
             Guest::Running {
                 health: Health::Sound,
-                ran:
-                    Ran {
-                        runs: Some(runs),
-                        told_changed,
-                        ..
-                    },
+                ran: Ran { runs, .. },
                 ..
             },
-        ) if *told_changed < vm.changed => match runs.next(&vm.spec) {
-            Next::Make(change, is) => paced(Step::Change(change, is), observed, now),
-            Next::Nothing(restart_needed) => Step::TellApplied(vm.epoch, restart_needed),
+        ) if observed.told_changed < vm.changed => match runs.as_ref().map(|runs| runs.next(&vm.spec)) {
+            Some(Next::Make(change, is)) => paced(Step::Change(change, is), observed, now),
+            Some(Next::Nothing(restart_needed)) => Step::TellApplied(vm.epoch, restart_needed),
+            // Nothing here says what it was started as.
+            None => Step::TellApplied(vm.epoch, vec![FieldPath::whole()]),
         },
         (
             Power::Running,
@@ -243,7 +243,7 @@ fn toward(vm: &DesiredVm, observed: &Observed, now: Timestamp) -> Step {
             },
         ) if observed.blocked.is_some() => Step::TellUnblocked(vm.epoch),
         (Power::Rebooting(reboot), Guest::Running { stop, ran, .. }) => {
-            boot_anew(reboot, *stop, ran, vm.epoch, observed, now)
+            boot_anew(reboot, *stop, ran, vm, observed, now)
         }
         (Power::Running | Power::Paused, Guest::Running { .. }) => Step::Wait(None),
         // Whoever waits for the lease is told when it is there.
@@ -279,14 +279,14 @@ fn boot_anew(
     Reboot { order, how }: Reboot,
     stop: Option<Stop>,
     ran: &Ran,
-    epoch: Epoch,
+    vm: &DesiredVm,
     observed: &Observed,
     now: Timestamp,
 ) -> Step {
     if ran.boots.after >= order {
         return match ran.told_boot >= order {
             true => Step::Wait(None),
-            false => Step::TellRebooted(epoch, order),
+            false => Step::TellRebooted(vm.epoch, order),
         };
     }
     if let Some(begun) = ran.boots.begun.as_ref().filter(|begun| begun.order == order) {
@@ -299,7 +299,13 @@ fn boot_anew(
     match how {
         StopHow::Hard => paced(Step::Reset(order), observed, now),
         StopHow::Graceful(timeout) => {
-            graceful(order, stop, timeout.duration(), Step::Reset(order), observed, now)
+            // Reset in place, it would go on as it was.
+            let changed = ran.runs.as_ref().is_some_and(|runs| runs.is != vm.spec);
+            let late = match changed {
+                true => Step::Kill(ExitReason::StopTimedOut),
+                false => Step::Reset(order),
+            };
+            graceful(order, stop, timeout.duration(), late, observed, now)
         }
     }
 }

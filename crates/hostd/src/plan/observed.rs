@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Wanted;
 use super::boots::{Begun, BootId, Boots};
-use super::change::Runs;
+use super::change::{Begun as BegunChange, Runs};
 use super::pace::Pace;
 
 /// A graceful stop under way.
@@ -64,8 +64,6 @@ pub struct Ran {
     pub told_boot: Seq,
     /// What it is; `None` when nothing here says.
     pub runs: Option<Runs>,
-    /// The last change of its spec of which it was reported how much of it this is.
-    pub told_changed: Seq,
 }
 
 impl Ran {
@@ -73,7 +71,6 @@ impl Ran {
     pub const fn new(boots: Boots, runs: Option<Runs>, found: Timestamp) -> Self {
         Self {
             runs,
-            told_changed: Seq::ZERO,
             boots,
             found,
             says: None,
@@ -153,6 +150,8 @@ pub struct Observed {
     pub removed_told: bool,
     /// Whether a guest may be started under this host's lease now.
     pub leased: bool,
+    /// The last change of its spec of which it was reported how much of it is so here.
+    pub told_changed: Seq,
     /// When steps may be tried again.
     pub pace: Pace,
     /// The last order or grant that was heard.
@@ -173,6 +172,7 @@ impl Observed {
             blocked: None,
             removed_told: false,
             leased: false,
+            told_changed: Seq::ZERO,
             pace: Pace::new(),
             order: Seq::ZERO,
             restarts: 0,
@@ -210,6 +210,7 @@ impl Observed {
             boots,
             runs,
         };
+        self.told_changed = Seq::ZERO;
         self.leftovers = true;
         self.removed_told = false;
     }
@@ -262,23 +263,30 @@ impl Observed {
         }
     }
 
+    /// This is about to be made of it, by which it becomes that.
+    pub fn changing(&mut self, begun: BegunChange) {
+        self.runs(|runs| runs.begun = Some(begun));
+    }
+
     /// It is this by now, while it runs.
     pub fn changed(&mut self, is: Arc<VmSpec>) {
+        self.runs(|runs| (runs.is, runs.begun) = (is, None));
+        self.pace.succeeded();
+    }
+
+    fn runs(&mut self, change: impl FnOnce(&mut Runs)) {
         if let Guest::Running {
             ran: Ran { runs: Some(runs), .. },
             ..
         } = &mut self.guest
         {
-            runs.is = is;
+            change(runs);
         }
-        self.pace.succeeded();
     }
 
-    /// It was reported how much it is of what it was changed to by the event `changed`.
-    pub fn told_applied(&mut self, changed: Seq) {
-        if let Guest::Running { ran, .. } = &mut self.guest {
-            ran.told_changed = changed;
-        }
+    /// It was reported how much of what it was changed to by the event `changed` is so.
+    pub const fn told_applied(&mut self, changed: Seq) {
+        self.told_changed = changed;
     }
 
     /// Its guest says which boot it is in.
@@ -335,10 +343,10 @@ impl Observed {
             health: Health::Sound,
             ran: Ran {
                 told_boot: after,
-                told_changed: vm.changed,
                 ..Ran::new(boots, Some(runs), now)
             },
         };
+        self.told_changed = vm.changed;
         self.blocked = None;
         self.makes();
         self.pace.succeeded();

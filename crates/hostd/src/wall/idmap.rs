@@ -14,7 +14,8 @@ pub(super) fn set(mount: &OwnedFd, attributes: u64, owner: Option<&File>) -> io:
         libc::mount_attr {
             attr_set: attributes | owner.map_or(0, |_| libc::MOUNT_ATTR_IDMAP),
             attr_clr: 0,
-            propagation: 0,
+            // What is mounted on the host afterwards is no business of whoever is shown this.
+            propagation: libc::MS_PRIVATE,
             userns_fd: owner.map_or(0, |owner| u64::from(owner.as_raw_fd().unsigned_abs())),
         },
     )

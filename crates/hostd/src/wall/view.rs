@@ -159,7 +159,13 @@ fn take(shown: &Shown, user: u32) -> io::Result<Option<Place>> {
     let owner = (!usable)
         .then(|| idmap::namespace(metadata.uid(), metadata.gid(), user))
         .transpose()?;
-    idmap::set(&tree, attributes, owner.as_ref())?;
+    idmap::set(&tree, attributes, owner.as_ref()).map_err(|error| match owner {
+        Some(_) if error.raw_os_error() == Some(libc::EINVAL) => io::Error::other(
+            "its file system can't show it as another user's (no idmapped mounts); put it on ext4, XFS or btrfs, or let \
+             everybody read it, and write to it where it is written to",
+        ),
+        _ => error,
+    })?;
     Ok(Some(match metadata.is_dir() {
         true => Place::Directory(tree),
         false => Place::File(tree),

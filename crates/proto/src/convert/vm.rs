@@ -93,10 +93,9 @@ pub fn vm_to_wire(vm: &Vm, host: Option<&HostName>) -> v1::Vm {
         labels: vm.labels.clone(),
         annotations: vm.aside().annotations,
         protected: vm.is_protected(),
-        changing: vm.is_running()
-            && vm
-                .unapplied()
-                .is_some_and(|unapplied| unapplied.restart_needed.is_none()),
+        changing: vm
+            .unapplied()
+            .is_some_and(|unapplied| unapplied.restart_needed.is_none()),
         restart_needed: vm.restart_needed().iter().map(ToString::to_string).collect(),
         stays: vm.stays().map(|why| why.to_string()).unwrap_or_default(),
         spec: Some(spec_to_wire(&vm.spec)),

@@ -86,12 +86,13 @@ pub(crate) fn vm() -> impl Strategy<Value = Vm> {
             trace: trace.map(Box::new),
         });
     let placement = (host_id(), epoch()).prop_map(|(host, epoch)| Placement { host, epoch });
-    let unapplied =
-        (seq(), option::of(fields()), capacity()).prop_map(|(order, restart_needed, before)| Unapplied {
-            order,
-            restart_needed,
-            before,
-        });
+    let unapplied = (seq(), option::of(fields()), capacity(), any::<bool>());
+    let unapplied = unapplied.prop_map(|(order, restart_needed, before, unleased)| Unapplied {
+        unleased,
+        order,
+        restart_needed,
+        before,
+    });
     let aside = (
         labels(),
         any::<bool>(),

@@ -17,6 +17,7 @@ fn new(goal: Goal) -> Watched {
         ready: false,
         paused: false,
         changing: false,
+        changed: Seq::ZERO,
         restart_needed: Vec::new(),
         trouble: None,
         exit: None,

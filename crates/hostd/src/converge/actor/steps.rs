@@ -54,7 +54,7 @@ impl Actor {
                 self.tell(epoch, Observation::Rebooted { order: Some(order) }, wanted);
                 self.observed.told_rebooted(order);
             }
-            Step::Change(change, is) => self.change(&change, is, wanted).await,
+            Step::Change(change, is) => self.change(&change, is, wanted, stop).await,
             Step::TellApplied(epoch, restart_needed) => {
                 self.tell(epoch, Observation::Applied { restart_needed }, wanted);
                 self.observed.told_applied(wanted.changed());

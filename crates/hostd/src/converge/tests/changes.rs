@@ -21,7 +21,8 @@ fn want(daemon: &Daemon, revision: u64, edit: impl FnOnce(&mut VmSpec)) {
     edit(&mut spec);
     daemon.converge.wish(Wish::Vm(Arc::new(DesiredVm {
         spec: spec.into(),
-        changed: Seq(revision),
+        // It was created at 6.
+        changed: Seq(if revision > 6 { revision } else { 0 }),
         ..vm
     })));
 }

@@ -35,6 +35,8 @@ pub(super) async fn change(instance: &Instance, changing: &Changing<'_>) -> Resu
             };
             resize(instance, &client, wanted).await
         }
+        // It refuses what is so already.
+        Change::Memory(size) if has_memory(&is) == Some(bytes(size.bytes())) => Ok(()),
         Change::Memory(size) => {
             let desired_ram = Some(bytes(size.bytes()));
             let wanted = VmResize {
@@ -53,7 +55,11 @@ pub(super) async fn change(instance: &Instance, changing: &Changing<'_>) -> Resu
         }
         Change::AttachDisk(wanted) if has_disk(&disk_name(&wanted.id)) => Ok(()),
         Change::AttachDisk(wanted) => {
-            let path = changing.disk.unwrap_or_else(|| std::path::Path::new(""));
+            let path = changing.disk.ok_or_else(|| HypervisorError::Api {
+                operation: Operation::Change,
+                vm: instance.vm,
+                why: "the disk has no image file".to_owned(),
+            })?;
             let added = client.vm_add_disk_put(disk(wanted, path)?);
             call(instance, Operation::Change, ANSWER_LIMIT, added)
                 .await
@@ -69,6 +75,12 @@ pub(super) async fn change(instance: &Instance, changing: &Changing<'_>) -> Resu
         Change::DetachDisk(id) => remove(instance, &client, &is, disk_name(id)).await,
         Change::DetachNic(id) => remove(instance, &client, &is, nic_name(id)).await,
     }
+}
+
+/// What it was started with, and what was added since.
+fn has_memory(is: &VmConfig) -> Option<i64> {
+    let memory = is.memory.as_ref()?;
+    Some(memory.size + memory.hotplugged_size.unwrap_or(0))
 }
 
 async fn resize(

@@ -159,7 +159,7 @@ impl Hypervisor for Firecracker {
     async fn change(&self, _: &Instance, changing: &Changing<'_>) -> Result<(), HypervisorError> {
         Err(HypervisorError::Unsupported {
             kind: HypervisorKind::Firecracker,
-            feature: format!("{:?} while it runs", changing.change),
+            feature: format!("{} while it runs", changing.change),
         })
     }
 

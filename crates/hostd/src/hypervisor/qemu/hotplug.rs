@@ -1,5 +1,5 @@
 //! What is made of a QEMU that runs: processors, memory, disks and network cards that come and go. Each change looks first how
-//! the machine is, and last that it is so: QEMU takes many orders in which its guest has a part that it may not do.
+//! the machine is, and waits where its guest has a part in it: QEMU takes many orders that the guest may not carry out.
 
 use std::time::Duration;
 
@@ -19,6 +19,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Bytes of a MiB.
 const MIB: u64 = 1 << 20;
+
+/// Where QEMU keeps what is no device.
+const OBJECTS: &str = "/objects";
 
 /// Where QEMU keeps what was given a name.
 const NAMED: &str = "/machine/peripheral";
@@ -48,7 +51,7 @@ pub(super) async fn change(
     match changing.change {
         Change::Vcpus(vcpus) => set_vcpus(qmp, *vcpus).await,
         Change::Memory(size) => set_memory(qmp, changing.started, *size).await,
-        Change::Balloon(back) => set_balloon(qmp, changing.is, *back).await,
+        Change::Balloon(back) => set_balloon(qmp, changing.started, changing.is, *back).await,
         Change::AttachDisk(disk) => {
             let path = changing.disk.ok_or(ChangeError::NoFile)?;
             attach_disk(qmp, disk, disk::parts(disk, path, kind)?).await
@@ -87,10 +90,10 @@ async fn set_vcpus(qmp: &mut Qmp, wanted: Vcpus) -> Result<(), ChangeError> {
         // The last of those that were added: the others are not to be taken.
         let last = taken.iter().rev().find_map(|socket| {
             let path = socket["qom-path"].as_str()?;
-            path.starts_with(NAMED).then(|| path.to_owned())
+            Some(path.strip_prefix(NAMED)?.trim_start_matches('/').to_owned())
         });
         let last = last.ok_or(ChangeError::NoSocket)?;
-        remove(qmp, &last).await?;
+        remove(qmp, last).await?;
     }
 }
 
@@ -105,14 +108,15 @@ fn cpu_name(socket: &Value) -> String {
     )
 }
 
+/// Whether memory comes by the device that takes it back too.
+fn by_device(started: &VmSpec) -> bool {
+    let hotplug = started.memory.hotplug.as_ref();
+    hotplug.is_some_and(|hotplug| hotplug.method == HotplugMethod::VirtioMem)
+}
+
 async fn set_memory(qmp: &mut Qmp, started: &VmSpec, wanted: Memory) -> Result<(), ChangeError> {
-    let by_device = started
-        .memory
-        .hotplug
-        .as_ref()
-        .is_some_and(|hotplug| hotplug.method == HotplugMethod::VirtioMem);
-    if by_device {
-        let more = (u64::from(wanted.mib()) - u64::from(started.memory.size.mib())) * MIB;
+    if by_device(started) {
+        let more = wanted.bytes().saturating_sub(started.memory.size.bytes());
         let path = format!("{NAMED}/{}", memory::DEVICE);
         let set = json!({"path": path, "property": "requested-size", "value": more});
         qmp.execute_with("qom-set", set).await?;
@@ -128,17 +132,29 @@ async fn set_memory(qmp: &mut Qmp, started: &VmSpec, wanted: Memory) -> Result<(
     }
     let (backend, module) = (format!("ram-{size}"), format!("module-{size}"));
     let mib = u32::try_from((size - is) / MIB).unwrap_or(u32::MAX);
-    if !named(qmp, "/objects").await?.contains(&backend) {
-        let backend = memory::backend(&backend, mib, &started.memory).json();
-        qmp.execute_with("object-add", backend).await?;
+    // One of an earlier try may be of another size.
+    while named(qmp, OBJECTS).await?.contains(&backend) {
+        let_go(qmp.execute_with("object-del", json!({"id": backend})).await).await?;
     }
+    let added = memory::backend(&backend, mib, &started.memory).json();
+    qmp.execute_with("object-add", added).await?;
     let device = json!({"driver": "pc-dimm", "id": module, "memdev": backend});
     qmp.execute_with("device_add", device).await?;
     Ok(())
 }
 
-async fn set_balloon(qmp: &mut Qmp, is: &VmSpec, back: Option<Memory>) -> Result<(), ChangeError> {
-    let left = is.memory.size.bytes() - back.map_or(0, Memory::bytes);
+async fn set_balloon(
+    qmp: &mut Qmp,
+    started: &VmSpec,
+    is: &VmSpec,
+    back: Option<Memory>,
+) -> Result<(), ChangeError> {
+    // QEMU counts what modules give, and not what the device gives that takes memory back too.
+    let counted = match by_device(started) {
+        true => started.memory.size,
+        false => is.memory.size,
+    };
+    let left = counted.bytes().saturating_sub(back.map_or(0, Memory::bytes));
     qmp.execute_with("balloon", json!({"value": left})).await?;
     until(qmp, "query-balloon", json!({}), |balloon| {
         balloon["actual"].as_u64() == Some(left)
@@ -151,29 +167,33 @@ async fn attach_disk(qmp: &mut Qmp, disk: &Disk, parts: disk::Parts) -> Result<(
     if named(qmp, NAMED).await?.contains(&name) {
         return Ok(());
     }
-    if let Some(limit) = parts.limit
-        && !named(qmp, "/objects")
-            .await?
-            .contains(&disk::limit_name(&disk.id))
-    {
+    // Those of an earlier try may be of another file.
+    remove_disk(qmp, &disk.id).await?;
+    let port = free_port(qmp).await?;
+    if let Some(limit) = parts.limit {
         qmp.execute_with("object-add", limit).await?;
     }
-    if !nodes(qmp).await?.contains(&name) {
-        qmp.execute_with("blockdev-add", parts.node).await?;
+    qmp.execute_with("blockdev-add", parts.node).await?;
+    if let Err(error) = qmp.execute_with("device_add", parts.device.json(&port)).await {
+        remove_disk(qmp, &disk.id).await?;
+        return Err(error.into());
     }
-    let port = free_port(qmp).await?;
-    qmp.execute_with("device_add", parts.device.json(&port)).await?;
     Ok(())
 }
 
 async fn detach_disk(qmp: &mut Qmp, id: &DeviceId) -> Result<(), ChangeError> {
+    remove(qmp, disk::name(id)).await?;
+    remove_disk(qmp, id).await
+}
+
+/// Lets go of the image of a disk that is no device, and of its limit.
+async fn remove_disk(qmp: &mut Qmp, id: &DeviceId) -> Result<(), ChangeError> {
     let name = disk::name(id);
-    remove(qmp, &format!("{NAMED}/{name}")).await?;
     while nodes(qmp).await?.contains(&name) {
         let_go(qmp.execute_with("blockdev-del", json!({"node-name": name})).await).await?;
     }
     let limit = disk::limit_name(id);
-    while named(qmp, "/objects").await?.contains(&limit) {
+    while named(qmp, OBJECTS).await?.contains(&limit) {
         let_go(qmp.execute_with("object-del", json!({"id": limit})).await).await?;
     }
     Ok(())
@@ -197,33 +217,41 @@ async fn attach_nic(qmp: &mut Qmp, vm: VmId, nic: &Nic) -> Result<(), ChangeErro
         return Ok(());
     }
     let parts = nic::parts(nic, mac_of(vm, nic));
+    remove_netdev(qmp, &name).await?;
     let port = free_port(qmp).await?;
-    // One of an earlier try, of which nothing here can tell how far it came.
-    let _ = qmp.execute_with("netdev_del", json!({"id": name})).await;
     qmp.execute_with("netdev_add", parts.netdev).await?;
-    qmp.execute_with("device_add", parts.device.json(&port)).await?;
+    if let Err(error) = qmp.execute_with("device_add", parts.device.json(&port)).await {
+        remove_netdev(qmp, &name).await?;
+        return Err(error.into());
+    }
     Ok(())
 }
 
 async fn detach_nic(qmp: &mut Qmp, id: &DeviceId) -> Result<(), ChangeError> {
     let name = nic::name(id);
-    remove(qmp, &format!("{NAMED}/{name}")).await?;
-    match qmp.execute_with("netdev_del", json!({"id": name})).await {
-        // It is gone already.
-        Ok(_) | Err(QmpError::Refused { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
+    remove(qmp, name.clone()).await?;
+    remove_netdev(qmp, &name).await
+}
+
+/// Unplugs what a network card was plugged into. Nothing lists those: it is asked until there is none to refuse it for.
+async fn remove_netdev(qmp: &mut Qmp, name: &str) -> Result<(), ChangeError> {
+    loop {
+        match qmp.execute_with("netdev_del", json!({"id": name})).await {
+            Err(QmpError::Refused { description, .. }) if description.contains("not found") => return Ok(()),
+            deleted => let_go(deleted).await?,
+        }
     }
 }
 
 /// Takes a device from the guest, and waits until the guest has let go of it.
-async fn remove(qmp: &mut Qmp, path: &str) -> Result<(), ChangeError> {
-    let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+async fn remove(qmp: &mut Qmp, name: String) -> Result<(), ChangeError> {
     if !named(qmp, NAMED).await?.contains(&name) {
         return Ok(());
     }
     match qmp.execute_with("device_del", json!({"id": name})).await {
+        Ok(_) => {}
         // It was asked before, and the guest has not done its part yet.
-        Ok(_) | Err(QmpError::Refused { .. }) => {}
+        Err(QmpError::Refused { description, .. }) if description.contains("in the process of unplug") => {}
         Err(error) => return Err(error.into()),
     }
     while named(qmp, NAMED).await?.contains(&name) {
@@ -252,20 +280,22 @@ async fn nodes(qmp: &mut Qmp) -> Result<Vec<String>, ChangeError> {
         .collect())
 }
 
-/// A port that nothing is in.
+/// A port that nothing is in: by what devices are plugged into, since what the firmware knows of buses comes later.
 async fn free_port(qmp: &mut Qmp) -> Result<String, ChangeError> {
-    let buses = list(qmp.execute("query-pci").await?)?;
-    let devices = buses
-        .iter()
-        .flat_map(|bus| bus["devices"].as_array().into_iter().flatten());
-    let mut free = devices.filter_map(|device| {
-        let name = device["qdev_id"]
-            .as_str()
-            .filter(|name| name.starts_with(port::NAME))?;
-        let within = device["pci_bridge"]["devices"].as_array().map_or(0, Vec::len);
-        (within == 0).then(|| name.to_owned())
-    });
-    free.next().ok_or(ChangeError::NoPort)
+    let named = named(qmp, NAMED).await?.into_iter();
+    let (ports, devices): (Vec<_>, Vec<_>) = named.partition(|name| name.starts_with(port::NAME));
+    let mut taken = Vec::new();
+    for device in devices {
+        let get = json!({"path": format!("{NAMED}/{device}"), "property": "parent_bus"});
+        match qmp.execute_with("qom-get", get).await {
+            Ok(bus) => taken.push(bus.as_str().unwrap_or_default().to_owned()),
+            // A module of memory is on none.
+            Err(QmpError::Refused { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let free = |port: &String| taken.iter().all(|bus| bus.split('/').all(|part| part != port));
+    ports.into_iter().find(free).ok_or(ChangeError::NoPort)
 }
 
 /// Asks until the answer is as it should be. Whoever calls has a deadline.

@@ -170,7 +170,7 @@ impl Hypervisor for Qemu {
                 operation,
                 vm: instance.vm,
                 why: format!(
-                    "{:?} was not done by its guest within {CHANGE_LIMIT:?}: it may still be booting, or can't do it",
+                    "{} was not done by its guest within {CHANGE_LIMIT:?}: it may still be booting, or can't do it",
                     changing.change
                 ),
             }),

@@ -71,7 +71,13 @@ impl Changed<'_> {
                 if is_so(&seen) {
                     return;
                 }
-                eprintln!("not yet {what}: {seen}");
+                let said = std::fs::read(self.instance.run_dir.console_log()).unwrap_or_default();
+                let said = String::from_utf8_lossy(&said).into_owned();
+                let last: Vec<_> = said.lines().filter(|line| !line.contains("machine")).collect();
+                eprintln!(
+                    "not yet {what}: {seen}; {:?}",
+                    &last[last.len().saturating_sub(12)..]
+                );
                 tokio::time::sleep(std::time::Duration::from_millis(200)).await;
             }
         })

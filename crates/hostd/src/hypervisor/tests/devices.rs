@@ -20,6 +20,8 @@ pub(super) async fn boots_with_devices(on: &On) {
     std::fs::File::create(&path).unwrap().set_len(1 << 20).unwrap();
     let second = dir.path().join("second.raw");
     std::fs::File::create(&second).unwrap().set_len(1 << 20).unwrap();
+    // A host in a box has them in memory, where a file of root's can't be shown as another user's.
+    std::fs::set_permissions(&second, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
     machine.files.disks = vec![path, second];
     let seed = dir.path().join("cidata.img");
     let cloud_init: CloudInit =
