@@ -39,6 +39,8 @@ pub fn create(name: &str, spec: VmSpec, start: bool) -> Command {
         project: "default".parse().expect("a project's name"),
         name: name.parse().expect("a VM's name"),
         labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        protected: false,
         spec: spec.into(),
         start,
     }

@@ -122,7 +122,7 @@ async fn a_vm_is_applied_becomes_ready_stops_starts_and_is_deleted_and_all_of_it
         );
 
         // When it is deleted, then nothing of it is left, and its name is free.
-        cluster.chv(&["vm", "delete", "hello"]).await?.done()?;
+        cluster.chv(&["vm", "delete", "hello", "--now"]).await?.done()?;
         cluster.chv(&["vm", "get", "hello"]).await?.exited_with(5)?;
         let left: Vec<_> = std::fs::read_dir(cluster.directory().join("h1/vms"))?.collect();
         ensure!(left.is_empty(), "its host keeps {left:?}");
@@ -133,7 +133,10 @@ async fn a_vm_is_applied_becomes_ready_stops_starts_and_is_deleted_and_all_of_it
 
         // And a running VM is deleted only by force.
         cluster.chv(&["vm", "delete", "hello"]).await?.exited_with(3)?;
-        cluster.chv(&["vm", "delete", "hello", "--force"]).await?.done()?;
+        cluster
+            .chv(&["vm", "delete", "hello", "--force", "--now"])
+            .await?
+            .done()?;
         ensure!(cluster.guests().is_empty(), "its hypervisor still runs");
         let agreed = cluster.wait_for_agreement().await?;
         ensure!(

@@ -13,7 +13,9 @@ use crate::machine::Machine;
 use crate::uptime::uptime;
 
 const CONSOLE: &str = "/dev/console";
-const HELP: &str = "help, hostname, uptime, machine, echo <words>, poweroff";
+const HELP: &str = "help, hostname, uptime, machine, echo <words>, poweroff, reboot, panic";
+/// Has the kernel do things at once: `c` is a panic.
+const SYSRQ: &str = "/proc/sysrq-trigger";
 const MAX_COMMAND: usize = 1024;
 
 /// Writes one line, whole. A console that doesn't take it loses it.
@@ -71,6 +73,12 @@ pub(crate) fn serve(events: &SyncSender<Event>) {
                 },
                 Command::Echo(words) => say!("{words}"),
                 Command::PowerOff => tell(events, Event::PowerOff(Why::Console)),
+                Command::Reboot => tell(events, Event::Reboot(Why::Console)),
+                // The kernel does it before this returns.
+                Command::Panic => match std::fs::write(SYSRQ, "c") {
+                    Ok(()) => {}
+                    Err(error) => say!("can't write {SYSRQ}: {error}"),
+                },
                 Command::Nothing => {}
                 Command::Unknown(what) => say!("unknown command {what:?}; there are: {HELP}"),
                 Command::TooLong => say!("that line is longer than {MAX_COMMAND} bytes"),
@@ -87,6 +95,8 @@ enum Command {
     Machine,
     Echo(String),
     PowerOff,
+    Reboot,
+    Panic,
     Nothing,
     Unknown(String),
     TooLong,
@@ -106,6 +116,8 @@ impl Command {
             ("uptime", "") => Self::Uptime,
             ("machine", "") => Self::Machine,
             ("poweroff", "") => Self::PowerOff,
+            ("reboot", "") => Self::Reboot,
+            ("panic", "") => Self::Panic,
             ("echo", words) => Self::Echo(words.to_owned()),
             _ => Self::Unknown(text.to_owned()),
         }
@@ -126,6 +138,8 @@ mod tests {
         assert_eq!(read("echo a  b"), Command::Echo("a  b".into()));
         assert_eq!(read("echo"), Command::Echo(String::new()));
         assert_eq!(read("poweroff"), Command::PowerOff);
+        assert_eq!(read("reboot"), Command::Reboot);
+        assert_eq!(read("panic"), Command::Panic);
         assert_eq!(read("  "), Command::Nothing);
     }
 

@@ -10,11 +10,22 @@ use crate::cidr::Cidr;
 pub(crate) enum Event {
     /// Somebody wants the guest off.
     PowerOff(Why),
+    /// Somebody wants the guest to boot anew.
+    Reboot(Why),
     /// The NIC has this address now, or it is known that it has none.
     Address(Option<Cidr>),
 }
 
-/// Who wants the guest off.
+/// What the guest is to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Down {
+    /// Stay off.
+    Off,
+    /// Boot anew.
+    Reboot,
+}
+
+/// Who wants the guest off, or anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Why {
     /// The hypervisor pressed the power button.

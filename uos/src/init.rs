@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::channel::{self, Addresses};
 use crate::cmdline::{self, Settings};
-use crate::event::{Event, Why, spawn};
+use crate::event::{Down, Event, Why, spawn};
 use crate::uptime::uptime_ms;
 use crate::{console, hotplug, modules, mount, net, power, signals};
 
@@ -36,9 +36,9 @@ pub fn run() -> ! {
     let mine = addresses.clone();
     let to_main = events.clone();
     spawn("channel", move || channel::serve(&mine, &to_main));
-    let why = asked.unwrap_or_else(|| wait_for_power_off(&happened, &addresses));
+    let (down, why) = asked.unwrap_or_else(|| wait_for_power_off(&happened, &addresses));
     drop(events);
-    power::off(why)
+    power::go(down, why)
 }
 
 /// Brings up a guest whose init does something else than uOS: the usual file systems, the console, the packed modules,
@@ -76,10 +76,11 @@ fn start(settings: &Settings, events: &SyncSender<Event>) {
 }
 
 /// Waits until the NIC has its address, or it is known to get none, or that took too long.
-fn wait_for_address(happened: &Receiver<Event>, addresses: &Addresses) -> Option<Why> {
+fn wait_for_address(happened: &Receiver<Event>, addresses: &Addresses) -> Option<(Down, Why)> {
     let deadline = Instant::now() + ADDRESS_WAIT;
     match happened.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        Ok(Event::PowerOff(why)) => Some(why),
+        Ok(Event::PowerOff(why)) => Some((Down::Off, why)),
+        Ok(Event::Reboot(why)) => Some((Down::Reboot, why)),
         Ok(Event::Address(address)) => {
             addresses.set(address);
             None
@@ -103,10 +104,11 @@ fn say_ready(addresses: &Addresses) {
     );
 }
 
-fn wait_for_power_off(happened: &Receiver<Event>, addresses: &Addresses) -> Why {
+fn wait_for_power_off(happened: &Receiver<Event>, addresses: &Addresses) -> (Down, Why) {
     loop {
         match happened.recv() {
-            Ok(Event::PowerOff(why)) => return why,
+            Ok(Event::PowerOff(why)) => return (Down::Off, why),
+            Ok(Event::Reboot(why)) => return (Down::Reboot, why),
             Ok(Event::Address(address)) => {
                 match address {
                     Some(address) => say!("address {address}"),

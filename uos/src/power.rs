@@ -9,7 +9,7 @@ use std::sync::mpsc::SyncSender;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::reboot::{RebootMode, reboot};
 
-use crate::event::{Event, Why, tell};
+use crate::event::{Down, Event, Why, tell};
 use crate::mount;
 
 /// `struct input_event` on a 64-bit kernel: a time of 16 bytes, a type, a code and a value.
@@ -93,18 +93,21 @@ fn ends_by_reset() -> bool {
         .is_ok_and(|table| table.get(MAKER) == Some(b"FIRECK".as_slice()))
 }
 
-/// Powers the guest off. Should the kernel refuse, the guest stays up, idle, for its host to end.
-pub(crate) fn off(why: Why) -> ! {
-    say!("powering off ({why})");
+/// Powers the guest off, or boots it anew. Should the kernel refuse, the guest stays up, idle, for its host to end.
+pub(crate) fn go(down: Down, why: Why) -> ! {
+    match down {
+        Down::Off => say!("powering off ({why})"),
+        Down::Reboot => say!("rebooting ({why})"),
+    }
     nix::unistd::sync();
-    let mode = match ends_by_reset() {
+    let mode = match down == Down::Reboot || ends_by_reset() {
         true => RebootMode::RB_AUTOBOOT,
         false => RebootMode::RB_POWER_OFF,
     };
     mount::undo();
     nix::unistd::sync();
     let Err(error) = reboot(mode);
-    say!("can't power off: {error}");
+    say!("can't go down: {error}");
     loop {
         std::thread::park();
     }

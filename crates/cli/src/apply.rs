@@ -113,6 +113,8 @@ fn create(manifest: VmManifest, vm: &VmRef, goal: Goal) -> Change {
         project: manifest.project,
         name: manifest.name,
         labels: manifest.labels,
+        annotations: manifest.annotations.unwrap_or_default(),
+        protected: manifest.protected.unwrap_or_default(),
         spec: manifest.spec.into(),
         start: manifest.start,
     };

@@ -14,7 +14,7 @@ use crate::host::{HostFacts, HypervisorKind};
 use crate::ids::{CommandId, HostId, ReplicaId, VmId};
 use crate::name::{HostName, ProjectName, VmName};
 use crate::restart::Run;
-use crate::retention::{Forgotten, Retention};
+use crate::retention::{Forgotten, KeepFor, Retention};
 use crate::seq::{Epoch, Seq};
 use crate::spec::{FieldPath, StopTimeout, VmSpec};
 use crate::texts::TextsChange;
@@ -50,6 +50,10 @@ pub enum Command {
         name: VmName,
         /// Free-form labels.
         labels: BTreeMap<String, String>,
+        /// Free-form annotations, which may be longer.
+        annotations: BTreeMap<String, String>,
+        /// Whether it can't be deleted before somebody lifts that.
+        protected: bool,
         /// What it is.
         spec: Arc<VmSpec>,
         /// Whether it should run at once.
@@ -135,6 +139,20 @@ pub enum Command {
         vm: VmRef,
         /// Also when it should be running.
         force: bool,
+        /// For how long it can be undeleted; not at all without.
+        keep: Option<KeepFor>,
+    },
+    /// Take back that a VM was deleted.
+    UndeleteVm {
+        /// Which.
+        vm: VmRef,
+        /// Its name from then on, free in its project; the one that it had without.
+        name: Option<VmName>,
+    },
+    /// Remove a deleted VM whose time is over. Only the leader may.
+    PurgeVm {
+        /// Which.
+        vm: VmId,
     },
     /// Introduce a host, or tell what changed about it. Only the host itself may.
     RegisterHost {
@@ -323,6 +341,10 @@ pub enum Verb {
     ClusterSetRetention,
     /// [`Command::ForgetHistory`].
     ClusterForgetHistory,
+    /// [`Command::UndeleteVm`].
+    VmUndelete,
+    /// [`Command::PurgeVm`].
+    VmPurge,
 }
 
 impl Verb {
@@ -355,6 +377,8 @@ impl Verb {
         Self::VmFailOver,
         Self::ClusterSetRetention,
         Self::ClusterForgetHistory,
+        Self::VmUndelete,
+        Self::VmPurge,
     ];
 
     /// As `noun.verb`.
@@ -387,6 +411,8 @@ impl Verb {
             Self::VmFailOver => "vm.fail-over",
             Self::ClusterSetRetention => "cluster.set-retention",
             Self::ClusterForgetHistory => "cluster.forget-history",
+            Self::VmUndelete => "vm.undelete",
+            Self::VmPurge => "vm.purge",
         }
     }
 }
@@ -415,6 +441,8 @@ impl Command {
             Self::AnnotateVm { .. } => Verb::VmAnnotate,
             Self::ProtectVm { .. } => Verb::VmProtect,
             Self::DeleteVm { .. } => Verb::VmDelete,
+            Self::UndeleteVm { .. } => Verb::VmUndelete,
+            Self::PurgeVm { .. } => Verb::VmPurge,
             Self::RegisterHost { .. } => Verb::HostRegister,
             Self::CordonHost { .. } => Verb::HostCordon,
             Self::UncordonHost { .. } => Verb::HostUncordon,

@@ -15,6 +15,7 @@ use crate::restart::Aftermath;
 use crate::retention::{Forgotten, Retention};
 use crate::seq::{Epoch, Seq};
 use crate::spec::{FieldPath, VmSpec};
+use crate::time::Timestamp;
 use crate::vm::{Power, StopHow};
 
 /// How a guest ended.
@@ -149,6 +150,22 @@ pub enum Event {
     VmDeleteRequested {
         /// The VM.
         vm: VmId,
+    },
+    /// The VM is deleted, and can be undeleted for a time. It should not run, and its name is free again.
+    VmBinned {
+        /// The VM.
+        vm: VmId,
+        /// When it is to be removed.
+        until: Timestamp,
+        /// How the guest is ended, should it run.
+        how: StopHow,
+    },
+    /// The VM is deleted no more. It should not run.
+    VmUndeleted {
+        /// The VM.
+        vm: VmId,
+        /// Its name.
+        name: VmName,
     },
     /// The hypervisor said that the guest's processors run.
     VmStarted {
@@ -372,6 +389,8 @@ impl Event {
             | Self::VmResumeRequested { vm }
             | Self::VmRebootRequested { vm, .. }
             | Self::VmDeleteRequested { vm }
+            | Self::VmBinned { vm, .. }
+            | Self::VmUndeleted { vm, .. }
             | Self::VmStarted { vm, .. }
             | Self::VmReady { vm, .. }
             | Self::VmAdopted { vm, .. }
@@ -416,6 +435,8 @@ impl Event {
             Self::VmResumeRequested { .. } => "resume-requested",
             Self::VmRebootRequested { .. } => "reboot-requested",
             Self::VmDeleteRequested { .. } => "delete-requested",
+            Self::VmBinned { .. } => "binned",
+            Self::VmUndeleted { .. } => "undeleted",
             Self::VmStarted { .. } => "started",
             Self::VmReady { .. } => "ready",
             Self::VmAdopted { .. } => "adopted",

@@ -30,6 +30,8 @@ impl Event {
             | Self::VmResumeRequested { .. }
             | Self::VmRebootRequested { .. }
             | Self::VmDeleteRequested { .. }
+            | Self::VmBinned { .. }
+            | Self::VmUndeleted { .. }
             | Self::VmStarted { .. }
             | Self::VmReady { .. }
             | Self::VmAdopted { .. }

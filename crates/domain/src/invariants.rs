@@ -1,11 +1,12 @@
 //! What must hold of every projection. Tests check it after every step they take; nothing else does.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::cluster::{Cluster, Member, Standing};
 use crate::host::Capacity;
 use crate::projection::Projection;
-use crate::vm::Power;
+use crate::vm::{Power, Vm};
 
 /// Every violated invariant, in words; empty when all hold.
 pub fn violations(state: &Projection) -> Vec<String> {
@@ -28,14 +29,26 @@ pub fn violations(state: &Projection) -> Vec<String> {
 }
 
 fn names(state: &Projection, found: &mut Vec<String>) {
-    if state.vm_names.len() != state.vms.len() {
+    let named: Vec<_> = state.vms.values().filter(|vm| vm.binned().is_none()).collect();
+    if state.vm_names.len() != named.len() {
         found.push(format!(
-            "{} VM names for {} VMs",
+            "{} VM names for {} VMs that have one",
             state.vm_names.len(),
-            state.vms.len()
+            named.len()
         ));
     }
-    for vm in state.vms.values() {
+    let binned = |vm: &&Arc<Vm>| vm.binned().is_some() && vm.power != Power::Deleted;
+    let mut bin: Vec<_> = state
+        .vms
+        .values()
+        .filter(binned)
+        .filter_map(|vm| Some((vm.binned()?, vm.id)))
+        .collect();
+    bin.sort_unstable();
+    if !state.bin.iter().copied().eq(bin) {
+        found.push("the bin has other VMs than are deleted and can be undeleted".to_owned());
+    }
+    for vm in named {
         let named = state.vm_names.get(&vm.project, &vm.name);
         if named != Some(vm.id) {
             found.push(format!(
@@ -64,6 +77,9 @@ fn names(state: &Projection, found: &mut Vec<String>) {
 fn reservations(state: &Projection, found: &mut Vec<String>) {
     let mut expected: BTreeMap<_, (Capacity, Vec<_>)> = BTreeMap::new();
     for vm in state.vms.values() {
+        if vm.binned().is_some() && (vm.power.runs() || vm.power == Power::Paused) {
+            found.push(format!("VM {} is deleted and should run", vm.id));
+        }
         if vm.power == Power::Paused && !vm.is_running() {
             found.push(format!("VM {} is to be held and does not run", vm.id));
         }

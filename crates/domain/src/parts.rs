@@ -15,7 +15,7 @@ use crate::ids::{CommandId, HostId, VmId};
 use crate::projection::{Outcome, Projection};
 use crate::seq::Seq;
 use crate::time::Timestamp;
-use crate::vm::Vm;
+use crate::vm::{Power, Vm};
 use crate::vm_names::VmNames;
 
 /// A table of a projection. A copy costs nothing.
@@ -55,6 +55,7 @@ impl From<&Projection> for Parts {
             published,
             vms,
             vm_names: _,
+            bin: _,
             hosts,
             host_names: _,
             outcomes,
@@ -88,9 +89,15 @@ impl From<Parts> for Projection {
                 host.vms.insert(vm.id);
             }
         }
-        let mut vm_names = VmNames::default();
+        let (mut vm_names, mut bin) = (VmNames::default(), OrdSet::new());
         for vm in vms.values() {
-            vm_names.insert(&vm.project, &vm.name, vm.id);
+            match vm.binned() {
+                None => vm_names.insert(&vm.project, &vm.name, vm.id),
+                Some(until) if vm.power != Power::Deleted => {
+                    bin.insert((until, vm.id));
+                }
+                Some(_) => {}
+            }
         }
         Self {
             seq: rest.seq,
@@ -98,6 +105,7 @@ impl From<Parts> for Projection {
             hash: rest.hash,
             published: rest.published,
             vm_names,
+            bin,
             vms,
             host_names: hosts.values().map(|host| (host.name.clone(), host.id)).collect(),
             hosts: hosts.into_iter().map(|(id, host)| (id, Arc::new(host))).collect(),

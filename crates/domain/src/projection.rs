@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
 use crate::actor::Actor;
@@ -68,6 +68,8 @@ pub struct Projection {
     pub(crate) published: Seq,
     pub(crate) vms: OrdMap<VmId, Arc<Vm>>,
     pub(crate) vm_names: VmNames,
+    /// The VMs that are deleted and can be undeleted, by when their time is over.
+    pub(crate) bin: OrdSet<(Timestamp, VmId)>,
     pub(crate) hosts: OrdMap<HostId, Arc<Host>>,
     pub(crate) host_names: OrdMap<HostName, HostId>,
     pub(crate) outcomes: OrdMap<CommandId, Arc<Outcome>>,
@@ -105,12 +107,21 @@ impl Projection {
         self.vms.get(&self.vm_names.get(project, name)?)
     }
 
-    /// A VM as a person names it.
+    /// A VM as a person names it. Where none has the name, the one that had it and was deleted last, while it can be
+    /// undeleted.
     pub fn resolve(&self, vm: &VmRef) -> Option<&Arc<Vm>> {
         match vm {
             VmRef::Id(id) => self.vm(*id),
-            VmRef::Name(project, name) => self.vm_named(project, name),
+            VmRef::Name(project, name) => self.vm_named(project, name).or_else(|| {
+                let had_it = |vm: &&Arc<Vm>| vm.project == *project && vm.name == *name;
+                self.binned().filter(had_it).max_by_key(|vm| vm.revision())
+            }),
         }
+    }
+
+    /// The VMs that are deleted and can be undeleted, the first whose time is over first.
+    pub fn binned(&self) -> impl Iterator<Item = &Arc<Vm>> {
+        self.bin.iter().filter_map(|(_, id)| self.vms.get(id))
     }
 
     /// Every VM, in the order of project and name, beginning after `after`.

@@ -160,6 +160,8 @@ pub struct Aside {
     pub unapplied: Option<Unapplied>,
     /// Why it is not started again, where nobody had asked for its end.
     pub stays: Option<NoMore>,
+    /// Of one that is deleted and can be undeleted: until when. It has no name meanwhile, nor afterwards.
+    pub binned: Option<Timestamp>,
 }
 
 /// One virtual machine. There are a great many: what most have not is not in it, but elsewhere where it is.
@@ -214,6 +216,8 @@ pub enum Status {
     Stopped,
     /// Its host can't make it what it should be, says why, and goes on trying.
     Blocked,
+    /// Deleted, and can be undeleted for a time.
+    Deleted,
     /// Being removed from its host.
     Deleting,
 }
@@ -232,6 +236,7 @@ impl Status {
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
             Self::Blocked => "blocked",
+            Self::Deleted => "deleted",
             Self::Deleting => "deleting",
         }
     }
@@ -270,6 +275,19 @@ impl Vm {
     /// Why it is not started again, where nobody had asked for its end.
     pub fn stays(&self) -> Option<NoMore> {
         self.aside.as_ref()?.stays
+    }
+
+    /// Until when it can be undeleted, when it is deleted. It has no name then.
+    pub fn binned(&self) -> Option<Timestamp> {
+        self.aside.as_ref()?.binned
+    }
+
+    /// What it should be, without the details.
+    pub fn level(&self) -> Level {
+        match (self.power.level(), self.binned()) {
+            (Level::Stopped, Some(_)) => Level::Binned,
+            (level, _) => level,
+        }
     }
 
     /// Whether it can't be deleted before somebody lifts that.
@@ -312,17 +330,17 @@ impl Vm {
     }
 
     /// Its state: what it should be and what was measured.
-    pub const fn state(&self) -> State {
+    pub fn state(&self) -> State {
         let found = match self.phase {
             Phase::Running { paused: false, .. } => Found::Running,
             Phase::Running { paused: true, .. } => Found::Paused,
             Phase::Created | Phase::Stopped { .. } => Found::Absent,
         };
-        State::of(self.power.level(), found)
+        State::of(self.level(), found)
     }
 
     /// The state in one word, with whether the guest is ready, and whether something stands in the way.
-    pub const fn status(&self) -> Status {
+    pub fn status(&self) -> Status {
         if self.trouble.is_some() {
             return Status::Blocked;
         }
@@ -336,6 +354,7 @@ impl Vm {
             (State::Rebooting, _) => Status::Rebooting,
             (State::Stopping, _) => Status::Stopping,
             (State::Stopped, _) => Status::Stopped,
+            (State::Deleted, _) => Status::Deleted,
             (State::Deleting, _) => Status::Deleting,
         }
     }

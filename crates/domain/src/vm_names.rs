@@ -29,7 +29,11 @@ impl VmNames {
         }
     }
 
-    pub(crate) fn remove(&mut self, project: &ProjectName, name: &VmName) {
+    /// Frees a name, when it is this VM's.
+    pub(crate) fn remove(&mut self, project: &ProjectName, name: &VmName, vm: VmId) {
+        if self.get(project, name) != Some(vm) {
+            return;
+        }
         let Some(names) = self.0.get_mut(project) else {
             return;
         };
@@ -80,7 +84,11 @@ mod tests {
                         table.insert((project.clone(), name.clone()), vm);
                     }
                     None => {
-                        names.remove(&project, &name);
+                        // Who does not have the name can't free it.
+                        names.remove(&project, &name, VmId::from_bytes([0xee; 16]));
+                        if let Some(vm) = names.get(&project, &name) {
+                            names.remove(&project, &name, vm);
+                        }
                         table.remove(&(project.clone(), name.clone()));
                     }
                 }

@@ -133,13 +133,19 @@ impl World {
                 project: ProjectName::default(),
                 name: self.new_name(name).parse().expect("it is a name"),
                 labels: BTreeMap::new(),
+                annotations: BTreeMap::new(),
+                protected: false,
                 spec: self.spec().into(),
                 start: true,
             },
             5 => Command::StartVm { vm },
             6 => Command::StopVm { vm, timeout: None },
             7 => Command::KillVm { vm },
-            8..11 => Command::DeleteVm { vm, force: true },
+            8..11 => Command::DeleteVm {
+                vm,
+                force: true,
+                keep: None,
+            },
             _ => {
                 let host = format!("h{}", self.chance.index(HOSTS));
                 let host = host.parse().expect("it is a name");

@@ -98,6 +98,7 @@ async fn by_command(cluster: &mut Cluster, client: &Client, name: &str) -> Resul
     let delete = chv_domain::Command::DeleteVm {
         vm: vms::by_name(name),
         force: true,
+        keep: None,
     };
     vms::submit(client, delete, PATIENCE).await?;
     cluster.wait_until_gone(name).await?;

@@ -98,7 +98,7 @@ async fn lives(kind: HypervisorKind) -> Result<()> {
             exit(&client).await? == exit_reason::Kind::Killed,
             "it was not killed"
         );
-        cluster.chv(&["vm", "delete", "hello"]).await?.done()?;
+        cluster.chv(&["vm", "delete", "hello", "--now"]).await?.done()?;
         ensure!(guests(cluster).await?.is_empty(), "its hypervisor still runs");
         Ok(())
     })

@@ -15,6 +15,7 @@ pub const MODULES: &[&str] = &[
     "evdev",
     "virtio_blk",
     "virtio_rng",
+    "pvpanic-pci",
 ];
 
 /// The modules that are loaded only where the machine has the virtio device of this kind, of which most have none. What they

@@ -23,6 +23,27 @@ pub(super) fn changes(manifest: VmManifest, vm: &VmRef, there: &VmView) -> Vec<C
         };
         changes.push(Change::of_vm("labelled", vm, command).asked_at(place.clone()));
     }
+    // What a manifest does not say is people's to change.
+    if let Some(annotations) = &manifest.annotations {
+        let change = texts(there.annotations(), annotations);
+        if change != TextsChange::default() {
+            let vm_ref = vm.clone();
+            let command = Command::AnnotateVm { vm: vm_ref, change };
+            changes.push(Change::of_vm("annotated", vm, command).asked_at(place.clone()));
+        }
+    }
+    if let Some(protected) = manifest
+        .protected
+        .filter(|protected| *protected != there.is_protected())
+    {
+        let word = if protected { "protected" } else { "unprotected" };
+        let vm_ref = vm.clone();
+        let command = Command::ProtectVm {
+            vm: vm_ref,
+            protected,
+        };
+        changes.push(Change::of_vm(word, vm, command).asked_at(place.clone()));
+    }
     if manifest.spec != *there.spec() {
         let command = Command::ChangeVm {
             vm: vm.clone(),

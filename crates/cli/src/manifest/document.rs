@@ -19,6 +19,10 @@ pub(crate) struct VmManifest {
     pub name: VmName,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// Its annotations, where they are said.
+    pub annotations: Option<BTreeMap<String, String>>,
+    /// Whether it can't be deleted, where that is said.
+    pub protected: Option<bool>,
     /// Whether it should run when it is created.
     pub start: bool,
     /// What it is.
@@ -43,6 +47,10 @@ struct Document {
     project: Option<ProjectName>,
     #[serde(default)]
     labels: BTreeMap<String, String>,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    protected: Option<bool>,
     #[serde(default = "yes")]
     start: bool,
     spec: VmSpec,
@@ -83,6 +91,8 @@ impl Document {
             place: Place::at(source, self.name.referenced),
             name: self.name.value,
             labels: self.labels,
+            annotations: self.annotations,
+            protected: self.protected,
             start: self.start,
             spec: self.spec,
         }

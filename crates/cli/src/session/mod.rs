@@ -23,7 +23,7 @@ use crate::output::Format;
 use crate::refusal;
 use crate::wait::Progress;
 
-pub(crate) use question::{no_vm, unfit};
+pub(crate) use question::{Which, no_vm, unfit};
 
 /// How long something is waited for before a person is told so.
 const LASTS: Duration = Duration::from_millis(500);

@@ -22,6 +22,15 @@ use crate::when::AsOf;
 /// How long a read is waited for.
 const READ: Duration = Duration::from_secs(10);
 
+/// Which VMs are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// Those that have a name.
+    Named,
+    /// Those that are deleted and can be undeleted.
+    Deleted,
+}
+
 impl From<Reading> for Audience {
     fn from(reading: Reading) -> Self {
         if reading.consistent {
@@ -116,6 +125,7 @@ impl Session {
     pub(crate) async fn vms(
         &self,
         project: Option<&ProjectName>,
+        which: Which,
         audience: Audience,
         as_of: AsOf,
     ) -> Result<Vec<VmView>, Failure> {
@@ -126,6 +136,7 @@ impl Session {
                 project: project.map(ToString::to_string).unwrap_or_default(),
                 after,
                 limit: 0,
+                deleted: which == Which::Deleted,
             });
             let reply = self.query_at(audience, query, None, at).await?;
             let Some(query_reply::Result::Vms(page)) = reply.result else {
@@ -140,7 +151,10 @@ impl Session {
             for vm in page.vms {
                 vms.push(VmView::new(vm)?);
             }
-            if !page.more || after.is_none() {
+            if !page.more || after.is_none() || which == Which::Deleted {
+                if page.more && which == Which::Deleted {
+                    eprintln!("there are more; these are the first whose time is over");
+                }
                 self.tell(as_of, reply.state_seq);
                 return Ok(vms);
             }

@@ -216,6 +216,8 @@ fn details(event: &Event) -> String {
             let held = if *paused { ", paused" } else { "" };
             format!("{hypervisor}, process {pid}, up {}{held}", millis(*uptime_ms))
         }
+        Event::VmBinned { until, .. } => format!("can be undeleted until {}", rfc3339(*until)),
+        Event::VmUndeleted { name, .. } => format!("as {name}"),
         Event::VmExited { reason, then, .. } => match then {
             Aftermath::AsOrdered => reason.to_string(),
             Aftermath::Again(0) => format!("{reason}; it is started again"),

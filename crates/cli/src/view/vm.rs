@@ -32,6 +32,8 @@ pub(crate) struct VmView {
     restart_needed: Vec<String>,
     /// Why it is not started again after an end that nobody asked for.
     stays: Option<String>,
+    /// Until when it can be undeleted, when it is deleted.
+    deleted_until: Option<String>,
     host: Option<String>,
     host_id: Option<String>,
     epoch: Option<u64>,
@@ -95,6 +97,7 @@ impl VmView {
             changing: vm.changing,
             restart_needed: vm.restart_needed,
             stays: some(vm.stays),
+            deleted_until: since(vm.deleted_until_us),
             host: some(vm.host),
             host_id: some(vm.host_id),
             epoch: (vm.epoch != 0).then_some(vm.epoch),
@@ -135,6 +138,16 @@ impl VmView {
         self.revision
     }
 
+    /// Its annotations.
+    pub(crate) fn annotations(&self) -> &BTreeMap<String, String> {
+        &self.annotations
+    }
+
+    /// Whether it can't be deleted.
+    pub(crate) const fn is_protected(&self) -> bool {
+        self.protected
+    }
+
     /// What it is.
     pub(crate) fn spec(&self) -> &VmSpec {
         &self.spec
@@ -142,6 +155,9 @@ impl VmView {
 
     /// What stands in its way, or had it end without having been asked to.
     fn obstacle(&self) -> String {
+        if let Some(until) = &self.deleted_until {
+            return format!("can be undeleted until {until}");
+        }
         match (&self.trouble, &self.stays, &self.exit) {
             (Some(trouble), _, _) => trouble.clone(),
             (None, Some(stays), Some(exit)) => format!("{exit}; not started again: {stays}"),
@@ -181,6 +197,9 @@ impl VmView {
         line("trouble", self.trouble.as_deref().unwrap_or_default())?;
         line("changing", if self.changing { "as its host is told" } else { "" })?;
         line("restart", &needed(&self.restart_needed))?;
+        if let Some(until) = &self.deleted_until {
+            line("deleted", &format!("can be undeleted until {until}"))?;
+        }
         line("power", self.power)?;
         line("host", self.host.as_deref().unwrap_or_default())?;
         match (&self.hypervisor, self.pid) {

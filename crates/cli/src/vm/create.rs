@@ -69,6 +69,12 @@ pub(crate) struct Create {
     /// A label; can be given many times.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
+    /// An annotation, which may be longer; can be given many times.
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = label)]
+    annotations: Vec<(String, String)>,
+    /// It can't be deleted until `chv vm unprotect` lifts that.
+    #[arg(long)]
+    protect: bool,
     /// Leave it stopped.
     #[arg(long)]
     no_start: bool,
@@ -88,6 +94,8 @@ impl Create {
             name,
             start,
             labels: self.labels.iter().cloned().collect(),
+            annotations: self.annotations.iter().cloned().collect(),
+            protected: self.protect,
             spec: self.spec().into(),
         };
         let change = Change::of_vm("created", &vm, command);

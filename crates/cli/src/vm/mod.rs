@@ -20,6 +20,7 @@ mod set;
 mod start;
 mod stop;
 mod texts;
+mod undelete;
 mod why;
 
 use std::io::Write;
@@ -55,6 +56,7 @@ pub(crate) enum Verb {
     Protect(protect::Protect),
     Unprotect(protect::Unprotect),
     Delete(delete::Delete),
+    Undelete(undelete::Undelete),
     Get(get::Get),
     Why(why::Why),
     #[command(visible_alias = "ls")]
@@ -82,6 +84,7 @@ impl Verb {
             Self::Protect(verb) => verb.run(session, to).await,
             Self::Unprotect(verb) => verb.run(session, to).await,
             Self::Delete(verb) => verb.run(session, to).await,
+            Self::Undelete(verb) => verb.run(session, to).await,
             Self::Get(verb) => verb.run(session, to).await,
             Self::Why(verb) => verb.run(session, to).await,
             Self::List(verb) => verb.run(session, to).await,

@@ -15,6 +15,8 @@ pub(crate) enum Goal {
     Stopped,
     /// It is what its spec was changed to, as far as that goes without a new start.
     Changed,
+    /// It is deleted, can be undeleted, and does not run.
+    Binned,
     /// Nothing of it is left.
     Deleted,
 }
@@ -28,7 +30,7 @@ impl Goal {
             Self::Paused => "paused",
             Self::Stopped => "stopped",
             Self::Changed => "changed",
-            Self::Deleted => "deleted",
+            Self::Binned | Self::Deleted => "deleted",
         }
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Watched {
     pub exit: Option<String>,
     /// Why it is not started again after that.
     pub stays: Option<String>,
+    /// It is deleted, and can be undeleted.
+    pub binned: bool,
     /// Nothing of it is left.
     pub gone: bool,
     /// Who last changed what it should do.
@@ -73,6 +75,7 @@ impl Watched {
             trouble: some(&vm.trouble),
             exit: some(&vm.exit),
             stays: some(&vm.stays),
+            binned: vm.deleted_until_us != 0,
             gone: false,
             by: None,
         })
@@ -94,6 +97,7 @@ impl Watched {
             trouble: None,
             exit: None,
             stays: None,
+            binned: false,
             gone: true,
             by: None,
         }
@@ -110,6 +114,14 @@ impl Watched {
             Event::VmStartRequested { .. } => self.ordered(Power::Running, actor),
             Event::VmStopRequested { how, .. } => self.ordered(Power::Stopped(*how), actor),
             Event::VmDeleteRequested { .. } => self.ordered(Power::Deleted, actor),
+            Event::VmBinned { how, .. } => {
+                self.ordered(Power::Stopped(*how), actor);
+                self.binned = true;
+            }
+            Event::VmUndeleted { .. } => {
+                self.ordered(Power::Stopped(StopHow::Hard), actor);
+                self.binned = false;
+            }
             Event::VmPauseRequested { .. } => self.ordered(Power::Paused, actor),
             Event::VmResumeRequested { .. } => self.ordered(Power::Running, actor),
             Event::VmRebootRequested { how, .. } => {
@@ -224,6 +236,9 @@ impl Watched {
         let reached = match (self.goal, self.power) {
             (Goal::Deleted, _) => false,
             (_, Power::Deleted) => return Verdict::Lost(format!("is being deleted{by}")),
+            (Goal::Binned, _) if self.binned => self.running.is_none(),
+            (Goal::Binned, _) => return Verdict::Lost(format!("was undeleted meanwhile{by}")),
+            _ if self.binned => return Verdict::Lost(format!("is deleted{by}")),
             // What is held is changed when it runs on, and what is stopped when it is started.
             (Goal::Changed, Power::Paused) => true,
             (Goal::Changed, Power::Stopped(_)) if self.running.is_none() => true,
@@ -268,6 +283,7 @@ impl Watched {
                 Some(exit) => format!("stopped: {exit}"),
                 None => "stopped".to_owned(),
             },
+            (Goal::Binned, _) => "deleted; it can be undeleted".to_owned(),
             (Goal::Deleted, _) => "deleted".to_owned(),
             (Goal::Changed, None) => "changed; so at its next start".to_owned(),
             (Goal::Changed, Some(_)) if self.changing => {

@@ -194,11 +194,23 @@ async fn given_a_running_vm_when_stopped_started_killed_and_deleted_then_each_is
         .await
         .ends_with(3)
         .tells("stop it first");
-    rig.chv(&["vm", "delete", "web", "--force"])
+    rig.chv(&["vm", "delete", "web", "--force", "--keep", "1h"])
         .await
         .ends_with(0)
-        .prints("default/web: deleted, after ");
-    assert!(rig.fake().vm("web").is_none());
+        .prints("default/web: deleted; it can be undeleted, after ");
+    rig.chv(&["vm", "list", "--deleted"])
+        .await
+        .ends_with(0)
+        .prints("can be undeleted until ");
+    rig.chv(&["vm", "undelete", "web", "--name", "shop"])
+        .await
+        .ends_with(0)
+        .prints("default/web: undeleted");
+    rig.chv(&["vm", "delete", "shop", "--now"])
+        .await
+        .ends_with(0)
+        .prints("default/shop: deleted, after ");
+    assert!(rig.fake().vm("shop").is_none());
     rig.chv(&["vm", "stop", "web"])
         .await
         .ends_with(5)
@@ -287,7 +299,7 @@ async fn given_several_vms_when_stopped_and_deleted_then_each_is_told_and_a_bad_
         .await
         .ends_with(2)
         .tells("--revision is about one VM");
-    rig.chv(&["vm", "delete", "a", "none", "b"])
+    rig.chv(&["vm", "delete", "a", "none", "b", "--now"])
         .await
         .ends_with(5)
         .prints("default/a: deleting")

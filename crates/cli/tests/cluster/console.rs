@@ -54,7 +54,9 @@ async fn given_no_terminal_when_the_vm_is_removed_then_it_ends_with_5() {
     rig.create("web", &["--for", "ready"]).await.ends_with(0);
     let copying = rig.chv_started(&["console", "web", "--read-only"]);
     until("its console is read", || rig.fake().reads() > 0).await;
-    rig.chv(&["vm", "delete", "web", "--force"]).await.ends_with(0);
+    rig.chv(&["vm", "delete", "web", "--force", "--now"])
+        .await
+        .ends_with(0);
     ended(copying).await.ends_with(5).tells("was removed");
 }
 

@@ -7,6 +7,7 @@ mod host;
 mod report;
 mod retention;
 mod vm_about;
+mod vm_bin;
 mod vm_change;
 mod vm_create;
 mod vm_failover;
@@ -112,6 +113,8 @@ fn decide_events(
             project,
             name,
             labels,
+            annotations,
+            protected,
             spec,
             start,
         } => {
@@ -124,6 +127,8 @@ fn decide_events(
                     project,
                     name,
                     labels,
+                    annotations,
+                    protected: *protected,
                     spec,
                     start: *start,
                 },
@@ -155,9 +160,17 @@ fn decide_events(
         Command::ProtectVm { vm, protected } => {
             user(submission).and_then(|()| vm_about::protect(state, submission, vm, *protected))
         }
-        Command::DeleteVm { vm, force } => {
-            user(submission).and_then(|()| vm_power::delete(state, submission, vm, *force))
+        Command::DeleteVm { vm, force, keep } => {
+            let asked = vm_bin::Asked {
+                force: *force,
+                keep: *keep,
+            };
+            user(submission).and_then(|()| vm_bin::delete(state, submission, context, vm, asked))
         }
+        Command::UndeleteVm { vm, name } => {
+            user(submission).and_then(|()| vm_bin::undelete(state, submission, vm, name.as_ref()))
+        }
+        Command::PurgeVm { vm } => from_replica(submission).and_then(|()| vm_bin::purge(state, context, *vm)),
         Command::RegisterHost { host, facts } => host::register(state, from_host(submission)?, *host, facts),
         Command::CordonHost { host } => {
             user(submission).and_then(|()| host::cordon(state, submission, host, true))

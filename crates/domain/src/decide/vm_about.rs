@@ -114,9 +114,11 @@ pub(super) fn there<'a>(
     vm: &VmRef,
 ) -> Result<&'a Vm, Rejection> {
     let vm = find(state, submission, vm)?;
-    if vm.state() == State::Deleting {
-        let message = format!("VM {}/{} is being deleted", vm.project, vm.name);
-        return Err(Rejection::new(RejectionCode::State, message));
-    }
-    Ok(vm)
+    let why = match vm.state() {
+        State::Deleting => "is being deleted",
+        State::Deleted => "is deleted; undelete it first",
+        _ => return Ok(vm),
+    };
+    let message = format!("VM {}/{} {why}", vm.project, vm.name);
+    Err(Rejection::new(RejectionCode::State, message))
 }

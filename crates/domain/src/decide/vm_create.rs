@@ -14,13 +14,15 @@ use crate::projection::Projection;
 use crate::rejection::{Rejection, RejectionCode};
 use crate::seq::Seq;
 use crate::spec::{Part, VmSpec};
-use crate::texts::LABELS;
+use crate::texts::{ANNOTATIONS, LABELS};
 use crate::vm::{Power, StopHow};
 
 pub(super) struct Wanted<'a> {
     pub(super) project: &'a ProjectName,
     pub(super) name: &'a VmName,
     pub(super) labels: &'a BTreeMap<String, String>,
+    pub(super) annotations: &'a BTreeMap<String, String>,
+    pub(super) protected: bool,
     pub(super) spec: &'a Arc<VmSpec>,
     pub(super) start: bool,
 }
@@ -35,6 +37,8 @@ pub(super) fn create(
         project,
         name,
         labels,
+        annotations,
+        protected,
         spec,
         start,
     } = wanted;
@@ -44,6 +48,7 @@ pub(super) fn create(
         return Err(Rejection::new(RejectionCode::Conflict, message));
     }
     vm_about::within(LABELS.broken_by(labels))?;
+    vm_about::within(ANNOTATIONS.broken_by(annotations))?;
     if let Some(there) = state.vm_named(project, name) {
         let message = format!(
             "a VM named {name} exists in project {project} ({}); choose another name, or delete it first",
@@ -63,7 +68,12 @@ pub(super) fn create(
     } else {
         Power::Stopped(StopHow::Graceful(spec.stop_timeout))
     };
-    Ok(Finding::Events(vec![
+    let annotated = (!annotations.is_empty()).then(|| Event::VmAnnotationsChanged {
+        vm,
+        annotations: annotations.clone(),
+    });
+    let protected = protected.then_some(Event::VmProtectionChanged { vm, protected });
+    let created = [
         Event::VmCreated {
             vm,
             project: project.clone(),
@@ -73,7 +83,10 @@ pub(super) fn create(
             power,
         },
         Event::VmPlaced { vm, placed },
-    ]))
+    ];
+    Ok(Finding::Events(
+        created.into_iter().chain(annotated).chain(protected).collect(),
+    ))
 }
 
 /// Whether such a VM can be at all, whatever hosts there are: its fields go together, and a hypervisor can do all of it.

@@ -1,6 +1,6 @@
 //! What a VM that is there should be from now on. Whether an order is taken is in the table of [`crate::life`].
 
-use super::{Finding, expects, vm_about};
+use super::{Finding, expects};
 use crate::command::{Submission, VmRef};
 use crate::event::{Event, Resource};
 use crate::life::{Order, Rule, ordered};
@@ -58,22 +58,8 @@ pub(super) fn kill(state: &Projection, submission: &Submission, vm: &VmRef) -> R
     decide(vm, Order::Kill, Event::VmStopRequested { vm: vm.id, how })
 }
 
-pub(super) fn delete(
-    state: &Projection,
-    submission: &Submission,
-    vm: &VmRef,
-    force: bool,
-) -> Result<Finding, Rejection> {
-    let vm = find(state, submission, vm)?;
-    if vm.power != Power::Deleted {
-        vm_about::deletable(vm)?;
-    }
-    let order = if force { Order::ForceDelete } else { Order::Delete };
-    decide(vm, order, Event::VmDeleteRequested { vm: vm.id })
-}
-
 /// What the table says of `order`, which is the event `taken` where it is taken.
-fn decide(vm: &Vm, order: Order, taken: Event) -> Result<Finding, Rejection> {
+pub(super) fn decide(vm: &Vm, order: Order, taken: Event) -> Result<Finding, Rejection> {
     let state = vm.state();
     match ordered(state, order) {
         Rule::Leads(_) if !is_so(vm, &taken) => Ok(Finding::Events(vec![taken])),

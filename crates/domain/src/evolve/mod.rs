@@ -6,13 +6,14 @@ mod cluster;
 mod host;
 mod vm;
 mod vm_about;
+mod vm_bin;
 mod vm_change;
 
 use crate::event::{Event, Resource};
 use crate::projection::Projection;
 use crate::record::Record;
 use crate::seq::Seq;
-use crate::vm::{Power, Reboot};
+use crate::vm::{Power, Reboot, StopHow};
 
 /// Folds the event `seq` of `record` in. An event about something that isn't there changes nothing.
 pub(crate) fn evolve(state: &mut Projection, record: &Record, seq: Seq, event: &Event) {
@@ -56,7 +57,18 @@ pub(crate) fn evolve(state: &mut Projection, record: &Record, seq: Seq, event: &
             };
             vm::ordered(state, record, seq, *vm, Power::Rebooting(reboot));
         }
-        Event::VmDeleteRequested { vm } => vm::ordered(state, record, seq, *vm, Power::Deleted),
+        Event::VmDeleteRequested { vm } => {
+            vm_bin::taken_out(state, *vm);
+            vm::ordered(state, record, seq, *vm, Power::Deleted);
+        }
+        Event::VmBinned { vm, until, how } => {
+            vm::ordered(state, record, seq, *vm, Power::Stopped(*how));
+            vm_bin::binned(state, *vm, *until);
+        }
+        Event::VmUndeleted { vm, name } => {
+            vm::ordered(state, record, seq, *vm, Power::Stopped(StopHow::Hard));
+            vm_bin::undeleted(state, *vm, name);
+        }
         Event::VmStarted {
             vm, hypervisor, pid, ..
         } => vm::running(state, record, seq, *vm, *hypervisor, *pid),

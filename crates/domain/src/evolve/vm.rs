@@ -254,7 +254,10 @@ pub(super) fn blocked(state: &mut Projection, record: &Record, id: VmId, reason:
 
 pub(super) fn deleted(state: &mut Projection, seq: Seq, id: VmId) {
     let Some(vm) = state.vms.remove(&id) else { return };
-    state.vm_names.remove(&vm.project, &vm.name);
+    state.vm_names.remove(&vm.project, &vm.name, id);
+    if let Some(until) = vm.binned() {
+        state.bin.remove(&(until, id));
+    }
     if let Some(placement) = vm.placement {
         release(state, seq, id, placement.host, vm.reserved());
     }

@@ -12,7 +12,7 @@ use crate::seq::Seq;
 pub(super) fn renamed(state: &mut Projection, seq: Seq, id: VmId, name: &VmName) {
     let Some(vm) = state.vms.get(&id) else { return };
     let (project, placement) = (vm.project.clone(), vm.placement);
-    state.vm_names.remove(&project, &vm.name);
+    state.vm_names.remove(&project, &vm.name, id);
     state.vm_names.insert(&project, name, id);
     change(state, id, |vm| vm.name = name.clone());
     // Its host knows it by name, too.

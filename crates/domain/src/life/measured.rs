@@ -25,7 +25,9 @@ pub enum Measured {
 
 /// The state that `measured` leads to; `None` when there is no VM any more, or when that can't be measured.
 pub const fn measured(state: State, measured: Measured) -> Option<State> {
-    use State::{Deleting, Paused, Pausing, Rebooting, Resuming, Running, Starting, Stopped, Stopping};
+    use State::{
+        Deleted, Deleting, Paused, Pausing, Rebooting, Resuming, Running, Starting, Stopped, Stopping,
+    };
     Some(match (measured, state) {
         (Measured::Started, Starting | Running | Resuming | Rebooting) => Running,
         (Measured::Started, Pausing | Paused) => Pausing,
@@ -56,6 +58,7 @@ pub const fn measured(state: State, measured: Measured) -> Option<State> {
         (Measured::Exited, Starting | Stopped) | (Measured::Ended, Stopped) => return None,
 
         (Measured::Removed, _) => return None,
+        (_, Deleted) => Deleted,
         (_, Deleting) => Deleting,
     })
 }

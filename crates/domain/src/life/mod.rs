@@ -20,6 +20,8 @@ pub enum Level {
     Paused,
     /// Not running.
     Stopped,
+    /// Not running, and removed after a time unless it is undeleted before.
+    Binned,
     /// Gone.
     Deleted,
 }
@@ -54,13 +56,15 @@ pub enum State {
     Stopping,
     /// Does not run, and should not.
     Stopped,
+    /// Is deleted, and can be undeleted for a time.
+    Deleted,
     /// Is being removed from its host.
     Deleting,
 }
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Starting,
         Self::Running,
         Self::Pausing,
@@ -69,6 +73,7 @@ impl State {
         Self::Rebooting,
         Self::Stopping,
         Self::Stopped,
+        Self::Deleted,
         Self::Deleting,
     ];
 
@@ -85,6 +90,7 @@ impl State {
             // One that is held is not made again when its process ends: see `measured`.
             (Level::Paused | Level::Stopped, Found::Absent) => Self::Stopped,
             (Level::Stopped, Found::Running | Found::Paused) => Self::Stopping,
+            (Level::Binned, _) => Self::Deleted,
             (Level::Deleted, _) => Self::Deleting,
         }
     }
@@ -100,6 +106,7 @@ impl State {
             Self::Rebooting => "rebooting",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
+            Self::Deleted => "deleted",
             Self::Deleting => "deleting",
         }
     }
@@ -115,6 +122,9 @@ impl State {
             Self::Rebooting => "It runs, and is to boot anew.",
             Self::Stopping => "It should not run, and still does.",
             Self::Stopped => "It does not run, and should not.",
+            Self::Deleted => {
+                "It is deleted, and can be undeleted until its time is over. It is stopped, where it ran."
+            }
             Self::Deleting => "It is being removed from its host.",
         }
     }

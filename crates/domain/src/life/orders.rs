@@ -21,10 +21,16 @@ pub enum Order {
     Stop,
     /// End it at once.
     Kill,
-    /// Remove it.
+    /// Remove it after a time.
     Delete,
-    /// Remove it, also when it should run.
+    /// Remove it after a time, also when it should run.
     ForceDelete,
+    /// Remove it.
+    DeleteNow,
+    /// Remove it, also when it should run.
+    ForceDeleteNow,
+    /// Take back that it was deleted.
+    Undelete,
 }
 
 /// What comes of an order.
@@ -40,10 +46,20 @@ pub enum Rule {
 
 /// What comes of `order` for a VM that is in `state`.
 pub const fn ordered(state: State, order: Order) -> Rule {
-    use State::{Deleting, Paused, Pausing, Rebooting, Resuming, Running, Starting, Stopped, Stopping};
+    use State::{
+        Deleted, Deleting, Paused, Pausing, Rebooting, Resuming, Running, Starting, Stopped, Stopping,
+    };
     match (state, order) {
-        (Deleting, Order::Delete | Order::ForceDelete) => Rule::Already,
+        (Deleting, Order::Delete | Order::ForceDelete | Order::DeleteNow | Order::ForceDeleteNow) => {
+            Rule::Already
+        }
         (Deleting, _) => Rule::Refused("create another one"),
+
+        (Deleted, Order::Delete | Order::ForceDelete) => Rule::Already,
+        (Deleted, Order::DeleteNow | Order::ForceDeleteNow) => Rule::Leads(Level::Deleted),
+        (Deleted, Order::Undelete) => Rule::Leads(Level::Stopped),
+        (Deleted, _) => Rule::Refused("undelete it first"),
+        (_, Order::Undelete) => Rule::Refused("it is not deleted"),
 
         (Starting | Running | Resuming | Rebooting, Order::Start) => Rule::Already,
         (Pausing | Paused, Order::Start) => Rule::Refused("resume it"),
@@ -78,8 +94,9 @@ pub const fn ordered(state: State, order: Order) -> Rule {
         // Also where it does not seem to run: the word that it started may still be on its way.
         (_, Order::Kill) => Rule::Leads(Level::Stopped),
 
-        (Stopping | Stopped, Order::Delete) | (_, Order::ForceDelete) => Rule::Leads(Level::Deleted),
-        (Starting | Running | Pausing | Paused | Resuming | Rebooting, Order::Delete) => {
+        (Stopping | Stopped, Order::Delete) | (_, Order::ForceDelete) => Rule::Leads(Level::Binned),
+        (Stopping | Stopped, Order::DeleteNow) | (_, Order::ForceDeleteNow) => Rule::Leads(Level::Deleted),
+        (Starting | Running | Pausing | Paused | Resuming | Rebooting, Order::Delete | Order::DeleteNow) => {
             Rule::Refused("stop it first, or delete it with --force")
         }
     }
@@ -87,7 +104,7 @@ pub const fn ordered(state: State, order: Order) -> Rule {
 
 impl Order {
     /// Every order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Start,
         Self::Pause,
         Self::Resume,
@@ -97,6 +114,9 @@ impl Order {
         Self::Kill,
         Self::Delete,
         Self::ForceDelete,
+        Self::DeleteNow,
+        Self::ForceDeleteNow,
+        Self::Undelete,
     ];
 
     /// As it is written on the command line.
@@ -111,6 +131,9 @@ impl Order {
             Self::Kill => "kill",
             Self::Delete => "delete",
             Self::ForceDelete => "delete --force",
+            Self::DeleteNow => "delete --now",
+            Self::ForceDeleteNow => "delete --now --force",
+            Self::Undelete => "undelete",
         }
     }
 }

@@ -104,6 +104,8 @@ fn place(event: &Event) -> usize {
         Event::VmProtectionChanged { .. } => 35,
         Event::VmSpecChanged { .. } => 36,
         Event::VmSpecApplied { .. } => 37,
+        Event::VmBinned { .. } => 38,
+        Event::VmUndeleted { .. } => 39,
     }
 }
 
@@ -112,7 +114,7 @@ fn every_kind_of_event_is_among_the_samples() {
     let mut places: Vec<usize> = events().iter().map(place).collect();
     places.sort_unstable();
     places.dedup();
-    assert_eq!(places, (0..=37).collect::<Vec<_>>());
+    assert_eq!(places, (0..=39).collect::<Vec<_>>());
 }
 
 #[test]

@@ -52,6 +52,8 @@ pub fn create(name: &str, spec: VmSpec) -> Command {
         project,
         name,
         labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        protected: false,
         spec: spec.into(),
         start: true,
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, unreachable_pub)] // a test binary: a panic is its failure
 
+mod bin;
 mod clock_and_ids;
 mod failover;
 mod history;

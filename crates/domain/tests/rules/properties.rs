@@ -38,7 +38,10 @@ enum Move {
     Delete {
         name: u8,
         force: bool,
+        keep: Option<u32>,
     },
+    Undelete(u8, Option<u8>),
+    Purge(u8),
     Cordon(u8),
     Uncordon(u8),
     Register {
@@ -70,7 +73,9 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => (0u8..6).prop_map(Move::Resume),
         1 => (0u8..6).prop_map(Move::Reboot),
         1 => (0u8..6).prop_map(Move::Reset),
-        2 => (0u8..6, any::<bool>()).prop_map(|(name, force)| Move::Delete { name, force }),
+        2 => (0u8..6, any::<bool>(), prop::option::of(1u32..3000)).prop_map(|(name, force, keep)| Move::Delete { name, force, keep }),
+        1 => (0u8..6, prop::option::of(0u8..6)).prop_map(|(name, to)| Move::Undelete(name, to)),
+        1 => (0u8..6).prop_map(Move::Purge),
         1 => (1u8..4).prop_map(Move::Cordon),
         1 => (1u8..4).prop_map(Move::Uncordon),
         1 => (1u8..4, 1u32..16).prop_map(|(host, vcpus)| Move::Register { host, vcpus }),
@@ -210,7 +215,25 @@ fn play(cluster: &mut Cluster, moves: Vec<Move>) -> Vec<(Submission, Result<Deci
                 },
             ),
             Move::Reset(name) => ("bob".to_owned(), Command::ResetVm { vm: vm(name) }),
-            Move::Delete { name, force } => ("bob".to_owned(), Command::DeleteVm { vm: vm(name), force }),
+            Move::Delete { name, force, keep } => (
+                "bob".to_owned(),
+                Command::DeleteVm {
+                    vm: vm(name),
+                    force,
+                    keep: keep.map(|seconds| KeepFor::from_seconds(seconds).unwrap()),
+                },
+            ),
+            Move::Undelete(name, to) => (
+                "bob".to_owned(),
+                Command::UndeleteVm {
+                    vm: vm(name),
+                    name: to.map(|to| format!("vm{to}").parse().unwrap()),
+                },
+            ),
+            Move::Purge(name) => match cluster.state.resolve(&vm(name)) {
+                Some(vm) => ("replica/1".to_owned(), Command::PurgeVm { vm: vm.id }),
+                None => continue,
+            },
             Move::Cordon(host) => (
                 "carol".to_owned(),
                 Command::CordonHost {

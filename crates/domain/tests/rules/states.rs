@@ -9,8 +9,16 @@ use proptest::prelude::*;
 
 use crate::history::*;
 
+fn delete(vm: VmRef, force: bool, kept: bool) -> Command {
+    let keep = kept.then(|| KeepFor::from_seconds(86_400).unwrap());
+    Command::DeleteVm { vm, force, keep }
+}
+
 fn command(order: Order) -> Command {
-    let vm = named("web");
+    of(named("web"), order)
+}
+
+fn of(vm: VmRef, order: Order) -> Command {
     match order {
         Order::Start => Command::StartVm { vm },
         Order::Pause => Command::PauseVm { vm },
@@ -19,8 +27,11 @@ fn command(order: Order) -> Command {
         Order::Reset => Command::ResetVm { vm },
         Order::Stop => Command::StopVm { vm, timeout: None },
         Order::Kill => Command::KillVm { vm },
-        Order::Delete => Command::DeleteVm { vm, force: false },
-        Order::ForceDelete => Command::DeleteVm { vm, force: true },
+        Order::Delete => delete(vm, false, true),
+        Order::ForceDelete => delete(vm, true, true),
+        Order::DeleteNow => delete(vm, false, false),
+        Order::ForceDeleteNow => delete(vm, true, false),
+        Order::Undelete => Command::UndeleteVm { vm, name: None },
     }
 }
 
@@ -62,18 +73,21 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..40)
 }
 
+/// The VM, also where it has no name any more.
 fn web(cluster: &Cluster) -> Option<Vm> {
-    cluster.state.resolve(&named("web")).map(|vm| Vm::clone(vm))
+    let host = cluster.state.hosts_by_name().next()?;
+    let vm = host.vms.iter().next()?;
+    cluster.state.vm(*vm).map(|vm| Vm::clone(vm))
 }
 
 /// What the table says of an order is what is decided, and where it leads.
 fn order(cluster: &mut Cluster, order: Order) {
     let before = web(cluster).unwrap();
-    let answer = cluster.send("alice", command(order));
+    let answer = cluster.send("alice", of(VmRef::Id(before.id), order));
     let after = web(cluster).unwrap();
     match (ordered(before.state(), order), answer) {
         (Rule::Leads(level), Ok(_)) => {
-            assert_eq!(after.power.level(), level, "{order} when {}", before.state())
+            assert_eq!(after.level(), level, "{order} when {}", before.state())
         }
         (Rule::Already, Ok(Decided::Unchanged { .. })) => assert_eq!(before, after),
         (Rule::Refused(instead), Err(refused)) => {
@@ -224,7 +238,8 @@ fn word(level: Level) -> &'static str {
         Level::Rebooting => "booted anew",
         Level::Paused => "paused",
         Level::Stopped => "stopped",
-        Level::Deleted => "deleted",
+        Level::Binned => "deleted for a time",
+        Level::Deleted => "removed",
     }
 }
 

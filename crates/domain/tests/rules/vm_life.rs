@@ -149,6 +149,7 @@ fn the_life_of_a_vm_from_create_to_deleted() {
             Command::DeleteVm {
                 vm: named("web"),
                 force: false,
+                keep: None,
             },
         )
         .unwrap();
@@ -212,6 +213,7 @@ fn a_vm_that_should_run_is_deleted_only_by_force() {
         Command::DeleteVm {
             vm: named("web"),
             force: false,
+            keep: None,
         },
     );
     assert_eq!(refused(gently).0, RejectionCode::State);
@@ -221,6 +223,7 @@ fn a_vm_that_should_run_is_deleted_only_by_force() {
             Command::DeleteVm {
                 vm: named("web"),
                 force: true,
+                keep: None,
             },
         )
         .unwrap();
@@ -349,6 +352,7 @@ fn a_protected_vm_is_not_deleted_before_that_is_lifted() {
     let delete = || Command::DeleteVm {
         vm: named("web"),
         force: true,
+        keep: None,
     };
     cluster.send("alice", protect(true)).unwrap();
     let (code, message) = refused(cluster.send("alice", delete()));

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::Arc;
 
+use std::collections::BTreeMap;
+
 use chv_domain::spec::{Boot, Cmdline, CpuSpec, HostPath, MemorySpec};
 use chv_domain::*;
 
@@ -123,6 +125,7 @@ impl Load {
                 Command::DeleteVm {
                     vm: by_id,
                     force: true,
+                    keep: None,
                 },
             )),
             (Power::Running, true) => Ok((
@@ -185,6 +188,8 @@ fn vm(number: u64) -> Result<Command, Box<dyn Error>> {
             ("owner".to_owned(), "shop".to_owned()),
         ]
         .into(),
+        annotations: BTreeMap::new(),
+        protected: false,
         spec: Arc::new(VmSpec::new(
             CpuSpec::of(Vcpus::new(2)?),
             MemorySpec::of(Memory::from_mib(2048)?),

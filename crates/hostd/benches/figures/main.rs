@@ -67,7 +67,11 @@ impl Bench {
     async fn delete_all(&self) {
         for vm in self.cluster.vms() {
             let vm = VmRef::Id(vm.id);
-            let delete = Command::DeleteVm { vm, force: true };
+            let delete = Command::DeleteVm {
+                vm,
+                force: true,
+                keep: None,
+            };
             self.cluster.command(delete).await.unwrap();
         }
         within("all are deleted", async {
@@ -96,6 +100,8 @@ fn create(name: &str) -> Command {
         project: "default".parse().unwrap(),
         name: name.parse().unwrap(),
         labels: Default::default(),
+        annotations: Default::default(),
+        protected: false,
         spec: spec.into(),
         start: false,
     }

@@ -21,6 +21,9 @@ const REOPEN: Duration = Duration::from_secs(1);
 /// Between two looks at whether the hypervisor has given the guest up or holds it, of which nothing else tells.
 const LOOK_EVERY: Duration = Duration::from_secs(40);
 
+/// After so many questions in a row without an answer a hypervisor is mute: one can be lost on a busy host.
+const MUTE_AFTER: u32 = 2;
+
 /// Between two tries to let a guest go on that is held.
 const RESUME_EVERY: Duration = Duration::from_secs(2);
 
@@ -66,6 +69,8 @@ pub(super) struct Attached {
     look: Instant,
     /// How the guest was when it was last looked at, or made so.
     looked: Health,
+    /// How many questions in a row its hypervisor has not answered.
+    unanswered: u32,
     /// The boot that the guest said it is in, and when it was last told that it booted by itself.
     boot: Option<BootId>,
     told_boot: Option<Instant>,
@@ -100,6 +105,7 @@ impl Attached {
             reopen: now,
             look: now + RESUME_EVERY,
             looked: Health::Sound,
+            unanswered: 0,
             boot: None,
             told_boot: None,
             past: None,
@@ -191,11 +197,31 @@ impl Attached {
         // First: this may be dropped while it waits.
         self.look = Instant::now()
             + match self.looked {
-                Health::Stalled(_) => RESUME_EVERY,
+                Health::Stalled(_) | Health::Mute(_) => RESUME_EVERY,
                 _ => LOOK_EVERY,
             };
         let driver = self.driver.as_ref()?;
-        match driver.status(&self.instance).await {
+        let status = driver.status(&self.instance).await;
+        let Status::Unknown(why) = &status else {
+            self.unanswered = 0;
+            return self.answered(status).await;
+        };
+        self.unanswered = self.unanswered.saturating_add(1);
+        self.look = Instant::now() + RESUME_EVERY;
+        if self.unanswered < MUTE_AFTER || matches!(self.looked, Health::Mute(_)) {
+            return None;
+        }
+        self.is(Health::Mute(format!(
+            "its hypervisor, process {}, does not answer: {why}; its guest may run on, and can't be held, reset or changed until \
+             it does; `chv vm kill` ends it",
+            self.instance.process.pid
+        )))
+    }
+
+    /// What its hypervisor says of the guest. `None` when nothing has changed.
+    async fn answered(&mut self, status: Status) -> Option<Health> {
+        let driver = self.driver.as_ref()?;
+        match status {
             Status::Broken(how) => Some(Health::Broken(how)),
             Status::Stalled(why) => {
                 // What it says now comes of this try: it is looked at the next time.

@@ -196,7 +196,7 @@ fn toward(vm: &DesiredVm, observed: &Observed, now: Timestamp) -> Step {
         (
             Power::Running | Power::Rebooting(_) | Power::Paused,
             Guest::Running {
-                health: Health::Stalled(why),
+                health: Health::Stalled(why) | Health::Mute(why),
                 ..
             },
         ) if observed.blocked.as_ref() != Some(why) => Step::TellBlocked(vm.epoch, why.clone()),

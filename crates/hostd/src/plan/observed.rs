@@ -32,6 +32,8 @@ pub enum Health {
     Paused,
     /// It is held until something on this host changes. Its memory is as it was: it is never killed for that.
     Stalled(String),
+    /// Its hypervisor's process is there and does not answer. The guest may run on: it is never killed for that.
+    Mute(String),
     /// Its hypervisor gave it up, in this way.
     Broken(String),
     /// The lease that it was started under has ended, also when the host has another one by now: it may run elsewhere.
@@ -44,7 +46,7 @@ impl Health {
         match self {
             Self::Sound => Some(false),
             Self::Paused => Some(true),
-            Self::Stalled(_) | Self::Broken(_) | Self::Unleased => None,
+            Self::Stalled(_) | Self::Mute(_) | Self::Broken(_) | Self::Unleased => None,
         }
     }
 }

@@ -20,6 +20,8 @@ pub(crate) fn create(name: &str, kernel: &str) -> Command {
         project: "default".parse().unwrap(),
         name: name.parse().unwrap(),
         labels: Default::default(),
+        annotations: Default::default(),
+        protected: false,
         spec: spec.into(),
         start: true,
     }
@@ -118,6 +120,7 @@ async fn outlives_the_daemon_is_adopted_and_stops_gracefully() {
         .command(Command::DeleteVm {
             vm: web(),
             force: false,
+            keep: None,
         })
         .await
         .unwrap();

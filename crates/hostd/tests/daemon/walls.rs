@@ -69,6 +69,7 @@ fn delete(name: &str) -> Command {
     Command::DeleteVm {
         vm: VmRef::Name("default".parse().unwrap(), name.parse().unwrap()),
         force: true,
+        keep: None,
     }
 }
 

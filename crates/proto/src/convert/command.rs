@@ -1,6 +1,8 @@
 //! Commands: what is asked of the leader.
 
-use chv_domain::{Actor, Command, CommandId, Epoch, Seq, Submission, TextsChange, Timestamp, TraceContext};
+use chv_domain::{
+    Actor, Command, CommandId, Epoch, KeepFor, Seq, Submission, TextsChange, Timestamp, TraceContext,
+};
 use prost::Message as _;
 
 use super::VERSION;
@@ -119,12 +121,16 @@ fn command_to_wire(command: &Command) -> Wire {
             project,
             name,
             labels,
+            annotations,
+            protected,
             spec,
             start,
         } => Wire::CreateVm(v1::CreateVm {
             project: project.to_string(),
             name: name.to_string(),
             labels: labels.clone(),
+            annotations: annotations.clone(),
+            protected: *protected,
             spec: Some(spec_to_wire(spec)),
             start: *start,
         }),
@@ -171,10 +177,16 @@ fn command_to_wire(command: &Command) -> Wire {
             vm: Some(vm_ref_to_wire(vm)),
             spec: Some(spec_to_wire(spec)),
         }),
-        Command::DeleteVm { vm, force } => Wire::DeleteVm(v1::DeleteVm {
+        Command::DeleteVm { vm, force, keep } => Wire::DeleteVm(v1::DeleteVm {
             vm: Some(vm_ref_to_wire(vm)),
             force: *force,
+            keep_s: keep.map_or(0, KeepFor::seconds),
         }),
+        Command::UndeleteVm { vm, name } => Wire::UndeleteVm(v1::UndeleteVm {
+            vm: Some(vm_ref_to_wire(vm)),
+            name: name.as_ref().map(ToString::to_string).unwrap_or_default(),
+        }),
+        Command::PurgeVm { vm } => Wire::PurgeVm(v1::PurgeVm { vm: vm.to_string() }),
         Command::RegisterHost { host, facts } => Wire::RegisterHost(v1::RegisterHost {
             host: host.to_string(),
             facts: Some(facts_to_wire(facts)),
@@ -269,6 +281,14 @@ fn command_from_wire(command: Wire) -> Result<Command, WireError> {
         Wire::DeleteVm(delete) => Ok(Command::DeleteVm {
             vm: vm_ref_from_wire(delete.vm, "delete_vm.vm")?,
             force: delete.force,
+            keep: KeepFor::from_seconds(delete.keep_s).ok(),
+        }),
+        Wire::UndeleteVm(undelete) => Ok(Command::UndeleteVm {
+            vm: vm_ref_from_wire(undelete.vm, "undelete_vm.vm")?,
+            name: parse_optional("undelete_vm.name", &undelete.name)?,
+        }),
+        Wire::PurgeVm(purge) => Ok(Command::PurgeVm {
+            vm: parse("purge_vm.vm", &purge.vm)?,
         }),
         Wire::RegisterHost(register) => {
             register_host(register).map_err(|error| error.within("register_host"))
@@ -337,6 +357,8 @@ fn create_vm(create: v1::CreateVm) -> Result<Command, WireError> {
         project: parse("project", &create.project)?,
         name: parse("name", &create.name)?,
         labels: create.labels,
+        annotations: create.annotations,
+        protected: create.protected,
         spec: spec_from_wire(spec).map_err(|error| error.within("spec"))?.into(),
         start: create.start,
     })

@@ -1,6 +1,6 @@
 //! What each kind of event carries. A new kind gets its arm in both directions here.
 
-use chv_domain::{Epoch, Event, ReplicaId, Seq};
+use chv_domain::{Epoch, Event, ReplicaId, Seq, Timestamp};
 
 use super::cluster::{addresses_from_wire, addresses_to_wire, replica_from_wire};
 use super::error::{WireError, parse};
@@ -87,6 +87,15 @@ pub(super) fn kind_to_wire(event: &Event) -> Wire {
             pid: *pid,
             uptime_ms: *uptime_ms,
             paused: *paused,
+        }),
+        Event::VmBinned { vm, until, how } => Wire::VmBinned(v1::VmBinned {
+            vm: vm.to_string(),
+            until_us: until.0,
+            timeout_s: stop_how_to_wire(*how),
+        }),
+        Event::VmUndeleted { vm, name } => Wire::VmUndeleted(v1::VmUndeleted {
+            vm: vm.to_string(),
+            name: name.to_string(),
         }),
         Event::VmExited {
             vm,
@@ -238,6 +247,8 @@ pub(super) fn kind_from_wire(event: Wire) -> Result<Event, WireError> {
         ),
         Wire::VmAdopted(event) => ("vm_adopted", vm_adopted(&event)),
         Wire::VmExited(event) => ("vm_exited", vm_exited(event)),
+        Wire::VmBinned(event) => ("vm_binned", vm_binned(&event)),
+        Wire::VmUndeleted(event) => ("vm_undeleted", vm_undeleted(&event)),
         Wire::VmBlocked(event) => (
             "vm_blocked",
             parse("vm", &event.vm).map(|vm| Event::VmBlocked {
@@ -454,6 +465,21 @@ fn vm_adopted(event: &v1::VmAdopted) -> Result<Event, WireError> {
         pid: event.pid,
         uptime_ms: event.uptime_ms,
         paused: event.paused,
+    })
+}
+
+fn vm_binned(event: &v1::VmBinned) -> Result<Event, WireError> {
+    Ok(Event::VmBinned {
+        vm: parse("vm", &event.vm)?,
+        until: Timestamp(event.until_us),
+        how: stop_how_from_wire(event.timeout_s)?,
+    })
+}
+
+fn vm_undeleted(event: &v1::VmUndeleted) -> Result<Event, WireError> {
+    Ok(Event::VmUndeleted {
+        vm: parse("vm", &event.vm)?,
+        name: parse("name", &event.name)?,
     })
 }
 

@@ -97,6 +97,7 @@ pub fn vm_to_wire(vm: &Vm, host: Option<&HostName>) -> v1::Vm {
             .unapplied()
             .is_some_and(|unapplied| unapplied.restart_needed.is_none()),
         restart_needed: vm.restart_needed().iter().map(ToString::to_string).collect(),
+        deleted_until_us: vm.binned().unwrap_or_default().0,
         stays: vm.stays().map(|why| why.to_string()).unwrap_or_default(),
         spec: Some(spec_to_wire(&vm.spec)),
         power: Some(power_to_wire(vm.power)),

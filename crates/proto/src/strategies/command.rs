@@ -136,15 +136,24 @@ fn texts() -> impl Strategy<Value = TextsChange> {
 
 fn vm_or_host_command() -> impl Strategy<Value = Command> {
     prop_oneof![
-        (name(), name(), labels(), spec(), any::<bool>()).prop_map(|(project, name, labels, spec, start)| {
-            Command::CreateVm {
-                project,
-                name,
-                labels,
-                spec: spec.into(),
-                start,
-            }
-        }),
+        (
+            name(),
+            name(),
+            (labels(), labels()),
+            spec(),
+            any::<(bool, bool)>()
+        )
+            .prop_map(
+                |(project, name, (labels, annotations), spec, (protected, start))| Command::CreateVm {
+                    project,
+                    name,
+                    labels,
+                    annotations,
+                    protected,
+                    spec: spec.into(),
+                    start,
+                }
+            ),
         vm_ref().prop_map(|vm| Command::StartVm { vm }),
         (vm_id(), epoch()).prop_map(|(vm, epoch)| Command::FailOverVm { vm, epoch }),
         (vm_ref(), option::of(stop_timeout())).prop_map(|(vm, timeout)| Command::StopVm { vm, timeout }),
@@ -161,7 +170,12 @@ fn vm_or_host_command() -> impl Strategy<Value = Command> {
         vm_ref().prop_map(|vm| Command::ResumeVm { vm }),
         (vm_ref(), option::of(stop_timeout())).prop_map(|(vm, timeout)| Command::RebootVm { vm, timeout }),
         vm_ref().prop_map(|vm| Command::ResetVm { vm }),
-        (vm_ref(), any::<bool>()).prop_map(|(vm, force)| Command::DeleteVm { vm, force }),
+        (vm_ref(), any::<bool>(), option::of(1_u32..)).prop_map(|(vm, force, keep)| {
+            let keep = keep.map(|seconds| KeepFor::from_seconds(seconds).unwrap());
+            Command::DeleteVm { vm, force, keep }
+        }),
+        (vm_ref(), option::of(name())).prop_map(|(vm, name)| Command::UndeleteVm { vm, name }),
+        vm_id().prop_map(|vm| Command::PurgeVm { vm }),
         (host_id(), facts()).prop_map(|(host, facts)| Command::RegisterHost { host, facts }),
         name().prop_map(|host| Command::CordonHost { host }),
         name().prop_map(|host| Command::UncordonHost { host }),

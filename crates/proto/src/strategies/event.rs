@@ -128,6 +128,8 @@ fn vm_event() -> impl Strategy<Value = Event> {
         (vm_id(), epoch(), ".{0,20}").prop_map(|(vm, epoch, reason)| Event::VmBlocked { vm, epoch, reason }),
         (vm_id(), epoch()).prop_map(|(vm, epoch)| Event::VmUnblocked { vm, epoch }),
         vm_id().prop_map(|vm| Event::VmDeleted { vm }),
+        (vm_id(), time(), stop_how()).prop_map(|(vm, until, how)| Event::VmBinned { vm, until, how }),
+        (vm_id(), name()).prop_map(|(vm, name)| Event::VmUndeleted { vm, name }),
         vm_id().prop_map(|vm| Event::VmPauseRequested { vm }),
         (vm_id(), name()).prop_map(|(vm, name)| Event::VmRenamed { vm, name }),
         (vm_id(), labels()).prop_map(|(vm, labels)| Event::VmLabelsChanged { vm, labels }),

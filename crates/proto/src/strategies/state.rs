@@ -93,20 +93,18 @@ pub(crate) fn vm() -> impl Strategy<Value = Vm> {
         restart_needed,
         before,
     });
-    let aside = (
-        labels(),
-        any::<bool>(),
-        seq(),
-        option::of(unapplied),
-        option::of(no_more()),
+    let ended = (option::of(no_more()), option::of(time()));
+    let aside = (labels(), any::<bool>(), seq(), option::of(unapplied), ended);
+    let aside = aside.prop_map(
+        |(annotations, protected, changed, unapplied, (stays, binned))| Aside {
+            changed,
+            unapplied,
+            annotations,
+            protected,
+            stays,
+            binned,
+        },
     );
-    let aside = aside.prop_map(|(annotations, protected, changed, unapplied, stays)| Aside {
-        changed,
-        unapplied,
-        annotations,
-        protected,
-        stays,
-    });
     let trouble = (".{1,20}", time()).prop_map(|(reason, since)| Trouble { reason, since });
     (
         (vm_id(), name(), name(), labels(), option::of(aside)),

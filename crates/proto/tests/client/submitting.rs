@@ -375,6 +375,8 @@ fn create_with_label_of(size: usize) -> Submission {
             project: Default::default(),
             name: "web".parse::<VmName>().unwrap(),
             labels: [("big".to_owned(), "x".repeat(size))].into(),
+            annotations: Default::default(),
+            protected: false,
             spec: serde_json::from_str(spec).unwrap(),
             start: false,
         },

@@ -186,6 +186,8 @@ mod tests {
                     project: ProjectName::default(),
                     name: format!("vm{number}").parse().unwrap(),
                     labels: BTreeMap::new(),
+                    annotations: BTreeMap::new(),
+                    protected: false,
                     spec: Arc::new(
                         serde_json::from_str(r#"{"cpu":1,"memory":"64MiB","boot":{"kernel":"k"}}"#).unwrap(),
                     ),
@@ -199,6 +201,7 @@ mod tests {
                 4 => Command::DeleteVm {
                     vm: vm(),
                     force: true,
+                    keep: None,
                 },
                 _ => return self.removed(&vm()),
             };

@@ -14,6 +14,7 @@ mod members;
 pub mod own;
 pub mod publication;
 mod publisher;
+mod purge;
 mod refusing;
 mod renewal;
 mod retention;
@@ -169,6 +170,7 @@ fn begin(office: &Office) -> oneshot::Receiver<intake::Messages> {
     tasks.spawn(hand_over::when_short_of_room(office.clone()));
     tasks.spawn(members::run(office.clone(), queue.clone()));
     tasks.spawn(retention::run(office.clone(), queue.clone()));
+    tasks.spawn(purge::run(office.clone(), queue.clone()));
     let (leave, left) = oneshot::channel();
     tasks.spawn(or_resign(
         office.clone(),

@@ -40,6 +40,12 @@ pub(super) fn list(
         "" => None,
         text => Some(project(text, "list_vms.project")?),
     };
+    if query.deleted {
+        let of = |vm: &&std::sync::Arc<Vm>| only.as_ref().is_none_or(|project| vm.project == *project);
+        let vms = state.binned().filter(of).map(|vm| wire(state, vm));
+        let (vms, more) = page(vms, query.limit, reader.page_bytes());
+        return Ok(v1::VmPage { vms, more });
+    }
     let wanted = |vm: &&std::sync::Arc<Vm>| only.as_ref().is_none_or(|project| vm.project == *project);
     let vms = state
         .vms_by_name(after.as_ref())

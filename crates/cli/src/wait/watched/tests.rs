@@ -22,6 +22,7 @@ fn new(goal: Goal) -> Watched {
         trouble: None,
         exit: None,
         stays: None,
+        binned: false,
         gone: false,
         by: None,
     }

@@ -56,6 +56,14 @@ impl State {
                     )),
                 }
             }
+            Query::ListVms(list) if list.deleted => Answer::Vms(v1::VmPage {
+                vms: self
+                    .projection
+                    .binned()
+                    .map(|vm| convert::vm_to_wire(vm, Some(&host_name)))
+                    .collect(),
+                more: false,
+            }),
             Query::ListVms(list) => {
                 // One a page, so that paging is tested.
                 let after = list

@@ -128,6 +128,24 @@ async fn given_a_guest_that_is_held_then_that_is_told_and_it_goes_on_when_it_can
 }
 
 #[tokio::test]
+async fn given_a_hypervisor_that_does_not_answer_then_that_is_told_as_that_until_it_does_and_its_guest_runs_on()
+ {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon().await;
+    let pid = started(&mut daemon).await;
+    *rig.fake.mute.lock().unwrap() = true;
+    let Observation::Blocked(why) = daemon.told().await else {
+        panic!("not told")
+    };
+    assert!(why.contains("does not answer: nothing for five seconds"), "{why}");
+    *rig.fake.mute.lock().unwrap() = false;
+    assert_eq!(daemon.told().await, Observation::Unblocked);
+    assert_eq!(rig.process().await.unwrap().pid, pid);
+    assert_eq!(*rig.fake.launches.lock().unwrap(), 1);
+    daemon.end().await;
+}
+
+#[tokio::test]
 async fn given_a_process_killed_behind_the_daemons_back_then_that_is_told_and_it_is_started_again() {
     let rig = Rig::new();
     let mut daemon = rig.daemon().await;

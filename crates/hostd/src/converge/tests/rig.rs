@@ -55,6 +55,8 @@ pub(crate) struct Fake {
     pub(crate) deaf: Mutex<bool>,
     /// Why it holds its machines, while it does.
     pub(crate) held: Mutex<Option<String>>,
+    /// Whether it answers no question.
+    pub(crate) mute: Mutex<bool>,
     pub(crate) resumed: Mutex<u32>,
     /// Whether its machines are paused.
     pub(crate) paused: Mutex<bool>,
@@ -82,6 +84,7 @@ impl Fake {
             troubles: Mutex::default(),
             deaf: Mutex::default(),
             held: Mutex::default(),
+            mute: Mutex::default(),
             resumed: Mutex::default(),
             paused: Mutex::default(),
             resets: Mutex::default(),
@@ -201,6 +204,9 @@ impl Hypervisor for Fake {
     }
 
     async fn status(&self, _: &Instance) -> Status {
+        if *self.mute.lock().unwrap() {
+            return Status::Unknown("nothing for five seconds".to_owned());
+        }
         match &*self.held.lock().unwrap() {
             Some(why) => Status::Stalled(why.clone()),
             None if *self.paused.lock().unwrap() => Status::Paused,

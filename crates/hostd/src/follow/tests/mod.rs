@@ -30,6 +30,8 @@ fn create(name: &str) -> Command {
         project: "default".parse().unwrap(),
         name: name.parse().unwrap(),
         labels: Default::default(),
+        annotations: Default::default(),
+        protected: false,
         spec: spec.into(),
         start: true,
     }
@@ -137,6 +139,7 @@ async fn given_a_command_then_the_vm_runs_and_each_report_becomes_an_event() {
         .command(Command::DeleteVm {
             vm: named("web"),
             force: false,
+            keep: None,
         })
         .await
         .unwrap();

@@ -57,7 +57,11 @@ impl Order {
             Self::Resume => Command::ResumeVm { vm },
             Self::Reboot => Command::RebootVm { vm, timeout },
             Self::Reset => Command::ResetVm { vm },
-            Self::Delete => Command::DeleteVm { vm, force: true },
+            Self::Delete => Command::DeleteVm {
+                vm,
+                force: true,
+                keep: None,
+            },
         }
     }
 }
@@ -82,6 +86,8 @@ fn create(number: usize, start: bool) -> Command {
         project: "default".parse().unwrap(),
         name: name(number).parse().unwrap(),
         labels: Default::default(),
+        annotations: Default::default(),
+        protected: false,
         spec: spec.into(),
         start,
     }

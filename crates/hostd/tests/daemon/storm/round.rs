@@ -141,6 +141,7 @@ impl Round<'_> {
             let delete = Command::DeleteVm {
                 vm: VmRef::Id(vm.id),
                 force: true,
+                keep: None,
             };
             self.cluster
                 .command(delete)

@@ -241,6 +241,7 @@ fn list_vms(project: String, after: Option<v1::ProjectAndName>) -> Query {
         project,
         after,
         limit: 0,
+        deleted: false,
     })
 }
 

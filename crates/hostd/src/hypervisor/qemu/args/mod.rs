@@ -28,6 +28,9 @@ const Q35: &str = "q35,usb=off,vmport=off,sata=off,smbus=off";
 /// The same of a microvm, which has neither by itself.
 const MICROVM: &str = "microvm,pcie=on,acpi=on,rtc=on,x-option-roms=off";
 
+/// Where the panic device is on the bus: the others' places are as without it.
+const PANIC_SLOT: &str = "0x0f";
+
 /// What the QEMU process itself is kept from, by seccomp.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
@@ -151,6 +154,9 @@ pub(super) fn args(
     if sandbox {
         option("-sandbox", SANDBOX.into());
     }
+    // A kernel that panics says so, where it has a driver for that: an end, whatever it would do next.
+    option("-device", format!("pvpanic-pci,addr={PANIC_SLOT}").into());
+    option("-action", "panic=shutdown".into());
     // A machine that boots anew does so in place, reset by its guest or by this daemon.
     option("-action", "reboot=reset".into());
     args.extend(["-nodefaults", "-no-user-config", "-display", "none"].map(OsString::from));

@@ -77,6 +77,8 @@ fn given_the_smallest_machine_then_the_command_line_is_exactly_this() {
 -device pcie-root-port,id=port-2,chassis=3,addr=0x10.2,io-reserve=0
 -device pcie-root-port,id=port-3,chassis=4,addr=0x10.3,io-reserve=0
 -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+-device pvpanic-pci,addr=0x0f
+-action panic=shutdown
 -action reboot=reset
 -nodefaults
 -no-user-config

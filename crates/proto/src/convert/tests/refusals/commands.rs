@@ -27,6 +27,8 @@ fn verb_of(command: &Wire) -> &'static str {
         Wire::AnnotateVm(_) => "vm.annotate",
         Wire::ProtectVm(_) => "vm.protect",
         Wire::ChangeVm(_) => "vm.change",
+        Wire::UndeleteVm(_) => "vm.undelete",
+        Wire::PurgeVm(_) => "vm.purge",
         Wire::DeleteVm(_) => "vm.delete",
         Wire::RegisterHost(_) => "host.register",
         Wire::CordonHost(_) => "host.cordon",
@@ -180,6 +182,7 @@ fn a_wrong_field_is_named_by_its_path() {
             Wire::DeleteVm(v1::DeleteVm {
                 vm: Some(named("default", "Web_1")),
                 force: false,
+                keep_s: 0,
             }),
             "delete_vm.vm.named.name",
         ),
