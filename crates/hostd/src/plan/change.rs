@@ -243,6 +243,8 @@ impl Runs {
 /// Takes over what needs nothing of the guest, and the order of devices, which means something only at a start.
 fn settle(is: &mut VmSpec, wanted: &VmSpec) {
     is.stop_timeout = wanted.stop_timeout;
+    is.restart = wanted.restart.clone();
+    is.start_priority = wanted.start_priority;
     let place = |id: &DeviceId| wanted.disks.iter().position(|disk| disk.id == *id);
     is.disks.sort_by_key(|disk| place(&disk.id));
     let place = |id: &DeviceId| wanted.nics.iter().position(|nic| nic.id == *id);
