@@ -239,7 +239,7 @@ mod tests {
         }
         let text = text("vm.spec.cpu.affinity", find("vm.spec.cpu.affinity").ok().unwrap());
         assert!(
-            text.contains("on:      cloud-hypervisor\n") && text.contains("hostCpus"),
+            text.contains("on:      cloud-hypervisor, qemu-kvm, qemu-tcg\n") && text.contains("hostCpus"),
             "{text}"
         );
     }

@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use chv_domain::VmSpec;
-use chv_domain::spec::HostPath;
+use chv_domain::spec::{HostPath, Nic, NicBackend};
 
-use crate::hypervisor::{MachineFiles, Payload};
+use crate::hypervisor::{Attached, MachineFiles, Payload};
 
 /// The directories that VMs' files may be in.
 #[derive(Debug, Clone)]
@@ -82,6 +82,22 @@ impl Files {
     /// Where the files of `spec` are that an operator put on this host. Blocks on the file system.
     pub fn of(&self, spec: &VmSpec) -> Result<MachineFiles, FileError> {
         let VmSpec { boot, disks, .. } = spec;
+        let all = |paths: &mut dyn Iterator<Item = &HostPath>| -> Result<Vec<PathBuf>, FileError> {
+            paths.map(|path| self.resolve(path)).collect()
+        };
+        let one = |path: Option<&HostPath>| path.map(|path| self.resolve(path)).transpose();
+        let switch = |nic: &Nic| match &nic.backend {
+            NicBackend::VhostUser(socket) => self.resolve(socket).map(Some),
+            NicBackend::User | NicBackend::Tap(_) | NicBackend::VhostUserServer => Ok(None),
+        };
+        let attached = Attached {
+            serial: one(spec.serial.file())?,
+            console: one(spec.console.0.file())?,
+            switches: spec.nics.iter().map(switch).collect::<Result<_, _>>()?,
+            shares: all(&mut spec.shares.iter().map(|share| &share.socket))?,
+            pmem: all(&mut spec.pmem.iter().map(|pmem| &pmem.path))?,
+            tpm: one(spec.tpm.as_ref())?,
+        };
         let payload = match (&boot.kernel, &boot.firmware) {
             (Some(kernel), _) => Payload::Kernel {
                 kernel: self.resolve(kernel)?,
@@ -101,6 +117,7 @@ impl Files {
                 .map(|disk| self.resolve(&disk.path))
                 .collect::<Result<_, _>>()?,
             seed: None,
+            attached,
         })
     }
 }

@@ -233,6 +233,8 @@ impl VmView {
             let backend = match &nic.backend {
                 chv_domain::spec::NicBackend::User => "user network".to_owned(),
                 chv_domain::spec::NicBackend::Tap(device) => format!("tap {}", device.as_str()),
+                chv_domain::spec::NicBackend::VhostUser(socket) => format!("vhost-user, {socket}"),
+                chv_domain::spec::NicBackend::VhostUserServer => "vhost-user, as the server".to_owned(),
             };
             let mac = nic.mac.map_or_else(String::new, |mac| format!(", {mac}"));
             line("nic", &format!("{}: {backend}{mac}", nic.id))?;

@@ -6,13 +6,19 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::fields::{ReadShort, Rules, spec};
-use super::part::{CLOUD_HYPERVISOR, FULL, Fault, KVM, Lack, Part};
+use super::part::{FULL, Fault, KVM, Lack, Part};
 use super::within::Within;
 use crate::host::HypervisorKind;
 use crate::units::Vcpus;
 
 /// The number of one processor, of the guest's or of the host's, from 0.
 pub type CpuNumber = Within<0, 8191>;
+
+/// A share of the host's processors.
+pub type CpuWeight = Within<1, 10_000>;
+
+/// Hundredths of a processor.
+pub type CpuLimit = Within<1, 819_200>;
 
 /// How many there are of one level of a topology.
 pub type Level = Within<1, 4096>;
@@ -36,7 +42,11 @@ spec! {
             /// Features that the guest's processors have beside, or lack of, what the hypervisor gives them.
             features: Vec<CpuFeature> = "none", on(FULL);
             /// The host's processors that a vCPU may run on.
-            affinity: Vec<Affinity> = "any", on(CLOUD_HYPERVISOR);
+            affinity: Vec<Affinity> = "any", on(FULL);
+            /// Its share of the host's processors where they are scarce, beside other VMs'.
+            weight: Option<CpuWeight> = "100";
+            /// The most that it uses of the host's processors, in hundredths of one: 150 is one and a half.
+            limit: Option<CpuLimit> = "no limit";
         }
     }
 }
@@ -80,6 +90,8 @@ impl CpuSpec {
             hyperv: false,
             features: Vec::new(),
             affinity: Vec::new(),
+            weight: None,
+            limit: None,
         }
     }
 

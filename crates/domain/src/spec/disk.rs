@@ -5,10 +5,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::HostPath;
+use super::attached::PciSegment;
 use super::choice::choice;
 use super::device_id::DeviceId;
 use super::fields::{Rules, spec};
-use super::part::{FULL, Lack, Part};
+use super::part::{CLOUD_HYPERVISOR, FULL, Fault, Lack, Part};
 use super::queues::{QEMU_QUEUE, QueueSize, Queues};
 use super::rate_limit::RateLimit;
 use crate::host::HypervisorKind;
@@ -19,7 +20,7 @@ spec! {
         required {
             /// Its name within the VM.
             id: DeviceId;
-            /// The image file.
+            /// The image file, or the socket of who serves it by vhost-user.
             path: HostPath;
             /// How the image is written. Always said, never guessed: guessing lets a guest forge a header.
             format: DiskFormat;
@@ -37,6 +38,10 @@ spec! {
             serial: Option<DiskSerial> = "its id, and Firecracker's own choice", on(FULL);
             /// What it may do in a time.
             rate_limit: Option<RateLimit> = "no limit";
+            /// The PCI segment that it is on.
+            pci_segment: Option<PciSegment> = "the first", on(CLOUD_HYPERVISOR);
+            /// Whether it is behind the guest's IOMMU.
+            iommu: bool = "false", on(FULL);
         }
     }
 }
@@ -48,23 +53,42 @@ choice! {
         Raw = "raw",
         /// QEMU's copy-on-write format; backing files are not followed.
         Qcow2 = "qcow2",
+        /// What another process on the host makes of it, which serves it by vhost-user.
+        VhostUser = "vhost-user",
     }
 }
 
 impl Part for DiskFormat {
     fn values() -> String {
-        "raw or qcow2; backing files are not followed".to_owned()
+        "raw, qcow2 (backing files are not followed), or vhost-user: then the path is the socket of who serves it".to_owned()
     }
 
     fn lacks(&self, kind: HypervisorKind) -> Option<Lack> {
-        let lacks = (*self, kind) == (Self::Qcow2, HypervisorKind::Firecracker);
-        lacks.then(|| Lack::new("", "qcow2 needs cloud-hypervisor or QEMU"))
+        let lacks = *self != Self::Raw && kind == HypervisorKind::Firecracker;
+        lacks.then(|| Lack::new("", format!("{self} needs cloud-hypervisor or QEMU")))
     }
 }
 
 impl Rules for Disk {
     fn id(&self) -> Option<&DeviceId> {
         Some(&self.id)
+    }
+
+    fn broken(&self) -> Option<Fault> {
+        if self.format != DiskFormat::VhostUser {
+            return None;
+        }
+        let served = [
+            ("readOnly", self.read_only),
+            ("direct", self.direct),
+            ("serial", self.serial.is_some()),
+            ("rateLimit", self.rate_limit.is_some()),
+        ];
+        let (field, _) = served.into_iter().find(|(_, asked)| *asked)?;
+        Some(Fault::new(
+            field,
+            "is for who serves a vhost-user disk to say; take it out",
+        ))
     }
 
     fn lacking(&self, kind: HypervisorKind) -> Option<Lack> {
@@ -86,6 +110,8 @@ impl Disk {
             queue_size: None,
             serial: None,
             rate_limit: None,
+            pci_segment: None,
+            iommu: false,
         }
     }
 

@@ -3,6 +3,7 @@
 use super::choice::choice;
 use super::fields::{ReadShort, Rules, spec};
 use super::part::{CLOUD_HYPERVISOR, FULL, Fault, Part};
+use super::zone::MemoryZone;
 use crate::units::Memory;
 
 spec! {
@@ -27,6 +28,8 @@ spec! {
             transparent_hugepages: Option<bool> = "as the host is set", on(CLOUD_HYPERVISOR);
             /// A device by which the guest gives memory back.
             balloon: Option<Balloon> = "none", on(FULL);
+            /// The guest's NUMA nodes, which its memory is divided into.
+            zones: Vec<MemoryZone> = "one, with all of it", on(FULL);
         }
     }
 }
@@ -114,6 +117,7 @@ impl MemorySpec {
             prefault: false,
             transparent_hugepages: None,
             balloon: None,
+            zones: Vec::new(),
         }
     }
 }
@@ -152,6 +156,28 @@ impl Rules for MemorySpec {
         {
             let why = format!("{size} is all of the {} that it has, or more", self.size);
             return Some(Fault::new("balloon.size", why));
+        }
+        if !self.zones.is_empty() {
+            let sum: u64 = self.zones.iter().map(|zone| u64::from(zone.size.mib())).sum();
+            if sum != u64::from(self.size.mib()) {
+                let why = format!("{sum}MiB in all zones are not the {} that there are", self.size);
+                return Some(Fault::new("zones", why));
+            }
+            if self.hotplug.is_some() {
+                return Some(Fault::new(
+                    "hotplug",
+                    "goes into no zone; take one of the two out",
+                ));
+            }
+            if let Some(pages) = self.hugepages
+                && let Some(index) = self
+                    .zones
+                    .iter()
+                    .position(|zone| !zone.size.mib().is_multiple_of(pages.mib()))
+            {
+                let why = format!("is no whole number of {pages} pages");
+                return Some(Fault::new(&format!("zones[{index}].size"), why));
+            }
         }
         match &self.hotplug {
             Some(hotplug) if !hotplug.size.mib().is_multiple_of(128) => Some(Fault::new(

@@ -4,9 +4,11 @@
 //! A field is said once: in its struct, by the `spec!` macro of `fields`. What `chv explain` shows and what a hypervisor is
 //! refused for come from there.
 
+mod attached;
 mod boot;
 mod choice;
 mod cloud_init;
+mod console;
 mod cpu;
 mod device_id;
 mod disk;
@@ -25,15 +27,20 @@ mod stop_timeout;
 #[cfg(test)]
 mod tests;
 mod within;
+mod zone;
 
 use crate::host::HypervisorKind;
 use device_id::twice;
 use fields::{Rules, spec};
 use part::{FULL, QEMU};
 
+pub use attached::{PciSegment, Pmem, Share, Tag, TagError};
 pub use boot::{Boot, Cmdline, CmdlineError, HostPath, HostPathError, MAX_CMDLINE};
 pub use cloud_init::{CloudInit, CloudText, CloudTextError, SshKey, SshKeyError};
-pub use cpu::{Affinity, CpuFeature, CpuFeatureError, CpuNumber, CpuSpec, Level, Topology};
+pub use console::{Console, Port};
+pub use cpu::{
+    Affinity, CpuFeature, CpuFeatureError, CpuLimit, CpuNumber, CpuSpec, CpuWeight, Level, Topology,
+};
 pub use device_id::{DeviceId, DeviceIdError};
 pub use disk::{Disk, DiskFormat, DiskSerial, DiskSerialError};
 pub use field_path::{FieldPath, FieldPathError};
@@ -48,6 +55,7 @@ pub use restart::{Restart, RestartPolicy, StartPriority, StartPriorityError};
 pub use rng::RngSource;
 pub use stop_timeout::{StopTimeout, StopTimeoutError};
 pub use within::{OutOfBounds, Within};
+pub use zone::{HostNode, MemoryZone};
 
 spec! {
     /// The whole specification of a VM.
@@ -84,6 +92,19 @@ spec! {
             cloud_init: Option<CloudInit> = "no such disk";
             /// The kind of machine that QEMU makes.
             machine: Option<MachineType> = "q35 with QEMU", on(QEMU);
+            /// Where its first serial port leads. Only where it leads to the log is the console's output kept, shown when the
+            /// VM has ended, and a kernel's panic seen in it.
+            serial: Port = "log";
+            /// Where its virtio console, /dev/hvc0, leads.
+            console: Console = "off", on(FULL);
+            /// Whether it has a device by which its kernel tells that it panics.
+            panic_device: bool = "false, but that QEMU has one always", on(FULL);
+            /// Directories of the host's.
+            shares: Vec<Share> = "none", on(FULL);
+            /// Persistent memory.
+            pmem: Vec<Pmem> = "none", on(FULL);
+            /// The socket of a TPM's emulator, swtpm. Whoever runs it starts it before the VM, each time.
+            tpm: Option<HostPath> = "no TPM", on(FULL);
         }
     }
 }
@@ -106,6 +127,12 @@ impl VmSpec {
             watchdog: false,
             cloud_init: None,
             machine: None,
+            serial: Port::default(),
+            console: Console::default(),
+            panic_device: false,
+            shares: Vec::new(),
+            pmem: Vec::new(),
+            tpm: None,
         }
     }
 }
@@ -135,11 +162,53 @@ impl VmSpec {
             ("cpu.max", self.cpu.most() != self.cpu.vcpus),
             ("cpu.topology.diesPerPackage", dies > 1),
             ("memory.hotplug", self.memory.hotplug.is_some()),
+            ("memory.zones", !self.memory.zones.is_empty()),
+            ("pmem", !self.pmem.is_empty()),
+            ("tpm", self.tpm.is_some()),
+            ("disks", self.disks.iter().any(|disk| disk.iommu)),
+            ("nics", self.nics.iter().any(|nic| nic.iommu)),
         ];
         let (field, _) = lacking.into_iter().find(|(_, asked)| *asked)?;
         Some(Fault::new(
             field,
             "is not there on a microvm; take it out, or the machine",
+        ))
+    }
+
+    /// A port that can lead nowhere as it is asked to.
+    fn no_such_port(&self) -> Option<Fault> {
+        let ports = [("serial", &self.serial), ("console", &self.console.0)];
+        let never = ports
+            .into_iter()
+            .find_map(|(field, port)| Some(Fault::new(field, port.never()?)));
+        let log = (self.console.0 == Port::Log)
+            .then(|| Fault::new("console", "log is where the serial port leads; use socket"));
+        never.or(log)
+    }
+
+    /// What another process serves while the guest's memory is not to be shared with any.
+    fn not_shared(&self) -> Option<Fault> {
+        if self.memory.shared {
+            return None;
+        }
+        let served = |disk: &Disk| disk.format == DiskFormat::VhostUser;
+        let asked = [
+            ("disks", self.disks.iter().position(served)),
+            ("nics", self.nics.iter().position(Nic::is_vhost_user)),
+            ("shares", (!self.shares.is_empty()).then_some(0)),
+        ];
+        let (list, index) = asked.into_iter().find_map(|(list, index)| Some((list, index?)))?;
+        let why = "another process serves it, which must reach the guest's memory; set memory.shared";
+        Some(Fault::new(&format!("{list}[{index}]"), why))
+    }
+
+    /// A tag that two shares have.
+    fn tag_twice(&self) -> Option<Fault> {
+        let mut tags = std::collections::BTreeSet::new();
+        let index = self.shares.iter().position(|share| !tags.insert(&share.tag))?;
+        Some(Fault::new(
+            &format!("shares[{index}].tag"),
+            "is another share's; each has one of its own",
         ))
     }
 
@@ -162,8 +231,14 @@ impl Rules for VmSpec {
                 format!("{id} is another one's; each has an id of its own"),
             ))
         };
-        if let Some(fault) = self.no_microvm().or_else(|| self.no_such_disk()) {
-            return Some(fault);
+        let found = self
+            .no_microvm()
+            .or_else(|| self.no_such_disk())
+            .or_else(|| self.no_such_port())
+            .or_else(|| self.not_shared())
+            .or_else(|| zone::fault(&self.memory.zones, self.cpu.most().get()));
+        if found.is_some() {
+            return found;
         }
         let seed = self.cloud_init.as_ref().map(|_| CloudInit::disk());
         if let Some(index) = self.disks.iter().position(|disk| Some(&disk.id) == seed.as_ref()) {
@@ -172,5 +247,7 @@ impl Rules for VmSpec {
         }
         taken("disks", twice(self.disks.iter().map(|disk| &disk.id)))
             .or_else(|| taken("nics", twice(self.nics.iter().map(|nic| &nic.id))))
+            .or_else(|| taken("pmem", twice(self.pmem.iter().map(|pmem| &pmem.id))))
+            .or_else(|| self.tag_twice())
     }
 }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::HostPath;
+use super::attached::PciSegment;
 use super::device_id::DeviceId;
 use super::fields::{Rules, spec};
 use super::part::{CLOUD_HYPERVISOR, FULL, Fault, LIMITING, Lack, Part};
@@ -45,6 +47,10 @@ spec! {
             offloads: Offloads = "all", on(FULL);
             /// What it may do in a time.
             rate_limit: Option<RateLimit> = "no limit", on(LIMITING);
+            /// The PCI segment that it is on.
+            pci_segment: Option<PciSegment> = "the first", on(CLOUD_HYPERVISOR);
+            /// Whether it is behind the guest's IOMMU.
+            iommu: bool = "false", on(FULL);
         }
     }
 }
@@ -100,6 +106,16 @@ impl Rules for Nic {
     }
 
     fn broken(&self) -> Option<Fault> {
+        let tap = matches!(self.backend, NicBackend::Tap(_));
+        if self.host_mac.is_some() && !tap {
+            return Some(Fault::new(
+                "hostMac",
+                "is of a TAP device; the card is plugged into none",
+            ));
+        }
+        if self.is_vhost_user() && self.rate_limit.is_some() {
+            return Some(Fault::new("rateLimit", "is for the switch to keep; take it out"));
+        }
         let several = self.queues.is_some_and(|queues| queues.get() > 1);
         (several && self.backend == NicBackend::User).then(|| {
             Fault::new(
@@ -121,6 +137,14 @@ impl Rules for Nic {
 impl Rules for Offloads {}
 
 impl Nic {
+    /// Whether another process on the host carries its packets.
+    pub const fn is_vhost_user(&self) -> bool {
+        matches!(
+            self.backend,
+            NicBackend::VhostUser(_) | NicBackend::VhostUserServer
+        )
+    }
+
     /// A card of which nothing is said but what must be.
     pub fn new(id: DeviceId, backend: NicBackend) -> Self {
         Self {
@@ -133,6 +157,8 @@ impl Nic {
             queue_size: None,
             offloads: Offloads::default(),
             rate_limit: None,
+            pci_segment: None,
+            iommu: false,
         }
     }
 }
@@ -145,17 +171,31 @@ pub enum NicBackend {
     User,
     /// A TAP device of this name, which is on the host already.
     Tap(IfName),
+    /// The socket of a switch that speaks vhost-user.
+    #[serde(rename = "vhostUser")]
+    VhostUser(HostPath),
+    /// A switch that speaks vhost-user and connects to a socket in the VM's own directory.
+    #[serde(rename = "vhostUserServer")]
+    VhostUserServer,
 }
 
 impl Part for NicBackend {
     fn values() -> String {
-        "user (QEMU's own network), or tap: and the name of a TAP device on the host".to_owned()
+        "user (QEMU's own network); tap: and the name of a TAP device on the host; vhostUser: and the socket of a switch; or vhostUserServer, where the switch connects to \
+         nic-<id>.sock in the VM's own directory"
+            .to_owned()
     }
 
     fn lacks(&self, kind: HypervisorKind) -> Option<Lack> {
         match (self, kind) {
             (Self::User, HypervisorKind::CloudHypervisor | HypervisorKind::Firecracker) => {
                 Some(Lack::new("user", "needs QEMU"))
+            }
+            (Self::VhostUser(_), HypervisorKind::Firecracker) => {
+                Some(Lack::new("vhostUser", "needs cloud-hypervisor or QEMU"))
+            }
+            (Self::VhostUserServer, HypervisorKind::Firecracker) => {
+                Some(Lack::new("vhostUserServer", "needs cloud-hypervisor or QEMU"))
             }
             _ => None,
         }

@@ -144,7 +144,7 @@ impl Fault {
 }
 
 /// Names as a choice: `a`, `a or b`, `a, b or c`.
-fn either(kinds: &[HypervisorKind]) -> String {
+pub(super) fn either(kinds: &[HypervisorKind]) -> String {
     match kinds {
         [] => "a hypervisor that none is".to_owned(),
         [one] => one.to_string(),

@@ -11,6 +11,8 @@ cpu:
   hyperv: true
   features: [+amx]
   affinity: [{vcpu: 0, hostCpus: [1, 2]}]
+  weight: 200
+  limit: 150
 memory:
   size: 512MiB
   hotplug: {size: 1GiB, method: virtio-mem}
@@ -23,8 +25,17 @@ boot: {kernel: uos/vmlinuz, cmdline: quiet}
 disks:
 - {id: root, path: a.qcow2, format: qcow2, direct: true, queues: 2, queueSize: 64, serial: S1}
 - {id: data, path: b.raw, format: raw, rateLimit: {ops: {size: 100, refillMs: 1000, oneTimeBurst: 5}}}
+- {id: served, path: blk.sock, format: vhost-user, queues: 2, pciSegment: 1, iommu: true}
 nics:
 - {id: lan, backend: {tap: tap0}, mtu: 9000, offloads: {tso: false}, hostMac: 52:54:00:00:00:02}
+- {id: switch, backend: {vhostUser: net.sock}, pciSegment: 1, iommu: true}
+- {id: server, backend: vhostUserServer}
+serial: {file: serial.log}
+console: \"null\"
+panicDevice: true
+shares: [{tag: home, socket: fs.sock, queueSize: 512, pciSegment: 2}]
+pmem: [{id: cache, path: cache.img, size: 64MiB, discardWrites: true, pciSegment: 2}]
+tpm: tpm.sock
 rng: hwrng
 watchdog: true
 cloudInit:
@@ -98,6 +109,15 @@ fn an_unknown_field_and_a_value_out_of_range_are_refused() {
         "cpu: 1\nmemory: 1GiB\nboot: {kernel: k}\ndisks: [{id: a, path: p}]\n",
         "cpu: 1\nmemory: 1GiB\nboot: {kernel: k}\ndisks: [{id: a, path: p, format: raw, queueSize: 100}]\n",
         "cpu: 1\nmemory: 1GiB\nboot: {kernel: k}\nnics: [{id: a, backend: user, mtu: 10}]\n",
+        "cpu: {vcpus: 1, weight: 0}\nmemory: 1GiB\nboot: {kernel: k}\n",
+        "cpu: {vcpus: 1, weight: 10001}\nmemory: 1GiB\nboot: {kernel: k}\n",
+        "cpu: {vcpus: 1, limit: 0}\nmemory: 1GiB\nboot: {kernel: k}\n",
+        "cpu: 1\nmemory: 1GiB\nboot: {kernel: k}\nserial: {file: ../../etc/passwd}\n",
+        "cpu: 1\nmemory: 1GiB\nboot: {kernel: k}\nserial: vt\n",
+        "cpu: 1\nmemory: 1GiB\nboot: {kernel: k}\ntpm: a/../b\n",
+        "cpu: 1\nmemory: 1GiB\nboot: {kernel: k}\nshares: [{tag: 'a,b', socket: s}]\n",
+        "cpu: 1\nmemory: 1GiB\nboot: {kernel: k}\ndisks: [{id: a, path: p, format: raw, pciSegment: 16}]\n",
+        "cpu: 1\nmemory: {size: 1GiB, zones: [{size: 1GiB, cpus: [0], hostNode: 1024}]}\nboot: {kernel: k}\n",
     ] {
         assert!(serde_saphyr::from_str::<VmSpec>(text).is_err(), "{text}");
     }
@@ -142,6 +162,50 @@ fn fields_that_exclude_each_other_are_found_with_their_path() {
         ),
         ("cloudInit: {userData: nothing}", "cloudInit.userData"),
         ("boot: {}", "boot"),
+        ("serial: pty", "serial"),
+        ("console: tty", "console"),
+        ("console: log", "console"),
+        ("shares: [{tag: a, socket: s}]", "shares[0]"),
+        (
+            "memory: {size: 512MiB, shared: true}\nshares: [{tag: a, socket: s}, {tag: a, socket: t}]",
+            "shares[1].tag",
+        ),
+        ("disks: [{id: a, path: p, format: vhost-user}]", "disks[0]"),
+        (
+            "memory: {size: 512MiB, shared: true}\ndisks: [{id: a, path: p, format: vhost-user, direct: true}]",
+            "disks[0].direct",
+        ),
+        ("nics: [{id: a, backend: vhostUserServer}]", "nics[0]"),
+        (
+            "nics: [{id: a, backend: user, hostMac: 52:54:00:00:00:02}]",
+            "nics[0].hostMac",
+        ),
+        ("pmem: [{id: a, path: p, size: 3MiB}]", "pmem[0].size"),
+        (
+            "pmem: [{id: a, path: p, size: 2MiB}, {id: a, path: q, size: 2MiB}]",
+            "pmem[1].id",
+        ),
+        ("machine: microvm\ntpm: s", "tpm"),
+        (
+            "memory: {size: 512MiB, zones: [{size: 256MiB, cpus: [0]}]}",
+            "memory.zones",
+        ),
+        (
+            "cpu: 2\nmemory: {size: 512MiB, zones: [{size: 512MiB, cpus: [0]}]}",
+            "memory.zones",
+        ),
+        (
+            "memory: {size: 512MiB, zones: [{size: 512MiB, cpus: [0, 0]}]}",
+            "memory.zones[0].cpus",
+        ),
+        (
+            "memory: {size: 512MiB, zones: [{size: 512MiB, cpus: [1]}]}",
+            "memory.zones[0].cpus",
+        ),
+        (
+            "memory: {size: 512MiB, hotplug: {size: 128MiB}, zones: [{size: 512MiB, cpus: [0]}]}",
+            "memory.hotplug",
+        ),
         ("boot: {kernel: k, firmware: f}", "boot.firmware"),
         ("boot: {firmware: f, initramfs: i}", "boot.initramfs"),
         ("boot: {firmware: f, cmdline: quiet}", "boot.cmdline"),
@@ -195,7 +259,10 @@ fn what_a_hypervisor_lacks_is_named_by_its_field() {
     let lack = |spec: &VmSpec, kind| spec.lacks(kind).map(|lack| lack.field);
     assert_eq!(lack(&read(EVERYTHING), CloudHypervisor), None);
     assert_eq!(lack(&read(EVERYTHING), QemuTcg).as_deref(), Some("cpu.hyperv"));
-    assert_eq!(lack(&read(EVERYTHING), QemuKvm).as_deref(), Some("cpu.affinity"));
+    assert_eq!(
+        lack(&read(EVERYTHING), QemuKvm).as_deref(),
+        Some("memory.transparentHugepages")
+    );
     let threads = read(
         "cpu: {vcpus: 4, topology: {threadsPerCore: 2, coresPerDie: 2, diesPerPackage: 1, packages: 1}}
 memory: 1GiB\nboot: {kernel: k}\n",
@@ -230,6 +297,21 @@ memory: 1GiB\nboot: {kernel: k}\n",
         "machine is microvm: that needs qemu-kvm"
     );
     assert_eq!(microvm.lacks(QemuKvm), None);
+    for (rest, kind, field) in [
+        ("console: socket\n", CloudHypervisor, "console"),
+        (
+            "disks: [{id: a, path: p, format: raw, pciSegment: 1}]\n",
+            QemuTcg,
+            "disks[0].pciSegment",
+        ),
+        (
+            "pmem: [{id: a, path: p, size: 2MiB, pciSegment: 1}]\n",
+            QemuKvm,
+            "pmem[0].pciSegment",
+        ),
+    ] {
+        assert_eq!(lack(&small(rest), kind).as_deref(), Some(field), "{rest}");
+    }
     let burst = small(
         "disks: [{id: a, path: p, format: raw, rateLimit: {ops: {size: 1, refillMs: 1, oneTimeBurst: 1}}}]\n",
     );
@@ -240,6 +322,25 @@ memory: 1GiB\nboot: {kernel: k}\n",
     for (rest, field) in [
         ("cpu: {vcpus: 33}\n", Some("cpu.vcpus")),
         ("cpu: 1\nmachine: q35\n", Some("machine")),
+        ("cpu: {vcpus: 1, weight: 10, limit: 50}\n", None),
+        ("cpu: 1\nserial: off\n", Some("serial")),
+        ("cpu: 1\nconsole: socket\n", Some("console")),
+        ("cpu: 1\npanicDevice: true\n", Some("panicDevice")),
+        ("cpu: 1\ntpm: s\n", Some("tpm")),
+        ("cpu: 1\nshares: [{tag: a, socket: s}]\n", Some("shares")),
+        ("cpu: 1\npmem: [{id: a, path: p, size: 2MiB}]\n", Some("pmem")),
+        (
+            "cpu: 1\ndisks: [{id: a, path: p, format: vhost-user}]\n",
+            Some("disks[0].format"),
+        ),
+        (
+            "cpu: 1\nnics: [{id: a, backend: vhostUserServer}]\n",
+            Some("nics[0].backend.vhostUserServer"),
+        ),
+        (
+            "cpu: 1\nnics: [{id: a, backend: {tap: t}, iommu: true}]\n",
+            Some("nics[0].iommu"),
+        ),
         ("cpu: {vcpus: 32, features: [+avx2]}\n", Some("cpu.features")),
         (
             "cpu: 1\ndisks: [{id: a, path: p, format: qcow2}]\n",
@@ -296,8 +397,13 @@ fn every_field_is_explained_under_the_name_that_it_is_written_with() {
         &mut written,
     );
     explained(VmSpec::FIELDS, "spec", &mut known);
-    // A TAP device's name is a value of `backend`.
-    written.retain(|path| path != "spec.nics.backend.tap");
+    // A TAP device's name is a value of `backend`, and so on.
+    let values = [
+        "spec.nics.backend.tap",
+        "spec.nics.backend.vhostUser",
+        "spec.serial.file",
+    ];
+    written.retain(|path| !values.contains(&path.as_str()));
     let unexplained: Vec<_> = written.iter().filter(|path| !known.contains(path)).collect();
     assert!(unexplained.is_empty(), "{unexplained:?}");
 }

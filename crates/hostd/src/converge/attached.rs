@@ -65,6 +65,8 @@ pub(super) struct Attached {
     driver: Option<Arc<dyn Hypervisor>>,
     agent: Option<AgentChannel>,
     console: Option<(ConsoleInput, tokio::task::JoinHandle<()>, DropGuard)>,
+    /// Whether there is none that this daemon could open.
+    no_console: bool,
     reopen: Instant,
     look: Instant,
     /// How the guest was when it was last looked at, or made so.
@@ -102,6 +104,7 @@ impl Attached {
             driver,
             agent: None,
             console: None,
+            no_console: false,
             reopen: now,
             look: now + RESUME_EVERY,
             looked: Health::Sound,
@@ -123,7 +126,7 @@ impl Attached {
                 Err(error) => tracing::debug!(%vm, %error, "no agent channel"),
             }
         }
-        if self.console.is_none() {
+        if self.console.is_none() && !self.no_console {
             match ConsolePump::open(&self.instance).await {
                 Ok((pump, input)) => {
                     let stop = CancellationToken::new();
@@ -135,6 +138,8 @@ impl Attached {
                     });
                     self.console = Some((input, task, guard));
                 }
+                // Its spec has it lead elsewhere.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.no_console = true,
                 Err(error) => tracing::debug!(%vm, %error, "no console"),
             }
         }
@@ -151,7 +156,7 @@ impl Attached {
     /// Waits until something happens. May be dropped and called again.
     pub(super) async fn happens(&mut self) -> Happened {
         loop {
-            let complete = self.agent.is_some() && self.console.is_some();
+            let complete = self.agent.is_some() && (self.console.is_some() || self.no_console);
             tokio::select! {
                 // An end is told before what was said before it: whoever ended is not spoken to.
                 biased;

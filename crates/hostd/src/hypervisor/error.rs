@@ -53,6 +53,12 @@ pub enum Part {
     Initramfs,
     /// The firmware's image.
     Firmware,
+    /// The socket of another process.
+    Socket,
+    /// The file that a port of the guest leads to.
+    Port,
+    /// The file of persistent memory.
+    Pmem,
     /// The disk's image.
     Disk,
 }
@@ -63,6 +69,9 @@ impl std::fmt::Display for Part {
             Self::Kernel => "kernel",
             Self::Initramfs => "initramfs",
             Self::Firmware => "firmware",
+            Self::Socket => "socket",
+            Self::Port => "file of a port",
+            Self::Pmem => "persistent memory",
             Self::Disk => "disk",
         })
     }
@@ -161,6 +170,12 @@ pub enum HypervisorError {
         /// The end of its log.
         last_words: String,
     },
+    /// The host lacks what the machine asks for.
+    #[error("this host lacks {what}")]
+    HostLacks {
+        /// What, and what to do.
+        what: String,
+    },
     /// The machine asks for something that this hypervisor can't do.
     #[error("{kind} can't do this: {feature}")]
     Unsupported {
@@ -175,7 +190,9 @@ impl HypervisorError {
     /// What the error asks for.
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Unreadable { .. } | Self::NotInstalled { .. } => Remedy::WaitForHost,
+            Self::Unreadable { .. } | Self::NotInstalled { .. } | Self::HostLacks { .. } => {
+                Remedy::WaitForHost
+            }
             Self::Unsupported { .. } => Remedy::ChangeSpec,
             Self::AlreadyRunning { .. }
             | Self::RunDir { .. }

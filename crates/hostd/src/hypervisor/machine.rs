@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chv_domain::spec::{CloudInit, Disk, DiskFormat, MAX_CMDLINE, MacAddress, Nic};
+use chv_domain::spec::{CloudInit, Disk, DiskFormat, MAX_CMDLINE, MacAddress, Nic, Port};
 use chv_domain::{HypervisorKind, VmId, VmSpec};
 
 use super::error::{HypervisorError, Part};
@@ -16,6 +17,9 @@ use crate::wall::Wall;
 
 /// What puts the kernel's console on the first serial port. Before the spec's own, which may add to it.
 const CONSOLE: &str = "console=ttyS0";
+
+/// The same where there is no serial port.
+const VIRTIO_CONSOLE: &str = "console=hvc0";
 
 /// The same for Firecracker, which hears of a reset from the keyboard's controller alone.
 const FIRECRACKER: &str = "console=ttyS0 reboot=k";
@@ -46,6 +50,34 @@ pub struct MachineFiles {
     pub disks: Vec<PathBuf>,
     /// The disk that cloud-init reads, which comes after them.
     pub seed: Option<PathBuf>,
+    /// What else of the host it reaches.
+    pub attached: Attached,
+}
+
+/// What else of the host a machine reaches, each an absolute path.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attached {
+    /// The file that its serial port leads to.
+    pub serial: Option<PathBuf>,
+    /// The file that its virtio console leads to.
+    pub console: Option<PathBuf>,
+    /// For each network card the socket of the switch that it is plugged into, in the spec's order.
+    pub switches: Vec<Option<PathBuf>>,
+    /// The sockets of its shares, in the spec's order.
+    pub shares: Vec<PathBuf>,
+    /// The files of its persistent memory, in the spec's order.
+    pub pmem: Vec<PathBuf>,
+    /// The socket of its TPM.
+    pub tpm: Option<PathBuf>,
+}
+
+impl Attached {
+    /// The sockets of other processes.
+    fn sockets(&self) -> impl Iterator<Item = &Path> {
+        let switches = self.switches.iter().flatten();
+        let all = switches.chain(&self.shares).chain(&self.tpm);
+        all.map(PathBuf::as_path)
+    }
 }
 
 /// What a machine boots.
@@ -90,14 +122,14 @@ impl Machine {
 
     /// The whole kernel command line.
     pub(super) fn kernel_cmdline(&self, kind: HypervisorKind) -> Result<String, HypervisorError> {
-        let first = match kind {
-            HypervisorKind::Firecracker => FIRECRACKER,
+        let first = match (kind, &self.spec.serial, &self.spec.console.0) {
+            (HypervisorKind::Firecracker, ..) => FIRECRACKER,
+            (_, Port::Off, Port::Off) => "",
+            (_, Port::Off, _) => VIRTIO_CONSOLE,
             _ => CONSOLE,
         };
-        let whole = match self.spec.boot.cmdline.as_str().trim() {
-            "" => first.to_owned(),
-            rest => format!("{first} {rest}"),
-        };
+        let whole = format!("{first} {}", self.spec.boot.cmdline.as_str().trim());
+        let whole = whole.trim().to_owned();
         if whole.len() > MAX_CMDLINE {
             return Err(HypervisorError::Unsupported {
                 kind,
@@ -117,19 +149,33 @@ impl Machine {
             Payload::Firmware(firmware) => ((Part::Firmware, firmware), None),
         };
         let initramfs = initramfs.map(|path| (Part::Initramfs, path, false));
-        let disks = self
-            .disks()
-            .map(|(disk, path)| (Part::Disk, path, !disk.read_only));
+        let disks = self.disks().map(|(disk, path)| match disk.format {
+            DiskFormat::VhostUser => (Part::Socket, path, true),
+            DiskFormat::Raw | DiskFormat::Qcow2 => (Part::Disk, path, !disk.read_only),
+        });
+        let attached = &self.files.attached;
+        let ports = [&attached.serial, &attached.console].into_iter().flatten();
+        let ports = ports.map(|path| (Part::Port, path.as_path(), true));
+        let pmem = self.spec.pmem.iter().zip(&attached.pmem);
+        let pmem = pmem.map(|(pmem, path)| (Part::Pmem, path.as_path(), !pmem.discard_writes));
+        let sockets = attached.sockets().map(|path| (Part::Socket, path, true));
         [(first.0, first.1.as_path(), false)]
             .into_iter()
             .chain(initramfs)
             .chain(disks)
+            .chain(ports)
+            .chain(pmem)
+            .chain(sockets)
     }
 
     /// Opens every file that the machine is made of, as the hypervisor will. Blocks on the file system.
     pub(super) fn check_files(&self) -> Result<(), HypervisorError> {
         self.files().try_for_each(|(part, path, write)| {
-            open_file(path, write).map_err(|source| HypervisorError::Unreadable {
+            let usable = match part {
+                Part::Socket => is_socket(path),
+                _ => open_file(path, write),
+            };
+            usable.map_err(|source| HypervisorError::Unreadable {
                 part,
                 path: path.to_owned(),
                 source,
@@ -159,6 +205,14 @@ fn seed() -> Disk {
     Disk {
         read_only: true,
         ..Disk::new(CloudInit::disk(), path, DiskFormat::Raw)
+    }
+}
+
+/// Whether somebody made a socket there. Nobody connects to it but the hypervisor, who may be the only one.
+fn is_socket(path: &Path) -> io::Result<()> {
+    match std::fs::metadata(path)?.file_type().is_socket() {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a socket")),
     }
 }
 

@@ -43,7 +43,7 @@ pub use instance::Instance;
 pub(crate) use instance::{Held, last_lines, marked};
 pub(crate) use lock::take as take_lock;
 pub(crate) use machine::openable;
-pub use machine::{Machine, MachineFiles, Payload};
+pub use machine::{Attached, Machine, MachineFiles, Payload};
 pub use making::Making;
 pub(crate) use making::Makings;
 pub(crate) use process::KILL_LIMIT;

@@ -135,7 +135,7 @@ impl RunDir {
 
     /// The sockets that a hypervisor makes for itself, and fails to make when an earlier one left them; and how that one
     /// ended.
-    pub(super) fn left_behind(&self) -> [PathBuf; 6] {
+    pub(super) fn left_behind(&self) -> [PathBuf; 8] {
         [
             self.end(),
             self.api_socket(),
@@ -143,6 +143,8 @@ impl RunDir {
             self.console_socket(),
             self.agent_socket(),
             self.own().join(VSOCK),
+            self.own().join(SERIAL_SOCKET),
+            self.own().join(VIRTIO_SOCKET),
         ]
     }
 }
@@ -152,6 +154,10 @@ pub(super) const API_SOCKET: &str = "api.sock";
 
 // Relative to its own directory, which is the hypervisor's working directory: no path needs quoting.
 pub(super) const CONSOLE_SOCKET: &str = "console.sock";
+/// Where a serial port that is not the daemon's leads.
+pub(super) const SERIAL_SOCKET: &str = "serial.sock";
+/// Where a virtio console leads.
+pub(super) const VIRTIO_SOCKET: &str = "hvc.sock";
 pub(super) const CONSOLE_LOG: &str = "console.log";
 pub(super) const HYPERVISOR_LOG: &str = "hypervisor.log";
 pub(super) const AGENT_SOCKET: &str = "agent.sock";

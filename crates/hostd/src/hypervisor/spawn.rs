@@ -94,6 +94,7 @@ fn spawn_now(
         }
     };
     machine.check_files()?;
+    can_limit(&machine)?;
     let (dir, own) = (run_dir.path(), run_dir.own());
     DirBuilder::new()
         .recursive(true)
@@ -189,11 +190,29 @@ fn order(
     })
 }
 
+/// Whether this host can keep the machine to its part of the processors.
+fn can_limit(machine: &Machine) -> Result<(), HypervisorError> {
+    let cpu = &machine.spec.cpu;
+    let asked = cpu.weight.is_some() || cpu.limit.is_some();
+    let can = machine
+        .wall
+        .cgroups
+        .as_ref()
+        .is_some_and(|cgroups| cgroups.limit_cpu());
+    match asked && !can {
+        true => Err(HypervisorError::HostLacks {
+            what: "cgroups (v2) with the controller cpu, which cpu.weight and cpu.limit need; chv host get says why"
+                .to_owned(),
+        }),
+        false => Ok(()),
+    }
+}
+
 /// QEMU's user network is the host's, and a TAP device is found by its name where the hypervisor is.
 fn network(machine: &Machine) -> Network {
     let nics = &machine.spec.nics;
     let taps = nics.iter().filter_map(|nic| match &nic.backend {
-        NicBackend::User => None,
+        NicBackend::User | NicBackend::VhostUser(_) | NicBackend::VhostUserServer => None,
         NicBackend::Tap(name) => Some(name.as_str().to_owned()),
     });
     match nics.is_empty() {

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use chv_domain::spec::{Balloon, DeviceId, Disk, FieldPath, HotplugMethod, Lack, MachineType, Nic, Part};
+use chv_domain::spec::{
+    Balloon, DeviceId, Disk, DiskFormat, FieldPath, HotplugMethod, Lack, MachineType, Nic, Part,
+};
 use chv_domain::{HypervisorKind, Memory, Vcpus, VmSpec};
 use serde::{Deserialize, Serialize};
 
@@ -164,7 +166,9 @@ impl Runs {
     fn resize(&self, is: &mut VmSpec, wanted: &VmSpec) -> Option<Change> {
         let cpu = &self.started.cpu;
         let vcpus = wanted.cpu.vcpus;
-        if is.cpu.vcpus != vcpus && (cpu.vcpus..=cpu.most()).contains(&vcpus) {
+        // QEMU's are put where they run when it is started.
+        let placed = self.kind.is_qemu() && !cpu.affinity.is_empty();
+        if is.cpu.vcpus != vcpus && !placed && (cpu.vcpus..=cpu.most()).contains(&vcpus) {
             is.cpu.vcpus = vcpus;
             return Some(Change::Vcpus(vcpus));
         }
@@ -201,11 +205,17 @@ impl Runs {
     }
 
     fn detach(&self, is: &mut VmSpec, wanted: &VmSpec) -> Option<Change> {
-        let gone = |disk: &Disk| wanted.disks.iter().all(|wanted| wanted.id != disk.id);
+        if self.started.machine == Some(MachineType::Microvm) {
+            return None;
+        }
+        let gone = |disk: &Disk| {
+            let there = wanted.disks.iter().any(|wanted| wanted.id == disk.id);
+            disk.format != DiskFormat::VhostUser && !there
+        };
         if let Some(place) = is.disks.iter().position(gone) {
             return Some(Change::DetachDisk(is.disks.remove(place).id));
         }
-        let gone = |nic: &Nic| wanted.nics.iter().all(|wanted| wanted.id != nic.id);
+        let gone = |nic: &Nic| !nic.is_vhost_user() && wanted.nics.iter().all(|wanted| wanted.id != nic.id);
         let place = is.nics.iter().position(gone)?;
         Some(Change::DetachNic(is.nics.remove(place).id))
     }
@@ -215,8 +225,10 @@ impl Runs {
             return None;
         }
         let can = |lack: Option<Lack>| lack.is_none();
-        let new =
-            |disk: &&Disk| is.disks.iter().all(|there| there.id != disk.id) && can(disk.lacks(self.kind));
+        let new = |disk: &&Disk| {
+            let plain = disk.format != DiskFormat::VhostUser && !disk.iommu && disk.pci_segment.is_none();
+            plain && is.disks.iter().all(|there| there.id != disk.id) && can(disk.lacks(self.kind))
+        };
         if let Some(disk) = wanted.disks.iter().find(new).cloned() {
             is.disks.push(disk.clone());
             return Some(Change::AttachDisk(Box::new(disk)));
@@ -225,7 +237,10 @@ impl Runs {
         if self.walled && self.started.nics.is_empty() {
             return None;
         }
-        let new = |nic: &&Nic| is.nics.iter().all(|there| there.id != nic.id) && can(nic.lacks(self.kind));
+        let new = |nic: &&Nic| {
+            let plain = !nic.is_vhost_user() && !nic.iommu && nic.pci_segment.is_none();
+            plain && is.nics.iter().all(|there| there.id != nic.id) && can(nic.lacks(self.kind))
+        };
         let nic = wanted.nics.iter().find(new).cloned()?;
         is.nics.push(nic.clone());
         Some(Change::AttachNic(Box::new(nic)))

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::{ProbeGuest, on_a_blocking_thread};
 use crate::hypervisor::{
-    AgentChannel, ConsoleOutput, FromGuest, Hypervisor, Instance, Machine, MachineFiles, Making, Payload,
-    RunDir, last_lines,
+    AgentChannel, Attached, ConsoleOutput, FromGuest, Hypervisor, Instance, Machine, MachineFiles, Making,
+    Payload, RunDir, last_lines,
 };
 use crate::wall::{Wall, Walls};
 
@@ -139,6 +139,7 @@ fn machine(guest: &ProbeGuest, dir: &Path, wall: Wall) -> Result<Machine, String
             },
             disks: Vec::new(),
             seed: None,
+            attached: Attached::default(),
         },
         wall,
         making: Making::default(),

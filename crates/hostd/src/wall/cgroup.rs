@@ -31,9 +31,9 @@ pub(crate) struct Limits {
     /// Processes and threads.
     pub(crate) tasks: u64,
     /// The share of the processors where they are scarce: 1 to 10,000.
-    pub(crate) cpu_weight: u32,
+    pub(crate) cpu_weight: u64,
     /// The most of the processors, in hundredths of one; `None` is all.
-    pub(crate) cpu_percent: Option<u32>,
+    pub(crate) cpu_percent: Option<u64>,
 }
 
 /// The cgroups of this daemon's VMs. Dropped, what is empty of them is removed: all, where no VM runs.
@@ -119,6 +119,11 @@ impl Cgroups {
             }
         }
         Ok(dir)
+    }
+
+    /// Whether a VM's use of the processors can be weighed and limited.
+    pub(crate) fn limit_cpu(&self) -> bool {
+        self.controllers.iter().any(|has| has == "cpu")
     }
 
     /// How often the kernel has ended processes of `vm` because they used more memory than they may.

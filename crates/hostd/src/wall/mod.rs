@@ -173,8 +173,8 @@ pub(crate) fn limits(kind: HypervisorKind, spec: &VmSpec) -> Limits {
     Limits {
         memory: guest + guest / 64 + 192 * MIB + translated,
         tasks: 256 + 4 * u64::from(vcpus.get()),
-        cpu_weight: 100,
-        cpu_percent: None,
+        cpu_weight: spec.cpu.weight.map_or(100, |weight| weight.get()),
+        cpu_percent: spec.cpu.limit.map(|limit| limit.get()),
     }
 }
 

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use chv_domain::spec::Boot;
 use chv_domain::{Actor, DesiredVm, Event, Placed, Projection, Record, Seq, TraceContext, VmId, VmSpec};
+use prost::Message as _;
 use ulid::Ulid;
 
 use super::VERSION;
@@ -14,7 +15,8 @@ use super::fields::Fields;
 use super::host::FeedDelta;
 use super::placement::finding_to_wire;
 use super::spec::{
-    cloud_init_to_wire, cpu_to_wire, disk_to_wire, memory_to_wire, nic_to_wire, restart_to_wire, rng_to_wire,
+    attached_to_wire, cloud_init_to_wire, cpu_to_wire, disk_to_wire, memory_to_wire, nic_to_wire,
+    restart_to_wire, rng_to_wire,
 };
 use super::vm::power_to_wire;
 use crate::subject;
@@ -168,6 +170,8 @@ fn spec_fields(fields: &mut Fields<'_>, spec: &VmSpec) {
     if let Some(machine) = spec.machine {
         fields.text(12, machine.as_str());
     }
+    let attached = attached_to_wire(spec).encode(fields.0);
+    attached.expect("a buffer takes every message");
     if let Some(restart) = restart_to_wire(&spec.restart) {
         fields.ready(30, &restart);
     }

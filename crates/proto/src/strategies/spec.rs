@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use chv_domain::spec::{
-    Affinity, Balloon, Boot, CloudInit, CloudText, Cmdline, CpuSpec, DeviceId, Disk, DiskFormat, DiskSerial,
-    HostPath, Hotplug, HotplugMethod, HugePages, IfName, MacAddress, MachineType, MemorySpec, Nic,
-    NicBackend, Offloads, OnHostLoss, QueueSize, RateLimit, Restart, RestartPolicy, RngSource, StartPriority,
-    StopTimeout, TokenBucket, Topology, Within,
+    Affinity, Balloon, Boot, CloudInit, CloudText, Cmdline, Console, CpuSpec, DeviceId, Disk, DiskFormat,
+    DiskSerial, HostPath, Hotplug, HotplugMethod, HugePages, IfName, MacAddress, MachineType, MemorySpec,
+    MemoryZone, Nic, NicBackend, Offloads, OnHostLoss, PciSegment, Pmem, Port, QueueSize, RateLimit, Restart,
+    RestartPolicy, RngSource, Share, StartPriority, StopTimeout, TokenBucket, Topology, Within,
 };
 use chv_domain::*;
 use proptest::collection::{btree_map, vec};
@@ -62,7 +62,7 @@ fn rate_limit() -> impl Strategy<Value = RateLimit> {
 }
 
 fn disk() -> impl Strategy<Value = Disk> {
-    let format = prop_oneof![Just(DiskFormat::Raw), Just(DiskFormat::Qcow2)];
+    let format = prop::sample::select(DiskFormat::ALL);
     let serial = "[a-zA-Z0-9._-]{1,20}".prop_map(|text| DiskSerial::try_from(text).unwrap());
     let needed = (device_id(), path(), format);
     let queues = (option::of(within()), option::of(queue_size()));
@@ -72,20 +72,30 @@ fn disk() -> impl Strategy<Value = Disk> {
         queues,
         option::of(serial),
         option::of(rate_limit()),
+        place(),
     )
         .prop_map(
-            |((id, path, format), (read_only, direct), (queues, queue_size), serial, rate_limit)| Disk {
-                id,
-                path,
-                format,
-                read_only,
-                direct,
-                queues,
-                queue_size,
-                serial,
-                rate_limit,
+            |((id, path, format), (read_only, direct), (queues, queue_size), serial, rate_limit, place)| {
+                Disk {
+                    id,
+                    path,
+                    format,
+                    read_only,
+                    direct,
+                    queues,
+                    queue_size,
+                    serial,
+                    rate_limit,
+                    pci_segment: place.0,
+                    iommu: place.1,
+                }
             },
         )
+}
+
+/// A PCI segment, and whether behind an IOMMU.
+fn place() -> impl Strategy<Value = (Option<PciSegment>, bool)> {
+    (option::of(within()), any::<bool>())
 }
 
 fn mac() -> impl Strategy<Value = MacAddress> {
@@ -104,6 +114,8 @@ fn nic() -> impl Strategy<Value = Nic> {
     let backend = prop_oneof![
         Just(NicBackend::User),
         "[a-zA-Z0-9_-]{1,15}".prop_map(|text| NicBackend::Tap(IfName::try_from(text).unwrap())),
+        path().prop_map(NicBackend::VhostUser),
+        Just(NicBackend::VhostUserServer),
     ];
     let macs = (option::of(mac()), option::of(mac()));
     let sizes = (
@@ -118,9 +130,20 @@ fn nic() -> impl Strategy<Value = Nic> {
         sizes,
         offloads(),
         option::of(rate_limit()),
+        place(),
     )
         .prop_map(
-            |(id, backend, (mac, host_mac), (mtu, queues, queue_size), offloads, rate_limit)| Nic {
+            |(
+                id,
+                backend,
+                (mac, host_mac),
+                (mtu, queues, queue_size),
+                offloads,
+                rate_limit,
+                (pci_segment, iommu),
+            )| Nic {
+                pci_segment,
+                iommu,
                 id,
                 backend,
                 mac,
@@ -154,9 +177,12 @@ fn cpu() -> impl Strategy<Value = CpuSpec> {
         any::<(Option<bool>, bool)>(),
         vec(feature, 0..3),
         vec(affinity, 0..3),
+        (option::of(within()), option::of(within())),
     )
         .prop_map(
-            |((vcpus, max), topology, (nested, hyperv), features, affinity)| CpuSpec {
+            |((vcpus, max), topology, (nested, hyperv), features, affinity, (weight, limit))| CpuSpec {
+                weight,
+                limit,
                 vcpus,
                 max,
                 topology,
@@ -174,6 +200,13 @@ fn amount() -> impl Strategy<Value = Memory> {
 
 fn memory() -> impl Strategy<Value = MemorySpec> {
     let method = prop::sample::select(HotplugMethod::ALL);
+    let zone = (amount(), vec(within(), 0..3), option::of(within())).prop_map(|(size, cpus, host_node)| {
+        MemoryZone {
+            size,
+            cpus,
+            host_node,
+        }
+    });
     let hotplug = (amount(), method).prop_map(|(size, method)| Hotplug { size, method });
     let balloon = (option::of(amount()), any::<(bool, bool)>()).prop_map(
         |(size, (deflate_on_oom, free_page_reporting))| Balloon {
@@ -188,10 +221,19 @@ fn memory() -> impl Strategy<Value = MemorySpec> {
         option::of(prop::sample::select(HugePages::ALL)),
         any::<(bool, bool, bool, Option<bool>)>(),
         option::of(balloon),
+        vec(zone, 0..3),
     )
         .prop_map(
-            |(size, hotplug, hugepages, (shared, mergeable, prefault, transparent_hugepages), balloon)| {
+            |(
+                size,
+                hotplug,
+                hugepages,
+                (shared, mergeable, prefault, transparent_hugepages),
+                balloon,
+                zones,
+            )| {
                 MemorySpec {
+                    zones,
                     size,
                     hotplug,
                     hugepages,
@@ -240,6 +282,47 @@ fn restart() -> impl Strategy<Value = (Restart, StartPriority)> {
     )
 }
 
+fn port() -> impl Strategy<Value = Port> {
+    let word = prop::sample::select(vec![
+        Port::Log,
+        Port::Off,
+        Port::Null,
+        Port::Socket,
+        Port::Pty,
+        Port::Tty,
+    ]);
+    prop_oneof![word, path().prop_map(Port::File)]
+}
+
+type Attached = ((Port, Console, bool), Vec<Share>, Vec<Pmem>, Option<HostPath>);
+
+fn attached() -> impl Strategy<Value = Attached> {
+    let ports = (port(), port().prop_map(Console), any::<bool>());
+    let segment = || option::of(within());
+    let share = (
+        "[a-zA-Z0-9._-]{1,36}",
+        path(),
+        option::of(queue_size()),
+        segment(),
+    )
+        .prop_map(|(tag, socket, queue_size, pci_segment)| Share {
+            tag: tag.parse().unwrap(),
+            socket,
+            queue_size,
+            pci_segment,
+        });
+    let pmem = (device_id(), path(), amount(), any::<bool>(), segment()).prop_map(
+        |(id, path, size, discard_writes, pci_segment)| Pmem {
+            id,
+            path,
+            size,
+            discard_writes,
+            pci_segment,
+        },
+    );
+    (ports, vec(share, 0..3), vec(pmem, 0..3), option::of(path()))
+}
+
 /// Any spec that can be written down; its fields need not go together.
 pub(crate) fn spec() -> impl Strategy<Value = VmSpec> {
     (
@@ -251,7 +334,7 @@ pub(crate) fn spec() -> impl Strategy<Value = VmSpec> {
         prop_oneof![Just(OnHostLoss::Stay), Just(OnHostLoss::Failover)],
         (prop::sample::select(RngSource::ALL), any::<bool>()),
         option::of(cloud_init()),
-        option::of(prop::sample::select(MachineType::ALL)),
+        (option::of(prop::sample::select(MachineType::ALL)), attached()),
         restart(),
     )
         .prop_map(
@@ -264,7 +347,7 @@ pub(crate) fn spec() -> impl Strategy<Value = VmSpec> {
                 on_host_loss,
                 (rng, watchdog),
                 cloud_init,
-                machine,
+                (machine, ((serial, console, panic_device), shares, pmem, tpm)),
                 (restart, start_priority),
             )| {
                 VmSpec {
@@ -282,6 +365,12 @@ pub(crate) fn spec() -> impl Strategy<Value = VmSpec> {
                     machine,
                     restart,
                     start_priority,
+                    serial,
+                    console,
+                    panic_device,
+                    shares,
+                    pmem,
+                    tpm,
                 }
             },
         )

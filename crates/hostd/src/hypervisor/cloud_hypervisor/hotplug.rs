@@ -67,7 +67,7 @@ pub(super) async fn change(instance: &Instance, changing: &Changing<'_>) -> Resu
         }
         Change::AttachNic(wanted) if has_nic(&nic_name(&wanted.id)) => Ok(()),
         Change::AttachNic(wanted) => {
-            let added = client.vm_add_net_put(nic(wanted, mac_of(instance.vm, wanted))?);
+            let added = client.vm_add_net_put(nic(wanted, mac_of(instance.vm, wanted), None)?);
             call(instance, Operation::Change, ANSWER_LIMIT, added)
                 .await
                 .map(drop)

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
 use super::*;
-use crate::hypervisor::{MachineFiles, Making, Payload, Process, RunDir};
+use crate::hypervisor::{Attached, MachineFiles, Making, Payload, Process, RunDir};
 
 fn machine(more: Value) -> Machine {
     let mut spec = json!({"cpu": 2, "memory": "512MiB", "boot": {"kernel": "k", "cmdline": "quiet"}});
@@ -27,6 +27,7 @@ fn machine(more: Value) -> Machine {
             },
             disks: vec!["/images/a.raw".into(), "/images/b.raw".into()],
             seed: None,
+            attached: Attached::default(),
         },
     }
 }

@@ -1,5 +1,6 @@
 //! QEMU, one process for each machine, driven by QMP; with KVM, or emulating the processor.
 
+mod affinity;
 mod args;
 mod hotplug;
 mod qmp;
@@ -110,7 +111,8 @@ impl Hypervisor for Qemu {
                 qmp.execute_with("balloon", serde_json::json!({"value": left}))
                     .await?;
             }
-            wait_until_running(&mut qmp).await
+            wait_until_running(&mut qmp).await?;
+            affinity::set(&mut qmp, instance.process, &machine.spec.cpu).await
         };
         let vm = machine.vm;
         let error = match tokio::time::timeout(LAUNCH_LIMIT, running).await {

@@ -64,6 +64,7 @@ fn machine_of(run_dir: &Path, kernel: PathBuf, initramfs: Option<PathBuf>) -> Ma
             payload: Payload::Kernel { kernel, initramfs },
             disks: Vec::new(),
             seed: None,
+            attached: Attached::default(),
         },
         wall: wall(),
         making: Making::default(),

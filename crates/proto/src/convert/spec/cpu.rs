@@ -3,7 +3,8 @@
 use chv_domain::Vcpus;
 use chv_domain::spec::{Affinity, CpuNumber, CpuSpec, Level, Topology};
 
-use super::each;
+use super::device::small;
+use super::{each, given};
 use crate::convert::error::{WireError, parse};
 use crate::v1;
 
@@ -21,6 +22,8 @@ pub(crate) fn cpu_to_wire(cpu: &CpuSpec) -> v1::Cpu {
         hyperv: cpu.hyperv,
         features: cpu.features.iter().map(ToString::to_string).collect(),
         affinity: cpu.affinity.iter().map(affinity_to_wire).collect(),
+        weight: small(cpu.weight),
+        limit: small(cpu.limit),
     }
 }
 
@@ -38,6 +41,8 @@ pub(super) fn cpu_from_wire(cpu: v1::Cpu) -> Result<CpuSpec, WireError> {
         hyperv: cpu.hyperv,
         features: each("features", cpu.features, |feature| parse("feature", &feature))?,
         affinity: each("affinity", cpu.affinity, affinity_from_wire)?,
+        weight: given("weight", u64::from(cpu.weight))?,
+        limit: given("limit", u64::from(cpu.limit))?,
     })
 }
 
@@ -69,12 +74,9 @@ fn affinity_from_wire(affinity: v1::CpuAffinity) -> Result<Affinity, WireError> 
     let number = |field: &str, number: u32| {
         CpuNumber::try_from(u64::from(number)).map_err(|error| WireError::new(field, error))
     };
-    let host_cpus = affinity.host_cpus.into_iter();
     Ok(Affinity {
         vcpu: number("vcpu", affinity.vcpu)?,
-        host_cpus: host_cpus
-            .map(|cpu| number("host_cpus", cpu))
-            .collect::<Result<_, _>>()?,
+        host_cpus: cpu_numbers_from_wire("host_cpus", affinity.host_cpus)?,
     })
 }
 
@@ -82,6 +84,13 @@ fn level_to_wire(level: Level) -> u32 {
     u32::try_from(level.get()).expect("at most 4096")
 }
 
-fn cpu_number_to_wire(number: CpuNumber) -> u32 {
+/// Numbers of processors.
+pub(super) fn cpu_numbers_from_wire(field: &str, numbers: Vec<u32>) -> Result<Vec<CpuNumber>, WireError> {
+    let number =
+        |number: u32| CpuNumber::try_from(u64::from(number)).map_err(|error| WireError::new(field, error));
+    numbers.into_iter().map(number).collect()
+}
+
+pub(super) fn cpu_number_to_wire(number: CpuNumber) -> u32 {
     u32::try_from(number.get()).expect("at most 8191")
 }

@@ -5,6 +5,7 @@ use chv_domain::spec::{
     RefillTime, TokenBucket, Tokens, Within,
 };
 
+use super::attached::{segment_from_wire, segment_to_wire};
 use super::{given, path};
 use crate::convert::error::{WireError, parse, parse_optional};
 use crate::v1;
@@ -13,6 +14,7 @@ pub(crate) fn disk_to_wire(disk: &Disk) -> v1::Disk {
     let format = match disk.format {
         DiskFormat::Raw => v1::DiskFormat::Raw,
         DiskFormat::Qcow2 => v1::DiskFormat::Qcow2,
+        DiskFormat::VhostUser => v1::DiskFormat::VhostUser,
     };
     v1::Disk {
         id: disk.id.to_string(),
@@ -24,6 +26,8 @@ pub(crate) fn disk_to_wire(disk: &Disk) -> v1::Disk {
         queue_size: disk.queue_size.map_or(0, QueueSize::get),
         serial: disk.serial.as_ref().map(ToString::to_string).unwrap_or_default(),
         rate_limit: disk.rate_limit.as_ref().map(rate_limit_to_wire),
+        pci_segment: segment_to_wire(disk.pci_segment),
+        iommu: disk.iommu,
     }
 }
 
@@ -31,8 +35,9 @@ pub(super) fn disk_from_wire(disk: v1::Disk) -> Result<Disk, WireError> {
     let format = match disk.format() {
         v1::DiskFormat::Raw => DiskFormat::Raw,
         v1::DiskFormat::Qcow2 => DiskFormat::Qcow2,
+        v1::DiskFormat::VhostUser => DiskFormat::VhostUser,
         v1::DiskFormat::Unspecified => {
-            return Err(WireError::new("format", "must be said: raw or qcow2"));
+            return Err(WireError::new("format", "must be said: raw, qcow2 or vhost-user"));
         }
     };
     let serial = Some(disk.serial).filter(|serial| !serial.is_empty());
@@ -49,6 +54,8 @@ pub(super) fn disk_from_wire(disk: v1::Disk) -> Result<Disk, WireError> {
             .transpose()
             .map_err(|error| WireError::new("serial", error))?,
         rate_limit: disk.rate_limit.map(rate_limit_from_wire).transpose()?,
+        pci_segment: segment_from_wire(disk.pci_segment)?,
+        iommu: disk.iommu,
     })
 }
 
@@ -56,6 +63,8 @@ pub(crate) fn nic_to_wire(nic: &Nic) -> v1::Nic {
     let backend = match &nic.backend {
         NicBackend::User => v1::nic::Backend::User(v1::UserNetwork {}),
         NicBackend::Tap(name) => v1::nic::Backend::Tap(name.as_str().to_owned()),
+        NicBackend::VhostUser(socket) => v1::nic::Backend::VhostUser(socket.to_string()),
+        NicBackend::VhostUserServer => v1::nic::Backend::VhostUserServer(v1::VhostUserServer {}),
     };
     v1::Nic {
         id: nic.id.to_string(),
@@ -71,6 +80,8 @@ pub(crate) fn nic_to_wire(nic: &Nic) -> v1::Nic {
             checksum: nic.offloads.checksum.is_on(),
         }),
         rate_limit: nic.rate_limit.as_ref().map(rate_limit_to_wire),
+        pci_segment: segment_to_wire(nic.pci_segment),
+        iommu: nic.iommu,
     }
 }
 
@@ -80,6 +91,8 @@ pub(super) fn nic_from_wire(nic: v1::Nic) -> Result<Nic, WireError> {
         v1::nic::Backend::Tap(name) => {
             NicBackend::Tap(IfName::try_from(name).map_err(|error| WireError::new("tap", error))?)
         }
+        v1::nic::Backend::VhostUser(socket) => NicBackend::VhostUser(path("vhost_user", socket)?),
+        v1::nic::Backend::VhostUserServer(v1::VhostUserServer {}) => NicBackend::VhostUserServer,
     };
     let offloads = nic.offloads.map(|offloads| Offloads {
         tso: Offload::from(offloads.tso),
@@ -96,6 +109,8 @@ pub(super) fn nic_from_wire(nic: v1::Nic) -> Result<Nic, WireError> {
         queue_size: given("queue_size", nic.queue_size)?,
         offloads: offloads.unwrap_or_default(),
         rate_limit: nic.rate_limit.map(rate_limit_from_wire).transpose()?,
+        pci_segment: segment_from_wire(nic.pci_segment)?,
+        iommu: nic.iommu,
     })
 }
 
@@ -132,7 +147,7 @@ fn bucket_from_wire(bucket: v1::TokenBucket) -> Result<TokenBucket, WireError> {
 }
 
 /// A number that fits, where 0 stands for none.
-fn small<const LEAST: u64, const MOST: u64>(number: Option<Within<LEAST, MOST>>) -> u32 {
+pub(super) fn small<const LEAST: u64, const MOST: u64>(number: Option<Within<LEAST, MOST>>) -> u32 {
     const { assert!(MOST <= u32::MAX as u64) };
     number.map_or(0, |number| u32::try_from(number.get()).expect("its most fits"))
 }

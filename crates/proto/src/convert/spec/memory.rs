@@ -1,8 +1,10 @@
 //! Memory.
 
 use chv_domain::Memory;
-use chv_domain::spec::{Balloon, Hotplug, HotplugMethod, MemorySpec};
+use chv_domain::spec::{Balloon, HostNode, Hotplug, HotplugMethod, MemorySpec, MemoryZone};
 
+use super::cpu::{cpu_number_to_wire, cpu_numbers_from_wire};
+use super::each;
 use crate::convert::error::{WireError, parse_optional};
 use crate::v1;
 
@@ -18,6 +20,7 @@ pub(crate) fn memory_to_wire(memory: &MemorySpec) -> v1::Memory {
         mergeable: memory.mergeable,
         prefault: memory.prefault,
         transparent_hugepages: memory.transparent_hugepages,
+        zones: memory.zones.iter().map(zone_to_wire).collect(),
         balloon: memory.balloon.as_ref().map(|balloon| v1::Balloon {
             deflate_on_oom: balloon.deflate_on_oom,
             free_page_reporting: balloon.free_page_reporting,
@@ -39,6 +42,7 @@ pub(super) fn memory_from_wire(memory: v1::Memory) -> Result<MemorySpec, WireErr
         mergeable: memory.mergeable,
         prefault: memory.prefault,
         transparent_hugepages: memory.transparent_hugepages,
+        zones: each("zones", memory.zones, zone_from_wire)?,
         balloon: memory
             .balloon
             .map(balloon_from_wire)
@@ -54,6 +58,27 @@ fn balloon_from_wire(balloon: v1::Balloon) -> Result<Balloon, WireError> {
             .transpose()?,
         deflate_on_oom: balloon.deflate_on_oom,
         free_page_reporting: balloon.free_page_reporting,
+    })
+}
+
+fn zone_to_wire(zone: &MemoryZone) -> v1::MemoryZone {
+    v1::MemoryZone {
+        size_mib: zone.size.mib(),
+        cpus: zone.cpus.iter().copied().map(cpu_number_to_wire).collect(),
+        host_node: zone
+            .host_node
+            .map(|node| u32::try_from(node.get()).expect("at most 1023")),
+    }
+}
+
+fn zone_from_wire(zone: v1::MemoryZone) -> Result<MemoryZone, WireError> {
+    let node = zone.host_node.map(|node| HostNode::try_from(u64::from(node)));
+    Ok(MemoryZone {
+        size: amount(zone.size_mib)?,
+        cpus: cpu_numbers_from_wire("cpus", zone.cpus)?,
+        host_node: node
+            .transpose()
+            .map_err(|error| WireError::new("host_node", error))?,
     })
 }
 
@@ -74,6 +99,6 @@ fn hotplug_from_wire(hotplug: v1::MemoryHotplug) -> Result<Hotplug, WireError> {
     })
 }
 
-fn amount(mib: u32) -> Result<Memory, WireError> {
+pub(super) fn amount(mib: u32) -> Result<Memory, WireError> {
     Memory::from_mib(mib).map_err(|error| WireError::new("size_mib", error))
 }

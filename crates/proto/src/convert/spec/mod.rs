@@ -1,5 +1,6 @@
 //! Specifications of VMs: the whole, and what boots. Processors, memory and devices have files of their own.
 
+mod attached;
 mod cloud_init;
 mod cpu;
 mod device;
@@ -7,11 +8,12 @@ mod memory;
 mod restart;
 
 use chv_domain::VmSpec;
-use chv_domain::spec::{Boot, Cmdline, HostPath, RngSource, StopTimeout};
+use chv_domain::spec::{Boot, Cmdline, Console, HostPath, RngSource, StopTimeout};
 
 use super::error::{WireError, parse, parse_optional};
 use crate::v1;
 
+pub(super) use attached::attached_to_wire;
 pub(super) use cloud_init::cloud_init_to_wire;
 pub(super) use cpu::cpu_to_wire;
 pub(super) use device::{disk_to_wire, nic_to_wire};
@@ -38,6 +40,7 @@ pub fn spec_to_wire(spec: &VmSpec) -> v1::VmSpec {
             .unwrap_or_default(),
         restart: restart_to_wire(&spec.restart),
         start_priority: spec.start_priority.into(),
+        ..attached_to_wire(spec)
     }
 }
 
@@ -72,6 +75,12 @@ pub fn spec_from_wire(spec: v1::VmSpec) -> Result<VmSpec, WireError> {
             .map_err(|error| error.within("restart"))?
             .unwrap_or_default(),
         start_priority: restart::priority_from_wire(spec.start_priority)?,
+        serial: attached::port_from_wire("serial", spec.serial)?.unwrap_or_default(),
+        console: attached::port_from_wire("console", spec.console)?.map_or_else(Console::default, Console),
+        panic_device: spec.panic_device,
+        shares: each("shares", spec.shares, attached::share_from_wire)?,
+        pmem: each("pmem", spec.pmem, attached::pmem_from_wire)?,
+        tpm: given_path("tpm", spec.tpm)?,
     })
 }
 

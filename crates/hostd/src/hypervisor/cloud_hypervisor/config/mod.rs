@@ -1,6 +1,7 @@
 //! A machine as cloud-hypervisor's API takes it. Pure. Paths of this daemon's choosing are relative to the run
 //! directory, where cloud-hypervisor is started.
 
+mod attached;
 mod cpu;
 mod device;
 
@@ -14,13 +15,12 @@ use std::path::Path;
 use chv_domain::HypervisorKind;
 use chv_domain::spec::MemorySpec;
 use cloud_hypervisor_sdk::models::{
-    BalloonConfig, ConsoleConfig, ConsoleMode, MemoryConfig, PayloadConfig, RngConfig, SerialConfig,
-    VmConfig, VsockConfig,
+    BalloonConfig, MemoryConfig, PayloadConfig, RngConfig, VmConfig, VsockConfig,
 };
 
 use crate::hypervisor::error::HypervisorError;
 use crate::hypervisor::machine::{Machine, Payload};
-use crate::hypervisor::run_dir::{CONSOLE_SOCKET, VSOCK};
+use crate::hypervisor::run_dir::VSOCK;
 
 const KIND: HypervisorKind = HypervisorKind::CloudHypervisor;
 
@@ -36,7 +36,11 @@ pub(super) fn config(machine: &Machine) -> Result<VmConfig, HypervisorError> {
         .disks()
         .map(|(disk, path)| device::disk(&disk, path))
         .collect::<Result<_, _>>()?;
-    let nics = spec.nics.iter().map(|nic| device::nic(nic, machine.mac(nic)));
+    let files = &machine.files.attached;
+    let nics = spec.nics.iter().enumerate().map(|(place, nic)| {
+        let switch = files.switches.get(place).and_then(|switch| switch.as_deref());
+        device::nic(nic, machine.mac(nic), switch)
+    });
     let nics: Vec<_> = nics.collect::<Result<_, _>>()?;
     Ok(VmConfig {
         cpus: Some(cpu::cpus(&spec.cpu)?),
@@ -50,11 +54,14 @@ pub(super) fn config(machine: &Machine) -> Result<VmConfig, HypervisorError> {
         watchdog: spec.watchdog.then_some(true),
         disks: (!disks.is_empty()).then_some(disks),
         net: (!nics.is_empty()).then_some(nics),
-        serial: Some(SerialConfig {
-            socket: Some(CONSOLE_SOCKET.to_owned()),
-            ..SerialConfig::new(ConsoleMode::Socket)
-        }),
-        console: Some(ConsoleConfig::new(ConsoleMode::Off)),
+        fs: attached::shares(spec, &files.shares)?,
+        pmem: attached::pmem(spec, &files.pmem)?,
+        tpm: attached::tpm(files.tpm.as_deref())?,
+        platform: attached::platform(spec),
+        numa: attached::numa(&spec.memory),
+        pvpanic: spec.panic_device.then_some(true),
+        serial: Some(attached::serial(&spec.serial, files.serial.as_deref())?),
+        console: Some(attached::console(&spec.console.0, files.console.as_deref())?),
         vsock: Some(VsockConfig::new(GUEST_CID, VSOCK.to_owned())),
         ..VmConfig::new(payload(machine)?)
     })
@@ -83,6 +90,14 @@ fn bytes(mib: u32) -> i64 {
 }
 
 fn memory(memory: &MemorySpec) -> MemoryConfig {
+    if !memory.zones.is_empty() {
+        // Each zone says what its memory is.
+        return MemoryConfig {
+            zones: Some(attached::zones(memory)),
+            thp: memory.transparent_hugepages,
+            ..MemoryConfig::new(0)
+        };
+    }
     MemoryConfig {
         hotplug_size: memory.hotplug.as_ref().map(|hotplug| bytes(hotplug.size.mib())),
         hotplug_method: memory.hotplug.as_ref().map(|hotplug| {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::hypervisor::Making;
-use crate::hypervisor::machine::{MachineFiles, Payload};
+use crate::hypervisor::machine::{Attached, MachineFiles, Payload};
 use crate::hypervisor::run_dir::RunDir;
 
 fn machine(spec: serde_json::Value, disks: &[&str]) -> Machine {
@@ -21,6 +21,7 @@ fn machine(spec: serde_json::Value, disks: &[&str]) -> Machine {
             },
             disks: disks.iter().map(Into::into).collect(),
             seed: None,
+            attached: Attached::default(),
         },
         wall: Default::default(),
         making: Making::default(),
@@ -138,6 +139,81 @@ fn given_firmware_then_it_is_the_payload_alone() {
         request(&machine)["payload"],
         json!({"firmware": "/images/CLOUDHV.fd"})
     );
+}
+
+#[test]
+fn given_what_few_machines_have_then_it_is_in_the_request() {
+    let spec = json!({
+        "cpu": 2,
+        "memory": {"size": "1GiB", "shared": true, "zones": [
+            {"size": "512MiB", "cpus": [1], "hostNode": 3}, {"size": "512MiB", "cpus": [0]},
+        ]},
+        "boot": {"kernel": "k"},
+        "disks": [{"id": "blk", "path": "b", "format": "vhost-user", "queues": 2, "pciSegment": 1, "iommu": true}],
+        "nics": [
+            {"id": "a", "backend": {"vhostUser": "s"}, "mac": "52:54:00:12:34:56", "iommu": true, "pciSegment": 3},
+            {"id": "b", "backend": "vhostUserServer", "mac": "52:54:00:12:34:58"},
+        ],
+        "serial": {"file": "l"}, "console": "null", "panicDevice": true,
+        "shares": [{"tag": "home", "socket": "f"}],
+        "pmem": [{"id": "cache", "path": "p", "size": "64MiB", "discardWrites": true}],
+        "tpm": "t",
+    });
+    let mut machine = machine(spec, &["/run/blk.sock"]);
+    machine.files.attached = Attached {
+        serial: Some("/logs/serial".into()),
+        switches: vec![Some("/run/net.sock".into()), None],
+        shares: vec!["/run/fs.sock".into()],
+        pmem: vec!["/cache".into()],
+        tpm: Some("/run/tpm.sock".into()),
+        ..Attached::default()
+    };
+    let request = request(&machine);
+    for (part, expected) in [
+        (
+            "memory",
+            json!({"size": 0, "zones": [
+                {"id": "zone-0", "size": 536_870_912, "shared": true, "host_numa_node": 3},
+                {"id": "zone-1", "size": 536_870_912, "shared": true},
+            ]}),
+        ),
+        (
+            "numa",
+            json!([
+                {"guest_numa_id": 0, "cpus": [1], "memory_zones": ["zone-0"]},
+                {"guest_numa_id": 1, "cpus": [0], "memory_zones": ["zone-1"]},
+            ]),
+        ),
+        (
+            "disks",
+            json!([{"id": "disk-blk", "vhost_user": true, "vhost_socket": "/run/blk.sock", "num_queues": 2,
+                    "pci_segment": 1, "iommu": true}]),
+        ),
+        (
+            "net",
+            json!([
+                {"id": "nic-a", "mac": "52:54:00:12:34:56", "vhost_user": true, "vhost_socket": "/run/net.sock",
+                 "vhost_mode": "Client", "iommu": true, "pci_segment": 3},
+                {"id": "nic-b", "mac": "52:54:00:12:34:58", "vhost_user": true, "vhost_socket": "nic-b.sock",
+                 "vhost_mode": "Server"},
+            ]),
+        ),
+        ("serial", json!({"mode": "File", "file": "/logs/serial"})),
+        ("console", json!({"mode": "Null"})),
+        ("pvpanic", json!(true)),
+        (
+            "fs",
+            json!([{"tag": "home", "socket": "/run/fs.sock", "num_queues": 1, "queue_size": 1024}]),
+        ),
+        (
+            "pmem",
+            json!([{"id": "pmem-cache", "file": "/cache", "size": 67_108_864, "discard_writes": true}]),
+        ),
+        ("tpm", json!({"socket": "/run/tpm.sock"})),
+        ("platform", json!({"num_pci_segments": 4})),
+    ] {
+        assert_eq!(request[part], expected, "{part}");
+    }
 }
 
 #[test]

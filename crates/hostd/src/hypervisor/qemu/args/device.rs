@@ -18,6 +18,14 @@ impl Device {
         self
     }
 
+    /// The device where it reaches the guest's memory by way of the guest's IOMMU.
+    pub(super) fn behind_iommu(self, behind: bool) -> Self {
+        match behind {
+            true => self.with("iommu_platform", true).with("disable-legacy", "on"),
+            false => self,
+        }
+    }
+
     /// The value of `-device`, on the bus `bus`.
     pub(super) fn words(self, bus: &str) -> String {
         words(DRIVER, &self.json(bus))

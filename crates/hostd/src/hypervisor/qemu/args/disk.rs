@@ -6,6 +6,7 @@ use chv_domain::HypervisorKind;
 use chv_domain::spec::{DeviceId, Disk, DiskFormat, RateLimit, TokenBucket};
 use serde_json::{Value, json};
 
+use super::attached;
 use super::device::Device;
 use crate::hypervisor::error::HypervisorError;
 
@@ -48,6 +49,7 @@ pub(in crate::hypervisor::qemu) fn parts(
     if let Some(size) = disk.queue_size {
         device = device.with("queue-size", size.get());
     }
+    let device = device.behind_iommu(disk.iommu);
     Ok(Parts { limit, node, device })
 }
 
@@ -69,6 +71,9 @@ pub(super) fn options(
     kind: HypervisorKind,
     bus: &str,
 ) -> Result<Vec<(&'static str, String)>, HypervisorError> {
+    if disk.format == DiskFormat::VhostUser {
+        return Ok(served(disk, path, boot_place, bus).into());
+    }
     let Parts {
         limit,
         node,
@@ -80,6 +85,24 @@ pub(super) fn options(
     let limit = limit.map(|limit| ("-object", limit.to_string()));
     let rest = [("-blockdev", node.to_string()), ("-device", device.words(bus))];
     Ok(limit.into_iter().chain(rest).collect())
+}
+
+/// The options for a disk that another process serves.
+fn served(disk: &Disk, socket: &Path, boot_place: Option<usize>, bus: &str) -> [(&'static str, String); 2] {
+    let name = name(&disk.id);
+    let queues = disk.queues.map_or(1, |queues| queues.get());
+    let mut device = Device::new("vhost-user-blk-pci")
+        .with("id", name.as_str())
+        .with("chardev", name.as_str())
+        .with("num-queues", queues);
+    if let Some(size) = disk.queue_size {
+        device = device.with("queue-size", size.get());
+    }
+    if let Some(place) = boot_place {
+        device = device.with("bootindex", place);
+    }
+    let device = device.behind_iommu(disk.iommu);
+    [attached::socket(&name, socket), ("-device", device.words(bus))]
 }
 
 fn image(disk: &Disk, path: &str) -> Value {

@@ -1,6 +1,6 @@
 //! QEMU's options for memory.
 
-use chv_domain::spec::{Hotplug, HotplugMethod, MemorySpec};
+use chv_domain::spec::{Hotplug, HotplugMethod, MemorySpec, MemoryZone};
 use serde_json::{Value, json};
 
 /// The size of a module of memory that can be added, in MiB.
@@ -21,16 +21,19 @@ pub(in crate::hypervisor::qemu) fn after_balloon(memory: &MemorySpec) -> Option<
 /// What is added to `-machine`.
 pub(super) fn machine(memory: &MemorySpec) -> String {
     let merge = if memory.mergeable { "on" } else { "off" };
-    match is_plain(memory) {
+    match is_plain(memory) || !memory.zones.is_empty() {
         true => format!(",mem-merge={merge}"),
         false => format!(",mem-merge={merge},memory-backend=ram"),
     }
 }
 
-/// The options that make the memory, and its devices.
-pub(super) fn options(memory: &MemorySpec) -> Vec<(&'static str, String)> {
-    let mut options = vec![("-m", size(memory))];
-    if !is_plain(memory) {
+/// The options that make the memory, and its devices; there is room for so much persistent memory.
+pub(super) fn options(memory: &MemorySpec, pmem_mib: u64) -> Vec<(&'static str, String)> {
+    let mut options = vec![("-m", size(memory, pmem_mib))];
+    for (node, zone) in memory.zones.iter().enumerate() {
+        options.extend(numa_node(node, zone, memory));
+    }
+    if memory.zones.is_empty() && !is_plain(memory) {
         options.push(("-object", backend("ram", memory.size.mib(), memory).words()));
     }
     if let Some(Hotplug {
@@ -70,12 +73,27 @@ fn is_plain(memory: &MemorySpec) -> bool {
     memory.hugepages.is_none() && !memory.shared && !memory.prefault
 }
 
-fn size(memory: &MemorySpec) -> String {
+/// A NUMA node of the guest's.
+fn numa_node(node: usize, zone: &MemoryZone, memory: &MemorySpec) -> [(&'static str, String); 2] {
+    let id = format!("zone-{node}");
+    let mut object = backend(&id, zone.size.mib(), memory).words();
+    if let Some(host_node) = zone.host_node {
+        object.push_str(&format!(",host-nodes={host_node},policy=bind"));
+    }
+    let cpus: String = zone.cpus.iter().map(|cpu| format!(",cpus={cpu}")).collect();
+    [
+        ("-object", object),
+        ("-numa", format!("node,nodeid={node}{cpus},memdev={id}")),
+    ]
+}
+
+fn size(memory: &MemorySpec, pmem_mib: u64) -> String {
     let size = memory.size.mib();
     match &memory.hotplug {
-        None => format!("{size}M"),
+        None if pmem_mib == 0 => format!("{size}M"),
+        None => format!("{size}M,maxmem={}M", u64::from(size) + pmem_mib),
         Some(hotplug) => {
-            let most = u64::from(size) + u64::from(hotplug.size.mib());
+            let most = u64::from(size) + u64::from(hotplug.size.mib()) + pmem_mib;
             match hotplug.method {
                 HotplugMethod::Acpi => {
                     let slots = (hotplug.size.mib() / MODULE_MIB).min(MOST_MODULES);

@@ -1,12 +1,15 @@
 //! QEMU's command line for a machine. Pure. Paths of this daemon's choosing are relative to the run directory,
 //! where QEMU is started, and a disk's path travels in JSON: nothing needs QEMU's own quoting.
 
+mod attached;
 mod cpu;
 mod device;
 pub(super) mod disk;
 pub(super) mod memory;
 pub(super) mod nic;
 pub(super) mod port;
+mod ports;
+mod quoted;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +23,7 @@ use crate::hypervisor::agent::PORT_NAME;
 use crate::hypervisor::error::HypervisorError;
 use crate::hypervisor::instance::marker;
 use crate::hypervisor::machine::{Machine, Payload};
-use crate::hypervisor::run_dir::{AGENT_SOCKET, CONSOLE_LOG, CONSOLE_SOCKET};
+use crate::hypervisor::run_dir::AGENT_SOCKET;
 
 /// PCIe, an ACPI power button, and none of the old devices that can be left out.
 const Q35: &str = "q35,usb=off,vmport=off,sata=off,smbus=off";
@@ -85,8 +88,12 @@ pub(super) fn args(
     option("-accel", accelerator.name().into());
     option("-cpu", cpu::model(&spec.cpu, accelerator).into());
     option("-smp", cpu::smp(&spec.cpu).into());
-    for (name, value) in memory::options(&spec.memory) {
+    let pmem = spec.pmem.iter().map(|pmem| u64::from(pmem.size.mib())).sum();
+    for (name, value) in memory::options(&spec.memory, pmem) {
         option(name, value.into());
+    }
+    if spec.disks.iter().any(|disk| disk.iommu) || spec.nics.iter().any(|nic| nic.iommu) {
+        option("-device", "virtio-iommu-pci".into());
     }
     match &machine.files.payload {
         Payload::Kernel { kernel, initramfs } => {
@@ -104,14 +111,10 @@ pub(super) fn args(
         format!("socket,id=qmp,fd={qmp_fd},server=on,wait=off").into(),
     );
     option("-mon", "chardev=qmp,mode=control".into());
-    option(
-        "-chardev",
-        format!(
-            "socket,id=console,path={CONSOLE_SOCKET},server=on,wait=off,logfile={CONSOLE_LOG},logappend=on"
-        )
-        .into(),
-    );
-    option("-serial", "chardev:console".into());
+    let files = &machine.files.attached;
+    for (name, value) in ports::serial(&spec.serial, files.serial.as_deref()) {
+        option(name, value.into());
+    }
     option(
         "-chardev",
         format!("socket,id=agent,path={AGENT_SOCKET},server=on,wait=off").into(),
@@ -121,6 +124,9 @@ pub(super) fn args(
         "-device",
         format!("virtserialport,bus=ports.0,chardev=agent,name={PORT_NAME}").into(),
     );
+    for (name, value) in ports::console(&spec.console.0, files.console.as_deref()) {
+        option(name, value.into());
+    }
     option(
         "-object",
         format!("rng-random,id=rng,filename={}", spec.rng.path()).into(),
@@ -129,6 +135,14 @@ pub(super) fn args(
     if spec.watchdog {
         option("-device", "i6300esb".into());
         option("-action", "watchdog=reset".into());
+    }
+    let rest = [
+        attached::shares(spec, &files.shares),
+        attached::pmem(spec, &files.pmem),
+    ];
+    let tpm = files.tpm.as_deref().map(attached::tpm);
+    for (name, value) in rest.into_iter().chain(tpm).flatten() {
+        option(name, value.into());
     }
     let has_ports = spec.machine != Some(MachineType::Microvm);
     if has_ports {
@@ -146,8 +160,9 @@ pub(super) fn args(
             option(name, value.into());
         }
     }
-    for nic in &spec.nics {
-        for (name, value) in nic::options(nic, machine.mac(nic), &bus()) {
+    for (place, nic) in spec.nics.iter().enumerate() {
+        let switch = files.switches.get(place).and_then(|switch| switch.as_deref());
+        for (name, value) in nic::options(nic, machine.mac(nic), switch, &bus()) {
             option(name, value.into());
         }
     }

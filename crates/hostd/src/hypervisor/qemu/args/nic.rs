@@ -1,8 +1,11 @@
 //! QEMU's options for a network card: what it is plugged into, and the device that the guest sees.
 
+use std::path::Path;
+
 use chv_domain::spec::{DeviceId, MacAddress, Nic, NicBackend};
 use serde_json::{Value, json};
 
+use super::attached;
 use super::device::{Device, words};
 
 /// What QEMU makes of a network card.
@@ -22,6 +25,9 @@ pub(in crate::hypervisor::qemu) fn parts(nic: &Nic, mac: MacAddress) -> Parts {
         NicBackend::Tap(ifname) => json!({
             "type": "tap", "id": name, "ifname": ifname.as_str(), "script": "no", "downscript": "no",
         }),
+        NicBackend::VhostUser(_) | NicBackend::VhostUserServer => {
+            json!({"type": "vhost-user", "id": name, "chardev": name})
+        }
     };
     // No boot ROM: machines boot their kernel directly, and the ROM is in another package.
     let mut device = Device::new("virtio-net-pci")
@@ -52,7 +58,8 @@ pub(in crate::hypervisor::qemu) fn parts(nic: &Nic, mac: MacAddress) -> Parts {
     }
     let device = off
         .into_iter()
-        .fold(device, |device, feature| device.with(feature, false));
+        .fold(device, |device, feature| device.with(feature, false))
+        .behind_iommu(nic.iommu);
     Parts { netdev, device }
 }
 
@@ -61,11 +68,26 @@ pub(in crate::hypervisor::qemu) fn name(id: &DeviceId) -> String {
     format!("nic-{id}")
 }
 
-/// The options for `nic`, whose hardware address is `mac`, on the bus `bus`.
-pub(super) fn options(nic: &Nic, mac: MacAddress, bus: &str) -> Vec<(&'static str, String)> {
+/// The options for `nic`, whose hardware address is `mac`, on the bus `bus`. Where it is plugged into a switch by vhost-user,
+/// `switch` is that one's socket.
+pub(super) fn options(
+    nic: &Nic,
+    mac: MacAddress,
+    switch: Option<&Path>,
+    bus: &str,
+) -> Vec<(&'static str, String)> {
     let Parts { netdev, device } = parts(nic, mac);
-    vec![
+    let name = name(&nic.id);
+    let chardev = match (&nic.backend, switch) {
+        (NicBackend::VhostUserServer, _) => Some((
+            "-chardev",
+            format!("socket,id={name},path={name}.sock,server=on,wait=off"),
+        )),
+        (_, switch) => switch.map(|path| attached::socket(&name, path)),
+    };
+    let options = [
         ("-netdev", words("type", &netdev)),
         ("-device", device.words(bus)),
-    ]
+    ];
+    chardev.into_iter().chain(options).collect()
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::hypervisor::Making;
-use crate::hypervisor::machine::{MachineFiles, Payload};
+use crate::hypervisor::machine::{Attached, MachineFiles, Payload};
 use crate::hypervisor::run_dir::RunDir;
 
 fn machine(spec: serde_json::Value, disks: &[&str]) -> Machine {
@@ -21,6 +21,7 @@ fn machine(spec: serde_json::Value, disks: &[&str]) -> Machine {
             },
             disks: disks.iter().map(Into::into).collect(),
             seed: None,
+            attached: Attached::default(),
         },
         wall: Default::default(),
         making: Making::default(),
@@ -207,6 +208,92 @@ fn given_firmware_then_it_boots_from_the_disks_in_their_order_or_in_the_one_that
     assert_eq!(places(&all), ["0", "1", "2"]);
     let two = of(json!({"firmware": "f", "order": ["iso", "root"]}));
     assert_eq!(places(&two), ["1", "0"]);
+}
+
+#[test]
+fn given_ports_then_each_leads_where_it_is_asked_to() {
+    let of = |more: serde_json::Value| {
+        let mut machine = with(more, &[]);
+        machine.files.attached.serial = Some("/logs/a,b".into());
+        lines(&machine, Accelerator::Tcg)
+    };
+    let off = of(json!({"serial": "off"}));
+    assert!(
+        !off.contains("\n-serial ") && !off.contains("id=console"),
+        "{off}"
+    );
+    has(&off, "-append quiet panic=-1\n");
+    let null = of(json!({"serial": "null", "console": "null", "panicDevice": true}));
+    has(&null, "-chardev null,id=console\n-serial chardev:console\n");
+    has(
+        &null,
+        "-chardev null,id=virtual\n-device virtconsole,bus=ports.0,chardev=virtual\n",
+    );
+    has(&null, "-append console=ttyS0 quiet");
+    assert_eq!(null.matches("pvpanic-pci").count(), 1, "{null}");
+    let socket = of(json!({"serial": "off", "console": "socket"}));
+    has(
+        &socket,
+        "-chardev socket,id=virtual,path=hvc.sock,server=on,wait=off\n",
+    );
+    has(&socket, "-append console=hvc0 quiet");
+    let file = of(json!({"serial": {"file": "l"}}));
+    has(
+        &file,
+        "-chardev file,id=console,path=/logs/a,,b,append=on\n-serial chardev:console\n",
+    );
+    let own = of(json!({"serial": "socket"}));
+    has(
+        &own,
+        "-chardev socket,id=console,path=serial.sock,server=on,wait=off\n",
+    );
+}
+
+#[test]
+fn given_what_other_processes_serve_then_their_sockets_and_files_are_connected() {
+    let mut machine = with(
+        json!({
+            "memory": {"size": "512MiB", "shared": true, "zones": [
+                {"size": "128MiB", "cpus": [1], "hostNode": 3}, {"size": "384MiB", "cpus": [0]},
+            ]},
+            "disks": [{"id": "blk", "path": "b", "format": "vhost-user", "queues": 2, "iommu": true}],
+            "nics": [
+                {"id": "a", "backend": {"vhostUser": "s"}, "mac": "52:54:00:12:34:56", "iommu": true},
+                {"id": "b", "backend": "vhostUserServer", "mac": "52:54:00:12:34:58"},
+            ],
+            "shares": [{"tag": "home", "socket": "f", "queueSize": 512}],
+            "pmem": [{"id": "cache", "path": "p", "size": "64MiB", "discardWrites": true}],
+            "tpm": "t",
+        }),
+        &["/run/blk,1.sock"],
+    );
+    machine.files.attached = Attached {
+        switches: vec![Some("/run/net.sock".into()), None],
+        shares: vec!["/run/fs.sock".into()],
+        pmem: vec!["/cache,1".into()],
+        tpm: Some("/run/tpm.sock".into()),
+        ..Attached::default()
+    };
+    let lines = lines(&machine, Accelerator::Kvm);
+    for expected in [
+        "-machine q35,usb=off,vmport=off,sata=off,smbus=off,mem-merge=off\n",
+        "-m 512M,maxmem=576M\n",
+        "-object memory-backend-memfd,id=zone-0,size=128M,share=on,merge=off,prealloc=off,host-nodes=3,policy=bind\n",
+        "-numa node,nodeid=0,cpus=1,memdev=zone-0\n",
+        "-numa node,nodeid=1,cpus=0,memdev=zone-1\n",
+        "-device virtio-iommu-pci\n",
+        "-chardev socket,id=disk-blk,path=/run/blk,,1.sock\n-device vhost-user-blk-pci,bus=port-0,chardev=disk-blk,\
+         disable-legacy=on,id=disk-blk,iommu_platform=on,num-queues=2\n",
+        "-chardev socket,id=nic-a,path=/run/net.sock\n-netdev vhost-user,chardev=nic-a,id=nic-a\n",
+        "-chardev socket,id=nic-b,path=nic-b.sock,server=on,wait=off\n-netdev vhost-user,chardev=nic-b,id=nic-b\n",
+        "-chardev socket,id=share-0,path=/run/fs.sock\n\
+         -device vhost-user-fs-pci,id=share-0,chardev=share-0,tag=home,queue-size=512\n",
+        "-object {\"id\":\"pmem-cache\",\"mem-path\":\"/cache,1\",\"qom-type\":\"memory-backend-file\",\"share\":false,\
+         \"size\":67108864}\n-device virtio-pmem-pci,id=pmem-cache,memdev=pmem-cache\n",
+        "-chardev socket,id=tpm,path=/run/tpm.sock\n-tpmdev emulator,id=tpm,chardev=tpm\n-device tpm-crb,tpmdev=tpm\n",
+    ] {
+        has(&lines, expected);
+    }
 }
 
 #[test]
