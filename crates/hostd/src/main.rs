@@ -243,7 +243,9 @@ async fn check_host(check: Check) -> anyhow::Result<ExitCode> {
     let cache = dir.0.join("probe.json");
     let trial = dir.0.join("trial");
     let walls = tokio::task::spawn_blocking(move || Walls::for_check(&trial)).await?;
-    // Dropped, a probe ends its guests; the directory goes after them.
+    // Dropped, a probe ends its guests; the directory goes after them, and their cgroups after it, when nobody waits for
+    // their ends any more.
+    let dir = dir;
     let probed = tokio::select! {
         probed = probe(&HypervisorKind::ALL, &guest, &dir.0, &cache, Freshness::Afresh, &walls) => probed,
         _ = terminated.recv() => anyhow::bail!("terminated"),

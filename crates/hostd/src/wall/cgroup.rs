@@ -140,12 +140,12 @@ impl Cgroups {
 
 impl Drop for Cgroups {
     fn drop(&mut self) {
-        for dir in [self.keepers(), self.ours.clone()] {
-            match fs::remove_dir(&dir) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                // VMs run on, or one that has stopped is looked at again.
-                Err(error) => tracing::debug!(dir = %dir.display(), %error, "the cgroup stays"),
-                Ok(()) => {}
+        let within = fs::read_dir(&self.ours).into_iter().flatten().flatten();
+        let within = within.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        for dir in within.map(|entry| entry.path()).chain([self.ours.clone()]) {
+            // It stays where a VM runs on in it, or somebody waits for its end.
+            if let Err(error) = fs::remove_dir(&dir) {
+                tracing::debug!(dir = %dir.display(), %error, "the cgroup stays");
             }
         }
     }
@@ -243,12 +243,13 @@ mod tests {
         let cgroups = || Cgroups::make_ready(Some(dir.path()), "h1").unwrap();
         let vm = VmId::from_bytes([1; 16]);
         let left = cgroups();
-        fs::create_dir(left.of(vm)).unwrap();
+        // As where something is in it.
+        fs::create_dir_all(left.of(vm).join("busy")).unwrap();
         drop(left);
         assert!(dir.path().join("chv-h1").exists());
 
         let left = cgroups();
-        left.remove(vm).unwrap();
+        fs::remove_dir(left.of(vm).join("busy")).unwrap();
         drop(left);
         assert!(!dir.path().join("chv-h1").exists());
     }
